@@ -1,0 +1,39 @@
+"""Rewards that can be trusted, and plugged in.
+
+A reward has TRL's signature, `f(prompts, completions, completion_ids, **columns) -> list[float | None]`, sync or async;
+None means that it has nothing to say about a row. `load` finds one by name, `RewardSet` builds those of a profile,
+`judge_answers` gives the verdicts that evaluation and data filters need. How to write one: `docs/custom-rewards.md`.
+
+Importing this package is cheap: computer algebra, reasoning-gym and torch are imported by the processes that use them.
+"""
+
+from rewards.answers import final_answer
+from rewards.errors import RewardError
+from rewards.judging import judge_answer, judge_answers
+from rewards.language import language_share
+from rewards.registry import load, names
+from rewards.response import Response, split_response
+from rewards.reward_model import reward_model_text
+from rewards.reward_set import RewardContext, RewardSet
+from rewards.spec import RewardSpec, Schedule
+from rewards.verdict import Verdict
+from rewards.voting import answer_key
+
+__all__ = [
+    "Response",
+    "RewardContext",
+    "RewardError",
+    "RewardSet",
+    "RewardSpec",
+    "Schedule",
+    "Verdict",
+    "answer_key",
+    "final_answer",
+    "judge_answer",
+    "judge_answers",
+    "language_share",
+    "load",
+    "names",
+    "reward_model_text",
+    "split_response",
+]

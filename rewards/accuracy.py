@@ -1,0 +1,43 @@
+"""The accuracy reward: is the final answer right?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rewards.columns import column, rows_of
+from rewards.judging import judge_answers
+from rewards.response import text_of
+from rewards.verdict import Verdict
+
+
+class Accuracy:
+    """1 if the final answer is right by the row's `verifier`, 0 if it is wrong or missing, None if nothing can be said.
+
+    The answer is read from the answer part only, never from the reasoning. Rows without a verifier, and rows whose gold
+    answer or scorer fails, give None.
+    """
+
+    __name__ = "accuracy"
+
+    def __init__(self, allow_weak_sandbox: bool = False):
+        self.allow_weak_sandbox = allow_weak_sandbox
+        self.verdicts: list[Verdict | None] = []
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
+    ) -> list[float | None]:
+        self.verdicts = judge_columns(self.__name__, completions, columns, self.allow_weak_sandbox)
+        return [None if verdict is None else verdict.score for verdict in self.verdicts]
+
+
+def judge_columns(
+    reward: str, completions: Sequence[Any], columns: dict[str, Any], allow_weak_sandbox: bool
+) -> list[Verdict | None]:
+    """The verdict on each completion whose row names a verifier, None for the others."""
+    verifiers = column(reward, columns, "verifier")
+    rows = rows_of(columns, len(completions))
+    judged = [index for index, verifier in enumerate(verifiers) if verifier]
+    verdicts: list[Verdict | None] = [None] * len(completions)
+    found = judge_answers([text_of(completions[index]) for index in judged], [rows[index] for index in judged])
+    for index, verdict in zip(judged, found, strict=True):
+        verdicts[index] = verdict
+    return verdicts

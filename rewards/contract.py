@@ -1,0 +1,58 @@
+"""The contract of a reward function: one value a completion, each a finite float or None."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+from rewards.errors import RewardError
+
+
+def validated(use: str, reward: Callable[..., Any], scores: Any, columns: Mapping[str, Any], count: int) -> list[float | None]:
+    """`scores` as floats and Nones. Raises `RewardError` that names the file, the function, the row and the value."""
+    where = described(use, reward)
+    if isinstance(scores, (str, bytes, Mapping)) or not hasattr(scores, "__len__") or not hasattr(scores, "__getitem__"):
+        raise RewardError(f"{where}: returned {shown(scores)}; expected a list of {count} floats or None, one a completion")
+    if len(scores) != count:
+        raise RewardError(f"{where}: returned {len(scores)} values for {count} completions; expected one a completion")
+    return [_number(score, where, index, columns) for index, score in enumerate(scores)]
+
+
+def _number(score: Any, where: str, index: int, columns: Mapping[str, Any]) -> float | None:
+    if score is None:
+        return None
+    plain = score.item() if hasattr(score, "item") and getattr(score, "ndim", 0) == 0 else score
+    if not isinstance(plain, Real):
+        raise RewardError(f"{where}: {row_name(index, columns)}: returned {shown(score)}; expected a float or None")
+    if not math.isfinite(plain):
+        raise RewardError(
+            f"{where}: {row_name(index, columns)}: returned {plain}; expected a finite float, or None for a row that it "
+            "has nothing to say about"
+        )
+    return float(plain)
+
+
+def described(use: str, reward: Callable[..., Any]) -> str:
+    """The reward's file, line and name, as far as they can be found."""
+    target = inspect.unwrap(getattr(reward, "func", reward))
+    code = getattr(target, "__code__", None) or getattr(getattr(type(target), "__call__", None), "__code__", None)
+    place = f"{code.co_filename}:{code.co_firstlineno}" if code else "built in"
+    name = getattr(reward, "__name__", None) or getattr(target, "__name__", type(target).__name__)
+    return f"reward {use}: {place} {name}"
+
+
+def row_name(index: int, columns: Mapping[str, Any]) -> str:
+    """The row's place in the batch, and its id where it has one."""
+    ids = columns.get("id")
+    known = isinstance(ids, Sequence) and not isinstance(ids, str) and index < len(ids)
+    return f"row {index} (id {ids[index]!r})" if known else f"row {index}"
+
+
+def shown(value: Any) -> str:
+    """A value and its type, short enough for a message."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<no repr: {type(error).__name__}>"
+    return f"{text if len(text) <= 200 else text[:197] + '...'} ({type(value).__name__})"

@@ -1,0 +1,63 @@
+"""Verdicts for completions: what can be settled at once is, and the rest goes to the pool, each question only once.
+
+Completions of one group often end in the same answer to the same question, so jobs that are equal are done once, and
+settled jobs are remembered for the next call.
+"""
+
+import pickle
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rewards import pool
+from rewards.errors import RewardError
+from rewards.verdict import Verdict
+from rewards.verifiers import VERIFIERS, Job, judge, worst
+
+REMEMBERED = 50_000
+"""Verdicts kept for later calls."""
+
+_memory: OrderedDict[bytes, Verdict] = OrderedDict()
+_memory_lock = threading.Lock()
+
+
+def judge_answer(text: str, row: Mapping[str, Any]) -> Verdict:
+    """The verdict on one completion. For many, `judge_answers` is far faster."""
+    return judge_answers([text], [row])[0]
+
+
+def judge_answers(texts: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+    """The verdict on each completion against its question row, in order.
+
+    `row["verifier"]` names one of `rewards.verifiers.VERIFIERS`. Raises `RewardError` for another name; never for anything that a completion says.
+    """
+    judged = []
+    for text, row in zip(texts, rows, strict=True):
+        if row.get("verifier") not in VERIFIERS:
+            known = ", ".join(VERIFIERS)
+            raise RewardError(f"row {row.get('id', '?')}: verifier {row.get('verifier')!r} is not one of {known}")
+        judged.append(judge(text, dict(row)))
+    settled = do_jobs([job for verdict in judged if not isinstance(verdict, Verdict) for job in verdict])
+    return [verdict if isinstance(verdict, Verdict) else worst([settled[key(job)] for job in verdict]) for verdict in judged]
+
+
+def do_jobs(jobs: Sequence[Job]) -> dict[bytes, Verdict]:
+    """The verdict of each distinct job, by its key. A failure is not remembered: the machine may have been busy."""
+    wanted = {key(job): job for job in jobs}
+    with _memory_lock:
+        settled = {known: _memory[known] for known in wanted if known in _memory}
+    new = {known: job for known, job in wanted.items() if known not in settled}
+    outcomes = pool.shared().run(list(new.values())) if new else []
+    for known, outcome in zip(new, outcomes, strict=True):
+        settled[known] = Verdict.SCORER_FAILED if outcome.failure else Verdict(outcome.value)
+    with _memory_lock:
+        _memory.update((known, settled[known]) for known in new if settled[known] is not Verdict.SCORER_FAILED)
+        while len(_memory) > REMEMBERED:
+            _memory.popitem(last=False)
+    return settled
+
+
+def key(job: Job) -> bytes:
+    """What makes two jobs the same."""
+    return pickle.dumps((job.function, job.payload))

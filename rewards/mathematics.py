@@ -1,0 +1,247 @@
+"""Whether two mathematical answers are equal: exact numbers first, then math-verify with its false credits taken back.
+
+`compare` runs in a worker process that can be killed (`rewards.pool`): a computer algebra system that reads what a
+model wrote has no bound on time or memory. `compare_plain` settles the ordinary cases without one.
+
+math-verify 0.9 credits some wrong answers; what is done about each:
+
+- ±2021 against 2021, and an answer "3 or 4" against 4: alternatives are compared as whole sets;
+- two different equations that both reduce to zero: equations are equal when one is a non-zero multiple of the other;
+- very small fractions taken as equal: constants are compared exactly, or relative to their size;
+- anagrams ("on" against "no", read as products of letters): words are compared as words;
+- a unit or a number base left out of account (5 cm against 5 m, 12_5 against 12_7): compared as text.
+"""
+
+import functools
+import logging
+import re
+from typing import Any
+
+from rewards.numbers import read_number, same_number
+from rewards.verdict import Verdict
+
+MAX_ANSWER = 1000
+"""Characters; a longer answer is only compared as text."""
+MAX_POWER_DIGITS = 20_000
+"""Decimal digits; an integer power with more is only compared as text."""
+
+INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"), None)
+COMMANDS = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|operatorname|mathit|rm)\s*\{([^{}]*)\}")
+SPACING = re.compile(r"\\(?:left|right|displaystyle|,|;|!|:|\s|quad|qquad)|~")
+WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![A-Za-z])")
+FUNCTIONS = frozenset(
+    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp sqrt max min gcd lcm mod det deg pi inf "
+    "infinity or and frac dfrac tfrac cdot times pm mp le ge leq geq neq lt gt in cup cap infty emptyset begin end".split()
+)
+UNIT = re.compile(
+    r"(?:\s|\\ |(?<=[0-9}\)]))(?P<unit>(?:(?:square|cubic|sq|cu)\.?\s+)?"
+    r"(?:centimet(?:er|re)s?|millimet(?:er|re)s?|kilomet(?:er|re)s?|met(?:er|re)s?|inch(?:es)?|feet|foot|miles?|yards?|"
+    r"cm|mm|km|m|in|ft|mi|yd|kilograms?|grams?|kg|g|mg|lbs?|pounds?|ounces?|oz|seconds?|minutes?|hours?|days?|weeks?|"
+    r"months?|years?|s|sec|min|h|hr|hrs|mph|kph|km/h|m/s|m/s\^2|dollars?|cents?|euros?|units?|points?|degrees?|"
+    r"lit(?:er|re)s?|ml|l|gallons?|apples?|people|students|ways|times|%)"
+    r"(?:\s*\^?\s*\{?[23]\}?)?)\s*$",
+    re.IGNORECASE,
+)
+UNIT_NAMES = {
+    "centimeter": "cm", "centimetre": "cm", "millimeter": "mm", "millimetre": "mm", "kilometer": "km",
+    "kilometre": "km", "meter": "m", "metre": "m", "inch": "in", "inche": "in", "feet": "ft", "foot": "ft",
+    "mile": "mi", "yard": "yd", "kilogram": "kg", "gram": "g", "lb": "pound", "ounce": "oz", "sec": "s",
+    "second": "s", "minute": "min", "hour": "h", "hr": "h", "liter": "l", "litre": "l", "km/h": "kph",
+}  # fmt: skip
+NEUTRAL_UNITS = frozenset({"unit", "point", "time", "way", "apple", "people", "student", "degree", "dollar"})
+
+
+def compare_plain(gold: str, answer: str) -> Verdict | None:
+    """Settle a comparison by text and plain numbers alone; None where it takes algebra.
+
+    Runs in the caller's process: linear in the text, and safe on any input.
+    """
+    gold, answer = tidy(gold), tidy(answer)
+    if not gold:
+        return Verdict.GOLD_UNUSABLE
+    if squeeze(gold) == squeeze(answer):
+        return Verdict.CORRECT
+    if not answer:
+        return Verdict.NO_ANSWER
+    if len(answer) > MAX_ANSWER or not has_digit_or_letter(answer):
+        return Verdict.WRONG
+    if re.search(r"[^\x00-\x7f]", answer) and has_foreign_digit(answer):
+        return Verdict.WRONG
+    if is_prose(gold):
+        return Verdict.CORRECT if prose_key(gold) == prose_key(answer) else Verdict.WRONG
+    (gold_value, gold_unit), (answer_value, answer_unit) = split_unit(gold), split_unit(answer)
+    gold_number, answer_number = read_number(gold_value), read_number(answer_value)
+    if gold_number is not None and answer_number is not None:
+        same = same_number(gold_number, answer_number) and same_unit(gold_unit, answer_unit)
+        return Verdict.CORRECT if same else Verdict.WRONG
+    if too_large(answer) or too_large(gold) or subscripts(gold) != subscripts(answer):
+        return Verdict.WRONG
+    return None
+
+
+def tidy(text: str) -> str:
+    """`text` without invisible edges, math delimiters, text wrappers, spacing commands and closing punctuation."""
+    text = text.strip().strip("\u200b\u200c\u200d\u2060\ufeff").strip()
+    text = text.replace("$$", "$").replace("\\$", "\\dollar").replace("$", "").replace("\\dollar", "")
+    text = text.replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "")
+    text = COMMANDS.sub(r" \1 ", text) if "\\" in text else text
+    text = text.replace("\\%", "%").replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("−", "-")
+    text = SPACING.sub(lambda found: "" if found.group() in ("\\left", "\\right", "\\!") else " ", text)
+    text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?|°|\\degree", " degrees ", text)
+    return re.sub(r"\s+", " ", text).strip().rstrip(".,;:。，").strip()
+
+
+def squeeze(text: str) -> str:
+    return text.replace(" ", "")
+
+
+def has_digit_or_letter(text: str) -> bool:
+    return any(character.isalnum() or character in "∞∅" for character in text)
+
+
+def has_foreign_digit(text: str) -> bool:
+    """Whether a digit outside ASCII, or a character that cannot be seen, stands in the answer."""
+    return any(
+        (character.isdigit() or character.isnumeric() or ord(character) in INVISIBLE) and not character.isascii()
+        for character in text
+    )
+
+
+def is_prose(gold: str) -> bool:
+    """Whether the gold answer is made of words, so that algebra has nothing to say about it."""
+    if re.search(r"[0-9=<>^_{}\\]", gold) and not re.search(r"[\u4e00-\u9fff]", gold):
+        return False
+    words = WORDS.findall(gold)
+    return any(word.lower() not in FUNCTIONS for word in words) or bool(re.search(r"[^\x00-\x7f∞∅π√±×÷·≤≥∪∩]", gold))
+
+
+def prose_key(text: str) -> str:
+    """Words compared without case, articles, quotes and brackets around them."""
+    text = re.sub(r"^[\s(\"'“”]+|[\s)\"'“”.]+$", "", text.casefold())
+    return re.sub(r"\s+", " ", re.sub(r"^(?:the|an?)\s+", "", text))
+
+
+def split_unit(text: str) -> tuple[str, str | None]:
+    """A value and the unit written after it (or the currency before it)."""
+    match = UNIT.search(text)
+    if match is None or not re.search(r"[0-9}\)]", text[: match.start() + 1]):
+        return re.sub(r"^[€£¥]\s*", "", text), None
+    unit = match.group("unit").lower().strip()
+    if unit == "%":
+        return text, None
+    power = "".join(re.findall(r"[23]$", unit.rstrip("}")))
+    unit = re.sub(r"\s*\^?\s*\{?[23]\}?$", "", unit)
+    square = re.match(r"(square|sq|cubic|cu)\.?\s+", unit)
+    if square:
+        power, unit = ("2" if square.group(1) in ("square", "sq") else "3"), unit[square.end() :]
+    unit = unit if unit in ("s",) else unit.removesuffix("s")
+    unit = UNIT_NAMES.get(unit, unit)
+    return text[: match.start()].strip() or text, unit + power
+
+
+def same_unit(gold: str | None, answer: str | None) -> bool:
+    """Units must agree where both are written; a unit that one side leaves out is taken as meant."""
+    return gold is None or answer is None or gold == answer
+
+
+def subscripts(text: str) -> list[str]:
+    """Subscripts of numbers, which name a base: 12_5 is not 12_7, and not 12."""
+    return [found.replace("{", "").replace("}", "") for found in re.findall(r"[0-9]\s*_\s*(\{[0-9]+\}|[0-9])", text)]
+
+
+def too_large(text: str) -> bool:
+    """Whether evaluating the text would build an integer of more than `MAX_POWER_DIGITS` digits, or a factorial tower."""
+    if re.search(r"!\s*\)*\s*!", text) or re.search(r"[0-9]{6,}\s*!", text):
+        return True
+    powers = list(re.finditer(r"(?:\^|\*\*)\s*[{(]?\s*\(?-?\s*([0-9]+)\s*(\^|\*\*|!)?", text))
+    if any(power.group(2) for power in powers) and len(powers) > 1:
+        tower = 1.0
+        for power in reversed(powers):
+            tower = min(float(power.group(1)[:12]) ** min(tower, 40.0), 1e12)
+        return tower > MAX_POWER_DIGITS
+    return any(len(power.group(1)) > 5 or int(power.group(1)) > MAX_POWER_DIGITS for power in powers)
+
+
+def compare(payload: dict[str, Any]) -> str:
+    """Compare `payload["answer"]` with `payload["gold"]` by algebra; for the worker process only."""
+    gold, answer = tidy(payload["gold"]), tidy(payload["answer"])
+    gold_expression = parse(split_unit(gold)[0])
+    if gold_expression is None:
+        return Verdict.GOLD_UNUSABLE
+    if not same_unit(split_unit(gold)[1], split_unit(answer)[1]):
+        return Verdict.WRONG
+    answer_expression = parse(split_unit(answer)[0])
+    if answer_expression is None:
+        return Verdict.WRONG
+    return Verdict.CORRECT if equal(gold_expression, answer_expression) else Verdict.WRONG
+
+
+def prepare() -> None:
+    """Import and warm what `compare` needs, before the first deadline runs."""
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its own timeout is off, as it must be
+    compare({"gold": "\\frac{1}{2}", "answer": "\\sqrt{4}"})
+
+
+def latex(text: str) -> str:
+    """`text` in the LaTeX that math-verify reads: words for operators and constants turned into commands."""
+    text = re.sub(r"(?<![\\A-Za-z])(?:pi|π)(?![A-Za-z])|π", r"\\pi ", text)
+    text = re.sub(r"(?<![\\A-Za-z])(?:infinity|inf|oo)(?![A-Za-z])|∞", r"\\infty ", text)
+    text = re.sub(r"±|(?<![0-9A-Za-z])\+/-|\+-", r"\\pm ", text)
+    text = re.sub(r"√\s*\(([^()]*)\)|√\s*([0-9A-Za-z]+)", r"\\sqrt{\1\2}", text)
+    text = re.sub(r"(?<=[0-9)])\s*([eE])\s*([+-]?[0-9]+)", r"\\cdot 10^{\2}", text)
+    for symbol, command in (("×", "\\times "), ("·", "\\cdot "), ("÷", "/"), ("≤", "\\le "), ("≥", "\\ge "),
+                            ("∪", "\\cup "), ("∩", "\\cap "), ("∅", "\\emptyset "), ("**", "^")):  # fmt: skip
+        text = text.replace(symbol, command)
+    text = re.sub(r"^[A-Za-z]\s*\\in\b\s*(?=.)", "", text)
+    return re.sub(r"\s*,?\s+(?:or|and)\s+|\s*或\s*", ", ", text)
+
+
+@functools.lru_cache(maxsize=256)
+def parse(text: str) -> Any:
+    """A sympy expression of the whole text, or None if it cannot be read as mathematics."""
+    from math_verify import LatexExtractionConfig
+    from math_verify import parse as parse_latex
+
+    found = parse_latex(
+        f"${latex(text)}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None
+    )
+    return found[0] if found else None
+
+
+def equal(gold: Any, answer: Any) -> bool:
+    """Whether two parsed answers are equal: math-verify must say so, and no known false credit may apply."""
+    from math_verify import verify
+    from sympy import Basic, Eq, FiniteSet, Tuple
+
+    if not verify(gold, answer, float_rounding=9, numeric_precision=30, timeout_seconds=None):
+        return False
+    if isinstance(gold, Eq) and isinstance(answer, Eq):
+        return same_equation(gold, answer)
+    if isinstance(gold, (FiniteSet, Tuple)) != isinstance(answer, (FiniteSet, Tuple)):
+        return len(getattr(gold, "args", ())) == len(getattr(answer, "args", ()))
+    if isinstance(gold, Basic) and isinstance(answer, Basic) and gold.is_number and answer.is_number:
+        return same_constant(gold, answer)
+    return True
+
+
+def same_equation(gold: Any, answer: Any) -> bool:
+    """Whether one equation is a non-zero multiple of the other; an identity only equals its own text."""
+    from sympy import simplify
+
+    ours, theirs = simplify(gold.lhs - gold.rhs), simplify(answer.lhs - answer.rhs)
+    if ours == 0 or theirs == 0:
+        return gold == answer
+    ratio = simplify(ours / theirs)
+    return bool(ratio.is_number and ratio.is_nonzero)
+
+
+def same_constant(gold: Any, answer: Any) -> bool:
+    """Whether two constants are equal exactly, or agree to six significant digits where one is written as a decimal."""
+    from sympy import Float, simplify
+
+    gold, answer = gold.doit(), answer.doit()
+    difference = abs((gold - answer).evalf(30))
+    size = abs(gold.evalf(30))
+    if gold.has(Float) or answer.has(Float):
+        return bool(difference <= 1e-6 * size)
+    return bool(simplify(gold - answer) == 0 or difference <= size * 1e-25)

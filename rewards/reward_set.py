@@ -1,0 +1,141 @@
+"""The rewards of one training run: built from a profile, scheduled, limited to their domains, counted."""
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewards.contract import validated
+from rewards.custom import CustomReward
+from rewards.errors import RewardError
+from rewards.registry import BUILT_IN, find, load
+from rewards.spec import RewardSpec
+from rewards.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class RewardContext:
+    """What rewards need to know about the run around them."""
+
+    folder: Path = Path(".")
+    """The folder that relative `file.py:name` paths start from."""
+    num_generations: int | None = None
+    """Completions a group; None takes all completions of a prompt in a batch for one group."""
+    allow_weak_sandbox: bool = False
+    """Whether code may run below the full sandbox level."""
+
+
+class RewardSet:
+    """Every reward of a run, as TRL wants them: `functions` and `weights`, in the profile's order."""
+
+    def __init__(self, specs: Sequence[RewardSpec], context: RewardContext | None = None):
+        self.functions: list[RunReward] = []
+        for spec in specs:
+            reward = build(spec, context or RewardContext())
+            self.functions.append(RunReward(spec, reward, self._unique(name_of(reward))))
+        self.weights = [spec.weight for spec in specs]
+
+    def _unique(self, name: str) -> str:
+        taken = {function.__name__ for function in self.functions}
+        numbered = (f"{name}_{number}" for number in range(2, len(taken) + 3))
+        return name if name not in taken else next(each for each in numbered if each not in taken)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How often each reward has given each verdict so far; a failed batch counts as failures of the scorer."""
+        return {
+            function.__name__: {str(verdict): function.counted[verdict] for verdict in Verdict}
+            for function in self.functions
+        }
+
+    def last_verdicts(self) -> dict[str, list[Verdict | None]]:
+        """The verdict on each completion of the last batch, for each reward that gives verdicts."""
+        return {function.__name__: function.verdicts for function in self.functions if function.verdicts is not None}
+
+    def close(self) -> None:
+        """End the processes of custom rewards."""
+        for function in self.functions:
+            if hasattr(function.reward, "close"):
+                function.reward.close()
+
+
+def build(spec: RewardSpec, context: RewardContext) -> Callable[..., Any]:
+    """The reward that a spec names; a custom one in a process of its own."""
+    if spec.use not in BUILT_IN:
+        return CustomReward(located(spec.use, context.folder), spec.args, spec.deadline_s)
+    takes = inspect.signature(find(spec.use)).parameters
+    offered = {"num_generations": context.num_generations, "allow_weak_sandbox": context.allow_weak_sandbox}
+    return load(spec.use, **{name: value for name, value in offered.items() if name in takes} | spec.args)
+
+
+def located(use: str, folder: Path) -> str:
+    """`use` with its file, if it names one, found from `folder`."""
+    where, separator, name = use.rpartition(":")
+    return f"{folder / Path(where).expanduser()}{separator}{name}" if where.endswith(".py") else use
+
+
+def name_of(reward: Callable[..., Any]) -> str:
+    return getattr(reward, "__name__", type(reward).__name__)
+
+
+class RunReward:
+    """One reward as the trainer calls it: outside its schedule or domains it gives None, and it counts its verdicts."""
+
+    def __init__(self, spec: RewardSpec, reward: Callable[..., Any], name: str):
+        self.spec = spec
+        self.reward = reward
+        self.__name__ = name
+        self.counted: Counter[Verdict] = Counter()
+        self.verdicts: list[Verdict | None] | None = None
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        scores: list[float | None] = [None] * len(completions)
+        self.verdicts = [None] * len(completions) if hasattr(self.reward, "verdicts") else None
+        factor = self.factor(columns)
+        rows = self.applicable(len(completions), columns)
+        if factor is None or not rows:
+            return scores
+        chosen = {name: chosen_rows(values, rows, len(completions)) for name, values in columns.items()}
+        inputs = {"prompts": [prompts[row] for row in rows], "completions": [completions[row] for row in rows]}
+        for row, score in zip(rows, self.score(inputs | chosen), strict=True):
+            scores[row] = None if score is None else factor * score
+        if self.verdicts is not None:
+            for row, verdict in zip(rows, self.reward.verdicts, strict=False):
+                self.verdicts[row] = verdict
+            self.counted.update(verdict for verdict in self.verdicts if verdict is not None)
+        return scores
+
+    def score(self, inputs: dict[str, Any]) -> list[float | None]:
+        """The reward's own scores, checked; a failing one stops the run, or is counted and skipped."""
+        count = len(inputs["completions"])
+        try:
+            return validated(self.spec.use, self.reward, self.reward(**inputs), inputs, count)
+        except RewardError:
+            if self.spec.on_error == "stop":
+                raise
+            self.counted[Verdict.SCORER_FAILED] += count
+            if hasattr(self.reward, "verdicts"):
+                self.reward.verdicts = []
+            return [None] * count
+
+    def factor(self, columns: dict[str, Any]) -> float | None:
+        if self.spec.schedule is None:
+            return 1.0
+        state = columns.get("trainer_state")
+        if state is None:
+            raise RewardError(f"reward {self.spec.use} has a schedule, so it must be called with trainer_state")
+        return self.spec.schedule.factor(state.global_step)
+
+    def applicable(self, count: int, columns: dict[str, Any]) -> list[int]:
+        """The rows that the reward applies to."""
+        if self.spec.domains is None:
+            return list(range(count))
+        if columns.get("domain") is None:
+            raise RewardError(f"reward {self.spec.use} is limited to domains, but the data has no column 'domain'")
+        return [row for row in range(count) if columns["domain"][row] in self.spec.domains]
+
+
+def chosen_rows(values: Any, rows: Sequence[int], count: int) -> Any:
+    """A column cut down to `rows`; anything that is not a column, as it is."""
+    return [values[row] for row in rows] if isinstance(values, (list, tuple)) and len(values) == count else values
