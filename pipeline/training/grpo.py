@@ -1,0 +1,240 @@
+"""GRPO from a checkpoint folder to a checkpoint folder: `train_grpo`, which every RL stage calls.
+
+Writes into its output folder: `checkpoint/` (plain Hugging Face format), `trainer/checkpoint-N/` (to resume from),
+`metrics.jsonl` and `rollouts/`.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from trl import GRPOConfig
+
+from pipeline.rollouts import EngineSettings, open_engine
+from pipeline.training.grpo_checkpoints import checkpoint_step, last_checkpoint
+from pipeline.training.grpo_records import RunRecords
+from pipeline.training.grpo_settings import GRPOSettings
+from pipeline.training.grpo_trainer import LadderGRPOTrainer
+
+
+@dataclass
+class GRPOResult:
+    """What a run did, what came before a resume included."""
+
+    steps: int
+    """Optimizer steps."""
+    tokens_generated: int
+    tokens_trained: int
+    """Completion tokens that went through forward and backward."""
+    wall_s: float
+    """Seconds since the run was started or resumed."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """The last step's line of `metrics.jsonl`."""
+
+
+def train_grpo(
+    *,
+    model_path: str | Path,
+    tokenizer,
+    dataset: Sequence[dict],
+    settings: GRPOSettings,
+    engine: EngineSettings,
+    reward_functions: Sequence[Callable],
+    reward_weights: Sequence[float],
+    output_dir: str | Path,
+    seed: int,
+    dtype: Literal["float32", "bfloat16"] = "bfloat16",
+    log: Callable[[dict], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    resume: bool = False,
+    peft_config=None,
+    eval_hook: Callable[[int, LadderGRPOTrainer], None] | None = None,
+    eval_every: int | None = None,
+) -> GRPOResult:
+    """Train the checkpoint at `model_path` with GRPO and save it to `output_dir/checkpoint`.
+
+    Args:
+        dataset: rows with a `prompt` (text, or chat messages) and any columns that the reward functions read.
+        engine: where completions are written; it is opened here and closed at the end.
+        reward_functions: TRL's signature, `f(prompts, completions, completion_ids, **columns)`, with `trainer_state`
+            among the keywords; sync or async. None for a completion: does not apply.
+        dtype: arithmetic of the forward and backward pass. Weights and optimizer stay float32: at the paper's learning
+            rate a bfloat16 weight would swallow most updates.
+        log: called with each step's metrics.
+        progress: called with steps done and steps in all.
+        resume: go on from the last whole checkpoint in `output_dir/trainer`, if there is one.
+        eval_hook: called with the step and the trainer every `eval_every` steps.
+
+    Raises:
+        ValueError: settings, dataset and engine do not fit together.
+    """
+    started = time.perf_counter()
+    output_dir = Path(output_dir)
+    _check(dataset, settings, engine, tokenizer, reward_functions, reward_weights)
+    checkpoint = last_checkpoint(output_dir / "trainer") if resume else None
+    if not resume:
+        shutil.rmtree(output_dir / "trainer", ignore_errors=True)
+    first_step = checkpoint_step(checkpoint) if checkpoint else 0
+    records = RunRecords(output_dir, first_step, settings.log_rollouts_every)
+    last_record: dict = {}
+    totals = records.totals("rollout_tokens", "trained_tokens")
+
+    def on_step(record: dict) -> None:
+        last_record.clear()
+        last_record.update(record)
+        for name in totals:
+            totals[name] += int(record[name])
+        if trainer.is_world_process_zero():
+            records.step(record)
+            if log:
+                log(record)
+            if progress:
+                progress(record["step"], settings.max_steps)
+
+    def on_rollout(*args) -> None:
+        if trainer.is_world_process_zero():
+            records.rollout(*args)
+
+    with open_engine(engine, model_path, tokenizer, seed) as opened:
+        trainer = LadderGRPOTrainer(
+            engine=opened,
+            settings=settings,
+            on_rollout=on_rollout,
+            on_step=on_step,
+            model=str(model_path),
+            reward_funcs=list(reward_functions),
+            args=_arguments(settings, reward_weights, output_dir, seed, dtype),
+            train_dataset=Dataset.from_list(list(dataset)),
+            processing_class=tokenizer,
+            peft_config=peft_config,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        if eval_hook and eval_every:
+            trainer.add_callback(_EvalHook(eval_hook, eval_every, trainer))
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _save(trainer, tokenizer, output_dir / "checkpoint")
+    return GRPOResult(
+        steps=trainer.state.global_step,
+        tokens_generated=totals["rollout_tokens"],
+        tokens_trained=totals["trained_tokens"],
+        wall_s=time.perf_counter() - started,
+        metrics=last_record,
+    )
+
+
+def _check(dataset, settings: GRPOSettings, engine: EngineSettings, tokenizer, functions, weights) -> None:
+    """What would otherwise fail after the models have loaded, or in the middle of the run."""
+    if len(functions) != len(weights):
+        raise ValueError(f"{len(functions)} reward functions and {len(weights)} reward weights; give one weight each")
+    if len(dataset) < settings.prompts_per_rollout:
+        raise ValueError(
+            f"the dataset has {len(dataset)} questions and a rollout asks {settings.prompts_per_rollout} different "
+            "ones (rollout_prompts, or prompts_per_step); lower that, or give more questions"
+        )
+    if "prompt" not in dataset[0]:
+        raise ValueError(f"dataset rows need a 'prompt'; the first has {sorted(dataset[0])}")
+    completion = settings.longest_completion
+    room = engine.max_model_len - completion
+    lengths = [len(_prompt_ids(row["prompt"], tokenizer)) for row in dataset]
+    longest = max(range(len(lengths)), key=lengths.__getitem__)
+    if lengths[longest] > room:
+        raise ValueError(
+            f"the prompt of row {dataset[longest].get('id', longest)!r} has {lengths[longest]} tokens, and the "
+            f"engine's max_model_len={engine.max_model_len} leaves {room} beside completions of {completion} "
+            f"(max_completion_tokens and its schedule); set max_model_len to at least {lengths[longest] + completion} "
+            "or drop long prompts"
+        )
+
+
+def _prompt_ids(prompt, tokenizer) -> list[int]:
+    if isinstance(prompt, str):
+        return tokenizer(prompt)["input_ids"]
+    return tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=True, return_dict=True)[
+        "input_ids"
+    ]
+
+
+def _arguments(settings: GRPOSettings, reward_weights, output_dir: Path, seed: int, dtype: str) -> GRPOConfig:
+    cuda = torch.cuda.is_available()
+    correction = {}
+    if settings.sampler_correction:
+        correction = {
+            "vllm_importance_sampling_mode": settings.sampler_correction,
+            "vllm_importance_sampling_clip_max": settings.sampler_correction_max,
+        }
+    world = _processes()
+    if settings.prompts_per_step % world:
+        raise ValueError(
+            f"prompts_per_step={settings.prompts_per_step} does not divide by the {world} processes of this run; "
+            f"set it to a multiple of {world}"
+        )
+    return GRPOConfig(
+        output_dir=str(output_dir / "trainer"),
+        use_cpu=not cuda,
+        bf16=dtype == "bfloat16",
+        seed=seed,
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.completions_per_step // world,
+        gradient_accumulation_steps=1,
+        steps_per_generation=settings.rollout_steps,
+        num_generations=settings.group_size,
+        max_completion_length=settings.max_completion_tokens,
+        temperature=settings.temperature,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type={"constant": "constant_with_warmup"}.get(settings.lr_schedule, settings.lr_schedule),
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        beta=settings.beta,
+        loss_type=settings.loss_type,
+        importance_sampling_level=settings.importance_sampling_level,
+        epsilon=settings.epsilon,
+        epsilon_high=settings.epsilon_high,
+        scale_rewards=settings.scale_rewards,
+        reward_weights=[float(weight) for weight in reward_weights],
+        mask_truncated_completions=settings.mask_truncated,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        vllm_importance_sampling_correction=settings.sampler_correction is not None,
+        **correction,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_every,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to=["tensorboard"],
+        dataloader_pin_memory=cuda,
+    )
+
+
+def _processes() -> int:
+    from accelerate import PartialState
+
+    return PartialState().num_processes
+
+
+def _save(trainer: LadderGRPOTrainer, tokenizer, folder: Path) -> None:
+    """Plain Hugging Face format, adapters merged, in the dtype of the start checkpoint."""
+    trainer.accelerator.wait_for_everyone()
+    if not trainer.is_world_process_zero():
+        return
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+class _EvalHook(TrainerCallback):
+    def __init__(self, hook, every: int, trainer: LadderGRPOTrainer):
+        self._hook, self._every, self._trainer = hook, every, trainer
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step % self._every == 0:
+            self._hook(state.global_step, self._trainer)

@@ -1,0 +1,42 @@
+"""Which questions a rollout asks, as a function of the seed and of the rollout's number alone."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Sampler
+
+
+class QuestionSampler(Sampler):
+    """Row numbers for all rollouts of a run, in one pass: `questions` rows a rollout, each `group_size` times in a row,
+    the whole rollout `repeats` times (TRL reads it once a micro-step).
+
+    Rows are drawn without replacement, in a new order each time all have been asked. A run that resumes skips forward
+    in the same sequence, whatever epoch it stopped in.
+    """
+
+    def __init__(self, *, size: int, questions: int, group_size: int, repeats: int, rollouts: int, seed: int):
+        if size < questions:
+            raise ValueError(
+                f"the dataset has {size} questions and a rollout asks {questions} different ones "
+                "(rollout_prompts, or prompts_per_step); lower that, or give more questions"
+            )
+        self.size, self.questions, self.group_size = size, questions, group_size
+        self.repeats, self.rollouts, self.seed = repeats, rollouts, seed
+
+    def __len__(self) -> int:
+        return self.rollouts * self.repeats * self.questions * self.group_size
+
+    def __iter__(self) -> Iterator[int]:
+        stream = self._stream()
+        for _ in range(self.rollouts):
+            asked = [next(stream) for _ in range(self.questions)]
+            for _ in range(self.repeats):
+                for row in asked:
+                    yield from [row] * self.group_size
+
+    def _stream(self) -> Iterator[int]:
+        """Row numbers without end. An order's tail too short for a rollout is left out: no rollout asks twice."""
+        generator = torch.Generator().manual_seed(self.seed)
+        while True:
+            order = torch.randperm(self.size, generator=generator).tolist()
+            yield from order[: self.size - self.size % self.questions]

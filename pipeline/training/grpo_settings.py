@@ -1,0 +1,191 @@
+"""Settings of GRPO. Importing this loads neither torch nor TRL.
+
+The defaults are DeepSeek-R1-Zero's figures: "the paper" is arXiv 2501.12948v2 (and its Nature version, 2025).
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.rollouts.types import Number
+from pipeline.strict import Strict
+
+
+class LengthChange(Strict):
+    """From optimizer step `from_step` on (the first step is 0), completions may be `tokens` long."""
+
+    from_step: int = Field(gt=0)
+    tokens: int = Field(gt=0)
+
+
+class SpeedUps(Strict):
+    """Exact speed-ups: the same loss and gradients as stock TRL on the same batch. Each can be switched off."""
+
+    packing: bool = True
+    """Train on packed rows without padding: cost follows real tokens. Off: micro-batches padded to their longest."""
+    share_prompts: bool = True
+    """Compute a prompt once for all completions of its group (needs `packing`)."""
+    skip_zero_advantage: bool = True
+    """Leave rows that cannot move the policy out of forward and backward. With KL on (`beta` > 0) a row of zero
+    advantage still pulls towards the reference, so then only truncated rows that are masked are left out."""
+
+
+class GRPOSettings(Strict):
+    """Group relative policy optimization (arXiv 2402.03300), on TRL's loss definitions."""
+
+    prompts_per_step: int = Field(default=32, gt=0)
+    """Questions an optimizer step (paper: 32)."""
+    group_size: int = Field(default=16, ge=2)
+    """Completions a question (paper: 16), so that a step trains on `prompts_per_step` × `group_size`."""
+    rollout_prompts: int | None = Field(default=512, gt=0)
+    """Questions a rollout; the paper's 8,192 completions are 512 questions, split into 16 steps, one inner epoch.
+    None: one step's questions, fully on-policy."""
+    max_steps: int = Field(default=10_400, gt=0)
+    """Optimizer steps (paper: 10,400)."""
+
+    temperature: Number = Field(default=1.0, gt=0)
+    """Paper: 1.0, and 0.7 in the last RL stage. Top-p stays 1, as the loss needs the full distribution."""
+    max_completion_tokens: int = Field(default=32_768, gt=0)
+    """Longest completion at the start (paper: 32,768 before step 8,200)."""
+    max_completion_schedule: list[LengthChange] = Field(
+        default_factory=lambda: [LengthChange(from_step=8_200, tokens=65_536)]
+    )
+    """Later limits (paper: 65,536 from step 8,200)."""
+    mask_truncated: bool = False
+    """Leave completions cut at the limit out of the loss (not in the paper; DAPO, arXiv 2503.14476, 3.4)."""
+    dynamic_sampling: int = Field(default=0, ge=0)
+    """Extra rounds in which groups whose rewards are all equal are replaced by other questions (DAPO 3.2). 0: off."""
+
+    learning_rate: Number = Field(default=3e-6, gt=0)
+    """Paper: 3e-6."""
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: Number = Field(default=0.0, ge=0)
+    max_grad_norm: Number = Field(default=1.0, gt=0)
+
+    beta: Number = Field(default=0.001, ge=0)
+    """Weight of the KL term to the reference model, k3 estimator inside the loss (paper: 0.001). 0: no reference."""
+    reference_refresh_steps: int | None = Field(default=400, gt=0)
+    """The reference becomes the latest policy every this many steps (paper: 400). None: it stays the start model."""
+    loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "luspo", "sapo"] = "grpo"
+    """TRL's losses. `grpo`: mean over each completion, then over completions, as in the paper."""
+    importance_sampling_level: Literal["token", "sequence"] = "token"
+    """`sequence` is GSPO (arXiv 2507.18071)."""
+    epsilon: Number = Field(default=0.2, gt=0)
+    """Clip range of the ratio below 1 (R1-Zero's is not stated; TRL's default. Dev2 and R1: 10)."""
+    epsilon_high: Number | None = Field(default=None, gt=0)
+    """Clip range above 1. None: `epsilon`. DAPO's clip-higher: 0.28."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """Divide advantages by the group's standard deviation (the paper), the batch's, or not (Dr. GRPO)."""
+    sampler_correction: Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] | None = (
+        "token_truncate"
+    )
+    """Truncated importance ratio between the trainer's and the sampler's probabilities, which differ where the
+    engine's arithmetic does (TRL's modes). None: off."""
+    sampler_correction_max: Number = Field(default=3.0, gt=1)
+    """Largest ratio of the correction (TRL's default)."""
+
+    max_tokens_per_microbatch: int = Field(default=16_384, gt=0)
+    """Tokens a forward pass; memory follows this number and not the batch. A longer single row runs alone."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more work."""
+    speedups: SpeedUps = Field(default_factory=SpeedUps)
+
+    checkpoint_every: int = Field(default=400, gt=0)
+    """Optimizer steps between resumable checkpoints."""
+    keep_checkpoints: int = Field(default=2, gt=0)
+    log_rollouts_every: int = Field(default=10, gt=0)
+    """Optimizer steps between files of written completions (the next rollout is written)."""
+
+    @model_validator(mode="after")
+    def _values_agree(self):
+        steps = self.rollout_steps
+        if self.prompts_per_rollout % self.prompts_per_step:
+            raise ValueError(
+                f"rollout_prompts={self.rollout_prompts} is not a multiple of "
+                f"prompts_per_step={self.prompts_per_step}, so a rollout cannot be split into whole steps; "
+                f"set rollout_prompts to {max(1, steps) * self.prompts_per_step} or null"
+            )
+        if self.checkpoint_every % steps:
+            raise ValueError(
+                f"checkpoint_every={self.checkpoint_every} is not a multiple of the {steps} steps of a rollout "
+                f"(rollout_prompts={self.prompts_per_rollout} / prompts_per_step={self.prompts_per_step}), so a "
+                f"resumed run would make rollouts twice; set checkpoint_every to "
+                f"{max(steps, round(self.checkpoint_every / steps) * steps)}"
+            )
+        if self.beta > 0 and self.reference_refresh_steps and self.reference_refresh_steps % steps:
+            raise ValueError(
+                f"reference_refresh_steps={self.reference_refresh_steps} is not a multiple of the {steps} steps of a "
+                f"rollout (rollout_prompts / prompts_per_step), so the reference would change inside a rollout; set it "
+                f"to {max(steps, round(self.reference_refresh_steps / steps) * steps)}"
+            )
+        starts = [change.from_step for change in self.max_completion_schedule]
+        if starts != sorted(set(starts)):
+            raise ValueError(f"max_completion_schedule has from_step {starts}; they must rise. Put them in order")
+        if self.loss_type == "cispo" and self.epsilon_high is None:
+            raise ValueError("loss_type=cispo clips at epsilon_high, which is not set; set epsilon_high (paper: 5.0)")
+        if self.loss_type == "luspo" and self.importance_sampling_level != "sequence":
+            raise ValueError(
+                f"loss_type=luspo needs importance_sampling_level=sequence, got {self.importance_sampling_level}; "
+                "set importance_sampling_level: sequence"
+            )
+        return self
+
+    @property
+    def prompts_per_rollout(self) -> int:
+        return self.rollout_prompts or self.prompts_per_step
+
+    @property
+    def rollout_steps(self) -> int:
+        """Optimizer steps made on one rollout."""
+        return max(1, self.prompts_per_rollout // self.prompts_per_step)
+
+    @property
+    def completions_per_step(self) -> int:
+        return self.prompts_per_step * self.group_size
+
+    @property
+    def longest_completion(self) -> int:
+        """The largest limit that the run ever uses, in tokens."""
+        within = [c.tokens for c in self.max_completion_schedule if c.from_step < self.max_steps]
+        return max([self.max_completion_tokens, *within])
+
+    def completion_limit(self, step: int) -> int:
+        """Longest completion in tokens at optimizer step `step` (the first is 0)."""
+        limit = self.max_completion_tokens
+        for change in self.max_completion_schedule:
+            if step >= change.from_step:
+                limit = change.tokens
+        return limit
+
+    def describe(self) -> dict[str, int | str]:
+        """The arithmetic that follows from the settings, for `make check`."""
+        completions = self.completions_per_step
+        limits = [self.completion_limit(step) for step in self._limit_starts()]
+        spans = self._limit_spans()
+        return {
+            "completions a step": f"{self.prompts_per_step} questions × {self.group_size} = {completions}",
+            "completions a rollout": f"{self.prompts_per_rollout} questions × {self.group_size} = "
+            f"{self.prompts_per_rollout * self.group_size}, for {self.rollout_steps} optimizer steps",
+            "optimizer steps": self.max_steps,
+            "questions in all": self.max_steps * self.prompts_per_step,
+            "longest completion": " → ".join(map(str, limits)),
+            "most completion tokens": sum(
+                span * completions * limit for span, limit in zip(spans, limits, strict=True)
+            ),
+            "reference": self._describe_reference(),
+        }
+
+    def _limit_starts(self) -> list[int]:
+        return [0, *(c.from_step for c in self.max_completion_schedule if c.from_step < self.max_steps)]
+
+    def _limit_spans(self) -> list[int]:
+        starts = self._limit_starts()
+        return [end - start for start, end in zip(starts, [*starts[1:], self.max_steps], strict=True)]
+
+    def _describe_reference(self) -> str:
+        if self.beta == 0:
+            return "none (beta is 0)"
+        if self.reference_refresh_steps is None:
+            return f"the start model, KL weight {self.beta}"
+        return f"the latest policy every {self.reference_refresh_steps} steps, KL weight {self.beta}"

@@ -1,0 +1,381 @@
+"""TRL's GRPOTrainer with our rollout engines, the recipe's features and exact speed-ups.
+
+TRL owns the loss definitions (`_compute_loss`), reward calling, PEFT, accelerate and the training loop. This subclass
+replaces how completions are made (`_prepare_inputs`), and how a step's batch is put through the model
+(`training_step`): the batch becomes micro-batches of real tokens, each goes through TRL's loss with log-probabilities
+from a packed forward pass, and is weighted so that their sum is the loss of the whole batch.
+"""
+
+import contextlib
+import time
+from pathlib import Path
+
+import torch
+from accelerate.utils import is_peft_model
+from trl import GRPOTrainer
+
+from pipeline.rollouts import Engine, Sampling
+from pipeline.training.grpo_advantages import group_advantages
+from pipeline.training.grpo_attention import attach_packed_forward
+from pipeline.training.grpo_checkpoints import finish_checkpoint
+from pipeline.training.grpo_packing import Row, pack, packed_tokens, plan_microbatches
+from pipeline.training.grpo_reference import Reference, RefreshReference
+from pipeline.training.grpo_sampler import QuestionSampler
+from pipeline.training.grpo_settings import GRPOSettings
+
+ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
+"""Losses that TRL divides by the number of rows; `bnpo` divides by their tokens, the others by the whole batch's."""
+EXTREMES = ("clip_ratio/low_min", "clip_ratio/high_max")
+"""TRL's metrics of the loss that are no means and cannot be averaged over micro-batches."""
+
+
+class LadderGRPOTrainer(GRPOTrainer):
+    """GRPO on one of our engines. Takes GRPOTrainer's arguments and the engine, the settings and a rollout writer.
+
+    `args` must agree with `settings`; `pipeline.training.grpo.train_grpo` makes both.
+    """
+
+    def __init__(self, *, engine: Engine, settings: GRPOSettings, on_rollout=None, on_step=None, **kwargs):
+        super().__init__(**kwargs)
+        self.engine = engine
+        self.settings = settings
+        self._on_rollout = on_rollout
+        self._on_step = on_step
+        self._shares = settings.speedups.packing and settings.speedups.share_prompts
+        self._synced_step: int | None = None
+        self._forward_result: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._loss_tokens = 0.0
+        self._gap_max = 0.0
+        self.use_vllm = settings.sampler_correction is not None  # TRL's name for "the loss takes the sampler's ratio"
+        self.seconds = dict.fromkeys(("rollout", "scoring", "sync", "update"), 0.0)
+        self.rollout_record: dict = {}
+        self.step_record: dict = {}
+        if settings.speedups.packing:
+            for model in filter(None, (self.model, self.ref_model)):
+                plain = self.accelerator.unwrap_model(model)
+                attach_packed_forward(plain.get_base_model() if is_peft_model(plain) else plain, self.temperature)
+        self.reference = Reference(self)
+        if self.beta != 0 and settings.reference_refresh_steps:
+            self.add_callback(RefreshReference(self.reference, settings.reference_refresh_steps))
+
+    # ---- Rollouts -----------------------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, dataset=None):
+        """Questions by step number alone, so that a resumed run goes on with the questions it would have had."""
+        return QuestionSampler(
+            size=len(dataset if dataset is not None else self.train_dataset),
+            questions=self.args.generation_batch_size // self.num_generations,
+            group_size=self.num_generations,
+            repeats=self.args.steps_per_generation * self.num_iterations,
+            rollouts=-(-self.args.max_steps * self.args.gradient_accumulation_steps // self.args.steps_per_generation),
+            seed=self.args.seed,
+        )
+
+    def _prepare_inputs(self, generation_batch):
+        """The rows of this micro-step: a new rollout where one is due, else the next slice of the last one."""
+        if self._step % (self.args.steps_per_generation * self.num_iterations) == 0 or self._buffered_inputs is None:
+            rows = self._rollout(generation_batch)
+            self._buffered_inputs = self._split(rows)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _split(self, rows: list[Row]) -> list[list[Row]]:
+        """The rollout in random slices, one a micro-step. Slices after the first optimizer step are off-policy."""
+        parts = self.args.steps_per_generation
+        if parts == 1:
+            return [rows]
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._rollout_seed())).tolist()
+        size = len(rows) // parts
+        slices = [[rows[i] for i in order[p * size : (p + 1) * size]] for p in range(parts)]
+        later = [row for part in slices[self.args.gradient_accumulation_steps :] for row in part]
+        self._remember_old_logprobs([row for row in later if not self._contributes_nothing(row)])
+        return slices
+
+    @torch.no_grad()
+    def _remember_old_logprobs(self, rows: list[Row]) -> None:
+        for batch in plan_microbatches(rows, self.settings.max_tokens_per_microbatch, self._shares):
+            logprobs, _ = self.logprobs_and_entropies(self.model, batch)
+            for row, values in zip(batch, logprobs, strict=True):
+                row.old_logprobs = values[: len(row.completion_ids)].clone()
+
+    def _rollout_seed(self) -> int:
+        return (self.args.seed * 1_000_003 + self.state.global_step) * 4_099 + self.accelerator.process_index
+
+    def _rollout(self, inputs: list[dict]) -> list[Row]:
+        """Generate, score and compare: questions repeated `group_size` times → one row each, advantages set."""
+        self.max_completion_length = self.settings.completion_limit(self.state.global_step)
+        prompts = [x["prompt"] for x in inputs]
+        prompt_ids, *_ = self._tokenize_prompts(prompts[:: self.num_generations])
+        self._sync()
+        started = time.perf_counter()
+        sampling = Sampling(
+            max_tokens=self.max_completion_length,
+            temperature=self.temperature,
+            seed=self._rollout_seed() % 2**31,
+        )
+        groups = self.engine.generate(prompt_ids, self.num_generations, sampling)
+        completions = [completion for group in groups for completion in group]
+        scoring = time.perf_counter()
+        self.seconds["rollout"] += scoring - started
+        texts = [c.text for c in completions]
+        if not isinstance(prompts[0], str):
+            texts = [[{"role": "assistant", "content": text}] for text in texts]
+        rewards = self._calculate_rewards(inputs, prompts, texts, [c.token_ids for c in completions])
+        self.seconds["scoring"] += time.perf_counter() - scoring
+        result = group_advantages(
+            rewards, self.reward_weights.to(rewards.device), self.num_generations, self.scale_rewards
+        )
+        mine = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
+        rows = [
+            Row(
+                prompt_ids=prompt_ids[i // self.num_generations],
+                completion_ids=c.token_ids,
+                advantage=advantage,
+                sampler_logprobs=c.logprobs,
+                truncated=c.finish_reason == "length",
+                group=i // self.num_generations,
+                masked=self.mask_truncated_completions and c.finish_reason == "length",
+            )
+            for i, (c, advantage) in enumerate(zip(completions, result.advantages[mine].tolist(), strict=True))
+        ]
+        self._loss_tokens = self._total(sum(row.loss_tokens for row in rows))
+        self._record_rollout(rows, rewards, result)
+        if self._on_rollout:
+            self._on_rollout(self.state.global_step, inputs, completions, rewards[mine], rows, self.reward_func_names)
+        return rows
+
+    def _sync(self) -> None:
+        """Give the engine the policy's weights. After a resume nothing has been synced, so the first rollout syncs."""
+        if self._synced_step != self.state.global_step:
+            started = time.perf_counter()
+            self.engine.sync_weights(self.accelerator.unwrap_model(self.model))
+            self._synced_step = self.state.global_step
+            self.seconds["sync"] += time.perf_counter() - started
+
+    def _record_rollout(self, rows: list[Row], rewards: torch.Tensor, result) -> None:
+        lengths = torch.tensor([len(row.completion_ids) for row in rows], dtype=torch.float)
+        tokens = self._total(lengths.sum().item())
+        prompt_tokens = self._total(sum(len(row.prompt_ids) for row in rows))
+        count = self._total(len(rows))
+        self.state.num_input_tokens_seen += int(tokens + prompt_tokens)
+        self.step_record["rollout_tokens"] = tokens
+        self.rollout_record = {
+            "rollout_step": self.state.global_step + 1,
+            "reward": torch.nanmean(result.rewards).item(),
+            "reward_std": result.rewards[~result.rewards.isnan()].std(unbiased=False).item(),
+            "zero_spread": result.zero_spread.float().mean().item(),
+            "completion_tokens": tokens / count,
+            "completion_tokens_max": self.accelerator.gather(lengths.max().to(rewards.device)).max().item(),
+            "prompt_tokens": prompt_tokens / count,
+            "truncated": self._total(sum(row.truncated for row in rows)) / count,
+            "unscored": result.rewards.isnan().float().mean().item(),
+            "rewards": {name: torch.nanmean(rewards[:, i]).item() for i, name in enumerate(self.reward_func_names)},
+        }
+        for name, values in self._pending_metrics.items():
+            self.rollout_record[name] = sum(values) / len(values)
+        self._pending_metrics.clear()
+        self._pending_extra_logs.clear()
+
+    def _total(self, value: float) -> float:
+        """Sum over processes."""
+        if self.accelerator.num_processes == 1:
+            return value
+        tensor = torch.tensor(float(value), device=self.accelerator.device, dtype=torch.float64)
+        return self.accelerator.reduce(tensor, reduction="sum").item()
+
+    # ---- Updates ------------------------------------------------------------------------------------------------
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """Forward and backward over one batch; returns its loss. Gradients meet across processes once, at the end."""
+        model.train()
+        rows = self._prepare_inputs(inputs)
+        started = time.perf_counter()
+        trained = [row for row in rows if not self._contributes_nothing(row)]
+        batches = self._plan(trained, rows)
+        total = torch.zeros((), device=self.accelerator.device)
+        metrics = []
+        for i, (batch, weight) in enumerate(batches):
+            with contextlib.nullcontext() if i == len(batches) - 1 else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    loss = self._compute_loss(model, batch) * weight
+                self.accelerator.backward(loss)
+            total += loss.detach()
+            metrics.append(self._take_metrics())
+        tokens = [sum(row.loss_tokens for row in batch) if weight else 0 for batch, weight in batches]
+        self._record_update(metrics, tokens, trained, rows, [batch for batch, _ in batches])
+        self.seconds["update"] += time.perf_counter() - started
+        self._step += 1
+        return total
+
+    def _contributes_nothing(self, row: Row) -> bool:
+        """Whether the row's loss and gradient are zero whatever the policy: its share of the normaliser stays."""
+        if not self.settings.speedups.skip_zero_advantage:
+            return False
+        return row.masked or (row.advantage == 0 and self.beta == 0)
+
+    def _plan(self, trained: list[Row], rows: list[Row]) -> list[tuple[list[Row], float]]:
+        """Micro-batches and their weights, the same number on every process, since each joins in all reductions.
+
+        Where nothing is left to train the shortest row runs with weight zero: the optimizer then sees gradients of
+        zero, as it would have.
+        """
+        idle = [min(rows, key=lambda row: len(row.prompt_ids) + len(row.completion_ids))]
+        batches = [
+            (batch, self._weight(batch, rows))
+            for batch in plan_microbatches(trained, self.settings.max_tokens_per_microbatch, self._shares)
+        ] or [(idle, 0.0)]
+        if self.accelerator.num_processes > 1:
+            number = torch.tensor([len(batches)], device=self.accelerator.device)
+            batches += [(idle, 0.0)] * (int(self.accelerator.gather(number).max()) - len(batches))
+        return batches
+
+    def _weight(self, batch: list[Row], rows: list[Row]) -> float:
+        """The factor that turns TRL's mean over a micro-batch into its share of the mean over the whole batch."""
+        if self.loss_type in ROW_MEAN_LOSSES:
+            return len(batch) / len(rows)
+        if self.loss_type == "bnpo":
+            return sum(row.loss_tokens for row in batch) / max(1, sum(row.loss_tokens for row in rows))
+        return 1.0
+
+    def _compute_loss(self, model, rows: list[Row]) -> torch.Tensor:
+        """TRL's loss of `rows` as one micro-batch."""
+        logprobs, entropies = self.logprobs_and_entropies(model, rows)
+        inputs = self._padded(rows, logprobs)
+        if self.beta != 0:
+            inputs["ref_per_token_logps"] = self.reference.logprobs(rows)
+        if "sampling_per_token_logps" in inputs:
+            old = inputs.get("old_per_token_logps", logprobs.detach())
+            difference = (old - inputs["sampling_per_token_logps"]) * inputs["completion_mask"]
+            inputs["importance_sampling_ratio"] = self._sampler_ratio(torch.nan_to_num(difference, nan=0.0))
+            self._record_gap(difference, inputs["completion_mask"])
+        self._forward_result = (logprobs, entropies)
+        return super()._compute_loss(model, inputs)
+
+    def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+        """TRL's loss asks for the forward pass here; `_compute_loss` has made it already."""
+        return *self._forward_result, None
+
+    def logprobs_and_entropies(self, model, rows: list[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probability of each completion token and entropy at its position, both (rows, longest completion)."""
+        device = self.accelerator.device
+        if self.settings.speedups.packing:
+            batch = pack(rows, self._shares, device)
+            with self.accelerator.autocast():
+                logprobs, entropies = model(packed=batch)
+            return batch.unpack(logprobs), batch.unpack(entropies)
+        padding = self._tokenizer.pad_token_id
+        prompts = _pad([row.prompt_ids for row in rows], padding, device, left=True)
+        prompt_mask = _pad([[1] * len(row.prompt_ids) for row in rows], 0, device, left=True)
+        completions = _pad([row.completion_ids for row in rows], padding, device)
+        mask = _pad([[1] * len(row.completion_ids) for row in rows], 0, device)
+        logprobs, entropies, _ = super()._get_per_token_logps_and_entropies(
+            model,
+            torch.cat([prompts, completions], dim=1),
+            torch.cat([prompt_mask, mask], dim=1),
+            completions.shape[1],
+            compute_entropy=model is not self.reference.model,
+        )
+        return logprobs, entropies
+
+    def _padded(self, rows: list[Row], logprobs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What TRL's loss reads of `rows`. Prompts are left out: it reads them for the forward pass alone."""
+        device = logprobs.device
+        mask = _pad([[0 if row.masked else 1] * len(row.completion_ids) for row in rows], 0, device)
+        empty = mask.new_zeros((len(rows), 0))
+        inputs = {
+            "prompt_ids": empty,
+            "prompt_mask": empty,
+            "completion_ids": mask,
+            "completion_mask": mask,
+            "advantages": torch.tensor([row.advantage for row in rows], device=device),
+            "num_items_in_batch": torch.tensor(self._loss_tokens, device=device),
+        }
+        if self.use_vllm:
+            inputs["sampling_per_token_logps"] = _pad([row.sampler_logprobs for row in rows], 0.0, device)
+        if rows[0].old_logprobs is not None:
+            inputs["old_per_token_logps"] = torch.nn.utils.rnn.pad_sequence(
+                [row.old_logprobs for row in rows], batch_first=True
+            ).to(device)
+        return inputs
+
+    def _sampler_ratio(self, difference: torch.Tensor) -> torch.Tensor:
+        """TRL's correction for sampler and trainer disagreeing, from log-probability differences (rows, tokens).
+
+        Truncated importance sampling: https://fengyao.notion.site/off-policy-rl. TRL computes the same in its rollout,
+        after a forward pass of its own.
+        """
+        if self.vllm_importance_sampling_mode.startswith("sequence"):
+            difference = difference.sum(dim=-1, keepdim=True)
+        ratio = torch.exp(difference)
+        limit = self.vllm_importance_sampling_clip_max
+        if self.vllm_importance_sampling_mode.endswith("truncate"):
+            return ratio.clamp(max=limit)
+        return ratio.masked_fill(ratio > limit, 0.0)
+
+    # ---- Records ------------------------------------------------------------------------------------------------
+
+    def _record_gap(self, difference: torch.Tensor, mask: torch.Tensor) -> None:
+        gap = difference.detach().abs()
+        self._metrics["train"]["sampler_gap"].append((gap.sum() / mask.sum().clamp(min=1)).item())
+        self._gap_max = max(self._gap_max, gap.max().item())
+
+    def _take_metrics(self) -> dict[str, float]:
+        """TRL's metrics of the micro-batch that just ran."""
+        taken = {name: values[-1] for name, values in self._metrics["train"].items() if name not in EXTREMES}
+        self._metrics["train"].clear()
+        return taken
+
+    def _record_update(self, metrics, tokens: list[int], trained, rows, batches) -> None:
+        """Metrics of the loss as means over the tokens that trained, over micro-batches and processes."""
+        weights = torch.tensor(tokens, dtype=torch.float64, device=self.accelerator.device)
+        weights = self.accelerator.reduce(weights, reduction="sum").tolist()
+        whole = sum(weights)
+        for name in metrics[0]:
+            mean = sum(m[name] * w for m, w in zip(metrics, weights, strict=True)) / whole if whole else None
+            self.step_record[name] = mean
+        self.step_record |= {
+            "trained_tokens": self._total(sum(len(row.completion_ids) for row in trained)),
+            "trained_rows": self._total(len(trained)) / self._total(len(rows)),
+            "forward_tokens": self._total(sum(packed_tokens(batch, self._shares) for batch in batches)),
+            "microbatches": len(batches),
+            "sampler_gap_max": self._gap_max,
+        }
+        self._gap_max = 0.0
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super().log(logs, start_time)
+        if "loss" not in logs:
+            return
+        record = {"step": self.state.global_step, **logs, **self.rollout_record, **self.step_record}
+        record |= {f"seconds_{name}": value for name, value in self.seconds.items()}
+        if generated := record.setdefault("rollout_tokens", 0):
+            record["rollout_tokens_per_second"] = generated / max(self.seconds["rollout"], 1e-9)
+        record["update_tokens_per_second"] = record["forward_tokens"] / max(self.seconds["update"], 1e-9)
+        self.seconds = dict.fromkeys(self.seconds, 0.0)
+        self.step_record = {}
+        if self._on_step:
+            self._on_step(record)
+
+    # ---- Checkpoints --------------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """TRL's checkpoint, the reference model, and a mark that says it is whole; then old ones go."""
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            self.reference.save(folder)
+            finish_checkpoint(folder, keep=self.settings.keep_checkpoints)
+
+    def _load_optimizer_and_scheduler(self, checkpoint) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self.reference.load(Path(checkpoint))
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        """The manifest of the stage says where a checkpoint comes from."""
+
+
+def _pad(rows: list[list], value, device: torch.device, left: bool = False) -> torch.Tensor:
+    """(rows, longest) with `value` where a row has ended."""
+    width = max(map(len, rows))
+    fill = [[value] * (width - len(row)) for row in rows]
+    return torch.tensor([f + row if left else row + f for row, f in zip(rows, fill, strict=True)], device=device)
