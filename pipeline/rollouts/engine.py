@@ -118,6 +118,17 @@ class Engine(ABC):
         self.stats.syncs += 1
         self.stats.sync_seconds += time.perf_counter() - started
 
+    def serve(self, folder: str | Path, tokenizer, seed: int) -> None:
+        """`load_weights` and a fresh start: that checkpoint's tokenizer and end tokens, and a new random stream.
+
+        Raises:
+            ValueError: the checkpoint's architecture or shapes differ from those of the open engine.
+        """
+        self.load_weights(folder)
+        self.tokenizer = tokenizer
+        self.end_ids = end_token_ids(tokenizer, str(folder))
+        self._seeds = random.Random(seed)
+
     def close(self) -> None:
         """Free the engine's memory. Closing twice does nothing; using it afterwards is an error."""
         self._close()

@@ -62,13 +62,7 @@ def _named_weights(model) -> Iterator[tuple[str, torch.Tensor]]:
 
 def check_same_architecture(served: str, folder: str | Path) -> None:
     """Raise ValueError where the checkpoint at `folder` could not replace the weights of the one at `served`."""
-    from transformers import AutoConfig
-
-    def shape(path) -> dict:
-        config = AutoConfig.from_pretrained(str(path)).to_dict()
-        return {key: config.get(key) for key in SHAPE_KEYS}
-
-    ours, theirs = shape(served), shape(folder)
+    ours, theirs = _shape(served), _shape(folder)
     differing = {key: (ours[key], theirs[key]) for key in SHAPE_KEYS if ours[key] != theirs[key]}
     if differing:
         listed = ", ".join(f"{key} is {a} in the engine and {b} in the checkpoint" for key, (a, b) in differing.items())
@@ -76,3 +70,15 @@ def check_same_architecture(served: str, folder: str | Path) -> None:
             f"cannot load {folder} into an engine opened on {served}: {listed}; "
             "close this engine and open another one on that checkpoint"
         )
+
+
+def same_architecture(one: str | Path, other: str | Path) -> bool:
+    """Whether an engine opened on one checkpoint could serve the other."""
+    return _shape(one) == _shape(other)
+
+
+def _shape(path: str | Path) -> dict:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(str(path)).to_dict()
+    return {key: config.get(key) for key in SHAPE_KEYS}

@@ -16,7 +16,7 @@ from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import GRPOConfig
 
-from pipeline.rollouts import EngineSettings, open_engine
+from pipeline.rollouts import Engine
 from pipeline.training.grpo_checkpoints import checkpoint_step, last_checkpoint
 from pipeline.training.grpo_records import RunRecords
 from pipeline.training.grpo_settings import GRPOSettings
@@ -32,6 +32,8 @@ class GRPOResult:
     tokens_generated: int
     tokens_trained: int
     """Completion tokens that went through forward and backward."""
+    tokens_seen: int
+    """Prompt and completion tokens of all rollouts."""
     wall_s: float
     """Seconds since the run was started or resumed."""
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +46,7 @@ def train_grpo(
     tokenizer,
     dataset: Sequence[dict],
     settings: GRPOSettings,
-    engine: EngineSettings,
+    engine: Engine,
     reward_functions: Sequence[Callable],
     reward_weights: Sequence[float],
     output_dir: str | Path,
@@ -54,14 +56,16 @@ def train_grpo(
     progress: Callable[[int, int], None] | None = None,
     resume: bool = False,
     peft_config=None,
-    eval_hook: Callable[[int, LadderGRPOTrainer], None] | None = None,
+    eval_hook: Callable[[int, Engine], None] | None = None,
     eval_every: int | None = None,
+    token_budget: int | None = None,
 ) -> GRPOResult:
     """Train the checkpoint at `model_path` with GRPO and save it to `output_dir/checkpoint`.
 
     Args:
         dataset: rows with a `prompt` (text, or chat messages) and any columns that the reward functions read.
-        engine: where completions are written; it is opened here and closed at the end.
+        engine: an open engine that writes the completions; it gets the policy's weights before each rollout, and
+            is left open, with the weights of the last rollout.
         reward_functions: TRL's signature, `f(prompts, completions, completion_ids, **columns)`, with `trainer_state`
             among the keywords; sync or async. None for a completion: does not apply.
         dtype: arithmetic of the forward and backward pass. Weights and optimizer stay float32: at the paper's learning
@@ -69,14 +73,17 @@ def train_grpo(
         log: called with each step's metrics.
         progress: called with steps done and steps in all.
         resume: go on from the last whole checkpoint in `output_dir/trainer`, if there is one.
-        eval_hook: called with the step and the trainer every `eval_every` steps.
+        eval_hook: called with the step (0 before the first) and the engine, which has the policy's weights by then,
+            every `eval_every` steps.
+        token_budget: stop after the step at which this many tokens, prompts and completions of all rollouts, are
+            passed.
 
     Raises:
         ValueError: settings, dataset and engine do not fit together.
     """
     started = time.perf_counter()
     output_dir = Path(output_dir)
-    _check(dataset, settings, engine, tokenizer, reward_functions, reward_weights)
+    _check(dataset, settings, engine.settings, tokenizer, reward_functions, reward_weights)
     checkpoint = last_checkpoint(output_dir / "trainer") if resume else None
     if not resume:
         shutil.rmtree(output_dir / "trainer", ignore_errors=True)
@@ -101,35 +108,37 @@ def train_grpo(
         if trainer.is_world_process_zero():
             records.rollout(*args)
 
-    with open_engine(engine, model_path, tokenizer, seed) as opened:
-        trainer = LadderGRPOTrainer(
-            engine=opened,
-            settings=settings,
-            on_rollout=on_rollout,
-            on_step=on_step,
-            model=str(model_path),
-            reward_funcs=list(reward_functions),
-            args=_arguments(settings, reward_weights, output_dir, seed, dtype),
-            train_dataset=Dataset.from_list(list(dataset)),
-            processing_class=tokenizer,
-            peft_config=peft_config,
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.remove_callback(ProgressCallback)
-        if eval_hook and eval_every:
-            trainer.add_callback(_EvalHook(eval_hook, eval_every, trainer))
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer = LadderGRPOTrainer(
+        engine=engine,
+        settings=settings,
+        on_rollout=on_rollout,
+        on_step=on_step,
+        model=str(model_path),
+        reward_funcs=list(reward_functions),
+        args=trainer_arguments(settings, reward_weights, output_dir / "trainer", seed, dtype),
+        train_dataset=Dataset.from_list(list(dataset)),
+        processing_class=tokenizer,
+        peft_config=peft_config,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    if eval_hook and eval_every:
+        trainer.add_callback(_EvalHook(eval_hook, eval_every, trainer))
+    if token_budget is not None:
+        trainer.add_callback(_TokenBudget(token_budget))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _save(trainer, tokenizer, output_dir / "checkpoint")
     return GRPOResult(
         steps=trainer.state.global_step,
         tokens_generated=totals["rollout_tokens"],
         tokens_trained=totals["trained_tokens"],
+        tokens_seen=trainer.state.num_input_tokens_seen,
         wall_s=time.perf_counter() - started,
         metrics=last_record,
     )
 
 
-def _check(dataset, settings: GRPOSettings, engine: EngineSettings, tokenizer, functions, weights) -> None:
+def _check(dataset, settings: GRPOSettings, engine, tokenizer, functions, weights) -> None:
     """What would otherwise fail after the models have loaded, or in the middle of the run."""
     if len(functions) != len(weights):
         raise ValueError(f"{len(functions)} reward functions and {len(weights)} reward weights; give one weight each")
@@ -161,7 +170,10 @@ def _prompt_ids(prompt, tokenizer) -> list[int]:
     ]
 
 
-def _arguments(settings: GRPOSettings, reward_weights, output_dir: Path, seed: int, dtype: str) -> GRPOConfig:
+def trainer_arguments(
+    settings: GRPOSettings, reward_weights: Sequence[float], folder: Path, seed: int, dtype: str
+) -> GRPOConfig:
+    """TRL's arguments for `settings`. One optimizer step is one of TRL's micro-steps: ours are cut by tokens inside."""
     cuda = torch.cuda.is_available()
     correction = {}
     if settings.sampler_correction:
@@ -176,7 +188,7 @@ def _arguments(settings: GRPOSettings, reward_weights, output_dir: Path, seed: i
             f"set it to a multiple of {world}"
         )
     return GRPOConfig(
-        output_dir=str(output_dir / "trainer"),
+        output_dir=str(folder),
         use_cpu=not cuda,
         bf16=dtype == "bfloat16",
         seed=seed,
@@ -235,6 +247,25 @@ class _EvalHook(TrainerCallback):
     def __init__(self, hook, every: int, trainer: LadderGRPOTrainer):
         self._hook, self._every, self._trainer = hook, every, trainer
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step == 0:
+            self._evaluate(0)
+
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step % self._every == 0:
-            self._hook(state.global_step, self._trainer)
+            self._evaluate(state.global_step)
+
+    def _evaluate(self, step: int) -> None:
+        self._trainer.sync()
+        self._hook(step, self._trainer.engine)
+
+
+class _TokenBudget(TrainerCallback):
+    """Ends training once prompts and completions of all rollouts pass a number of tokens."""
+
+    def __init__(self, tokens: int):
+        self._tokens = tokens
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.num_input_tokens_seen >= self._tokens:
+            control.should_training_stop = True

@@ -105,7 +105,7 @@ class LadderGRPOTrainer(GRPOTrainer):
         self.max_completion_length = self.settings.completion_limit(self.state.global_step)
         prompts = [x["prompt"] for x in inputs]
         prompt_ids, *_ = self._tokenize_prompts(prompts[:: self.num_generations])
-        self._sync()
+        self.sync()
         started = time.perf_counter()
         sampling = Sampling(
             max_tokens=self.max_completion_length,
@@ -143,7 +143,7 @@ class LadderGRPOTrainer(GRPOTrainer):
             self._on_rollout(self.state.global_step, inputs, completions, rewards[mine], rows, self.reward_func_names)
         return rows
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
         """Give the engine the policy's weights. After a resume nothing has been synced, so the first rollout syncs."""
         if self._synced_step != self.state.global_step:
             started = time.perf_counter()

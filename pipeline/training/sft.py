@@ -1,0 +1,138 @@
+"""Supervised fine-tuning with TRL's SFTTrainer, on prompt and completion ids that we make ourselves.
+
+Loss is on the completion only, end token included. Prompts are encoded alone, exactly as they are when the model
+generates, so the first `<think>` belongs to the completion and is trained on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from pipeline.strict import Strict
+
+MAX_TOKENS = 32_768
+"""The length limit of the paper, for sampling, SFT and evaluation alike."""
+
+
+class SFTSettings(Strict):
+    epochs: int = Field(2, ge=1)  # paper: 2-3
+    learning_rate: float = Field(5e-5, gt=0)  # paper: cosine 5e-5 -> 5e-6
+    final_learning_rate_share: float = Field(0.1, ge=0, le=1)  # paper: to a tenth
+    warmup_steps: int = Field(0, ge=0)
+    batch_size: int = Field(128, ge=1)  # paper: 128
+    rows_per_device: int = Field(8, ge=1)
+    """Rows in one forward pass; the rest of the batch comes by accumulation."""
+    max_tokens: int = Field(MAX_TOKENS, ge=1)
+    """Rows longer than this, prompt and answer together, are dropped and counted."""
+    weight_decay: float = 0.0
+    checkpoint_every: int = Field(200, ge=1)
+    keep_checkpoints: int = Field(2, ge=1)
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> "SFTSettings":
+        if self.batch_size % self.rows_per_device:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of rows_per_device {self.rows_per_device}: "
+                "change one, so that a batch is a whole number of forward passes"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class SFTResult:
+    steps: int
+    tokens: int
+    """Prompt and completion tokens that were trained on, over all epochs, padding not counted."""
+    rows: int
+    dropped_too_long: int
+    final_loss: float
+
+
+def encode_rows(
+    tokenizer, prompts: Sequence[str], responses: Sequence[str], max_tokens: int
+) -> tuple[list[dict[str, list[int]]], int]:
+    """(rows of `input_ids` and `labels`, number of rows dropped for length). Labels of the prompt are -100."""
+    prompt_ids = tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
+    response_ids = tokenizer(list(responses), add_special_tokens=False)["input_ids"]
+    rows = [
+        {"input_ids": p + r + [tokenizer.eos_token_id], "labels": [-100] * len(p) + r + [tokenizer.eos_token_id]}
+        for p, r in zip(prompt_ids, response_ids, strict=True)
+    ]
+    kept = [row for row in rows if len(row["input_ids"]) <= max_tokens]
+    return kept, len(rows) - len(kept)
+
+
+def train_sft(
+    *,
+    model_path: Path,
+    tokenizer,
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    settings: SFTSettings,
+    output: Path,
+    seed: int,
+    device: str,
+    dtype: str,
+    on_step: Callable[[int, int, dict], None],
+) -> SFTResult:
+    """Fine-tunes the checkpoint at `model_path` and saves a plain one to `output/checkpoint`.
+
+    Trainer checkpoints go to `output/trainer`; where some are there, training goes on from the last.
+    `on_step(step, steps, figures)` is called after each optimizer step.
+    Raises ValueError where no row fits `settings.max_tokens`.
+    """
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM
+    from trl import SFTConfig, SFTTrainer
+
+    from pipeline.training.trainer_io import StepCallback, last_trainer_checkpoint, save_checkpoint
+
+    rows, too_long = encode_rows(tokenizer, prompts, responses, settings.max_tokens)
+    if not rows:
+        raise ValueError(
+            f"none of the {too_long} training rows fits max_tokens {settings.max_tokens}; raise it in the profile"
+        )
+    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=getattr(torch, dtype))
+    trainer = SFTTrainer(
+        model,
+        args=SFTConfig(
+            output_dir=str(output / "trainer"),
+            num_train_epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type="cosine_with_min_lr",
+            lr_scheduler_kwargs={"min_lr_rate": settings.final_learning_rate_share},
+            warmup_steps=settings.warmup_steps,
+            per_device_train_batch_size=settings.rows_per_device,
+            gradient_accumulation_steps=settings.batch_size // settings.rows_per_device,
+            weight_decay=settings.weight_decay,
+            max_length=None,
+            packing=False,
+            train_sampling_strategy="group_by_length",
+            save_steps=settings.checkpoint_every,
+            save_total_limit=settings.keep_checkpoints,
+            logging_steps=1,
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=device == "cpu",
+            bf16=device != "cpu" and dtype == "bfloat16",
+            gradient_checkpointing=device != "cpu",
+            dataloader_pin_memory=device != "cpu",
+            seed=seed,
+        ),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        callbacks=[StepCallback(on_step)],
+    )
+    trainer.train(resume_from_checkpoint=last_trainer_checkpoint(output / "trainer"))
+    save_checkpoint(trainer.model, tokenizer, output / "checkpoint")
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return SFTResult(
+        steps=trainer.state.global_step,
+        tokens=settings.epochs * sum(len(row["input_ids"]) for row in rows),
+        rows=len(rows),
+        dropped_too_long=too_long,
+        final_loss=sum(losses[-10:]) / len(losses[-10:]),
+    )
