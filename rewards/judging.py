@@ -7,13 +7,28 @@ settled jobs are remembered for the next call.
 import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pipeline.sandbox.levels import SandboxError, require
 from rewards import pool
+from rewards.code import code
+from rewards.custom_verifier import custom
 from rewards.errors import RewardError
+from rewards.gym import reasoning_gym
 from rewards.verdict import Verdict
-from rewards.verifiers import VERIFIERS, Job, judge, worst
+from rewards.verifiers import Job, Judged, choice, countdown, exact, math, worst
+
+VERIFIERS: dict[str, Callable[[str, dict[str, Any]], Judged]] = {
+    "math": math,
+    "exact": exact,
+    "choice": choice,
+    "countdown": countdown,
+    "code": code,
+    "reasoning_gym": reasoning_gym,
+    "custom": custom,
+}
+"""The verifiers that a row can name."""
 
 REMEMBERED = 50_000
 """Verdicts kept for later calls."""
@@ -22,24 +37,39 @@ _memory: OrderedDict[bytes, Verdict] = OrderedDict()
 _memory_lock = threading.Lock()
 
 
-def judge_answer(text: str, row: Mapping[str, Any]) -> Verdict:
+def judge_answer(text: str, row: Mapping[str, Any], allow_weak_sandbox: bool = False) -> Verdict:
     """The verdict on one completion. For many, `judge_answers` is far faster."""
-    return judge_answers([text], [row])[0]
+    return judge_answers([text], [row], allow_weak_sandbox)[0]
 
 
-def judge_answers(texts: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-    """The verdict on each completion against its question row, in order.
+def judge_answers(
+    texts: Sequence[str], rows: Sequence[Mapping[str, Any]], allow_weak_sandbox: bool = False
+) -> list[Verdict]:
+    """The verdict on each completion against its question row, in order; `row["verifier"]` names one of `VERIFIERS`.
 
-    `row["verifier"]` names one of `rewards.verifiers.VERIFIERS`. Raises `RewardError` for another name; never for anything that a completion says.
+    Raises `RewardError` for an unknown verifier, and for code on a weak sandbox level without consent; never for anything
+    that a completion says.
     """
     judged = []
     for text, row in zip(texts, rows, strict=True):
-        if row.get("verifier") not in VERIFIERS:
-            known = ", ".join(VERIFIERS)
-            raise RewardError(f"row {row.get('id', '?')}: verifier {row.get('verifier')!r} is not one of {known}")
-        judged.append(judge(text, dict(row)))
+        check_row(row, allow_weak_sandbox)
+        judged.append(VERIFIERS[row["verifier"]](text, dict(row)))
     settled = do_jobs([job for verdict in judged if not isinstance(verdict, Verdict) for job in verdict])
-    return [verdict if isinstance(verdict, Verdict) else worst([settled[key(job)] for job in verdict]) for verdict in judged]
+    return [
+        verdict if isinstance(verdict, Verdict) else worst([settled[key(job)] for job in verdict]) for verdict in judged
+    ]
+
+
+def check_row(row: Mapping[str, Any], allow_weak_sandbox: bool) -> None:
+    """Refuse a row that no verifier here can or may judge."""
+    if row.get("verifier") not in VERIFIERS:
+        known = ", ".join(VERIFIERS)
+        raise RewardError(f"row {row.get('id', '?')}: verifier {row.get('verifier')!r} is not one of {known}")
+    if row["verifier"] == "code":
+        try:
+            require(allow_weak_sandbox)
+        except SandboxError as error:
+            raise RewardError(str(error)) from error
 
 
 def do_jobs(jobs: Sequence[Job]) -> dict[bytes, Verdict]:

@@ -188,16 +188,3 @@ def gold_text(row: dict[str, Any]) -> str:
     """The row's gold answer as text; empty where it has none."""
     answer = row.get("answer")
     return "" if answer is None or isinstance(answer, float) and answer != answer else str(answer).strip()
-
-
-VERIFIERS: dict[str, Callable[[str, dict[str, Any]], Judged]] = {
-    "exact": exact,
-    "math": math,
-    "choice": choice,
-    "countdown": countdown,
-}
-
-
-def judge(text: str, row: dict[str, Any]) -> Judged:
-    """Settle what can be settled here about one completion, with the verifier that its row names."""
-    return VERIFIERS[row["verifier"]](text, row)

@@ -1,0 +1,123 @@
+"""How well this machine can shut a program in, and the command that does it."""
+
+import functools
+import itertools
+import os
+import shutil
+import sys
+from enum import StrEnum
+from pathlib import Path
+
+SCRATCH = "/tmp"
+"""The scratch folder, as the program sees it at the full level."""
+FIRST_UID = 20_000
+UIDS = 40_000
+"""When the host process is root, each run gets a user id of its own from this range."""
+
+
+class SandboxError(Exception):
+    """The sandbox is not strong enough, or could not be started; never the fault of the program in it."""
+
+
+class Level(StrEnum):
+    """What stands between a program and the machine, strongest first."""
+
+    BUBBLEWRAP = "bubblewrap"
+    """Everything in the package's docstring. Needs the `bwrap` command (Debian package `bubblewrap`)."""
+    NAMESPACES = "namespaces"
+    """No network and no sight of other processes, by `unshare` of util-linux; files are as open as to the user, or to
+    an unprivileged user where the host process is root."""
+    LIMITS = "limits"
+    """Resource limits, empty environment and scratch folder only: files, network and processes are as open as to the
+    user, or to an unprivileged user where the host process is root. A process that leaves its group may outlive the
+    run."""
+
+    @property
+    def full(self) -> bool:
+        """Whether training on code rewards may start at this level without the profile's consent."""
+        return self is Level.BUBBLEWRAP
+
+
+@functools.cache
+def best_level() -> Level:
+    """The strongest level that works here, found by running a program at each."""
+    from pipeline.sandbox.process import Ending, Limits, run
+
+    for level in Level:
+        try:
+            probe = run("print(6 * 7)", limits=Limits(wall_s=10), level=level)
+        except SandboxError:
+            continue
+        if probe.ending is Ending.FINISHED and probe.stdout == b"42\n":
+            return level
+    raise SandboxError("no sandbox level works: not even a program with resource limits could be run")
+
+
+def require(allow_weak: bool = False) -> Level:
+    """The level that code will run at. Raises `SandboxError` if it is a weak one and the profile does not allow that."""
+    level = best_level()
+    if level.full or allow_weak:
+        return level
+    raise SandboxError(
+        f"code rewards need the sandbox level {Level.BUBBLEWRAP}, and this machine gives {level}. Install bubblewrap "
+        "(apt-get install bubblewrap) where user namespaces are allowed, or say allow_weak_sandbox: true in the profile "
+        "to run what the model writes with less protection"
+    )
+
+
+def describe() -> str:
+    """One line for `make check`."""
+    level = best_level()
+    return f"{level} ({'full' if level.full else 'weak: training on code rewards needs allow_weak_sandbox: true'})"
+
+
+_run_numbers = itertools.count(os.getpid() * 7)
+
+
+def next_uid() -> int | None:
+    """A user id for the next run, shared with no other run at the time; None where the host process is not root."""
+    return FIRST_UID + next(_run_numbers) % UIDS if os.geteuid() == 0 else None
+
+
+def wrapped(level: Level, command: list[str], scratch_mb: int, seccomp_fd: int | None) -> list[str]:
+    """`command` with what shuts it in. Raises `SandboxError` where the level's program is not installed."""
+    if level is Level.LIMITS:
+        return command
+    program = shutil.which("bwrap" if level is Level.BUBBLEWRAP else "unshare")
+    if program is None:
+        raise SandboxError(f"sandbox level {level}: {'bwrap' if level is Level.BUBBLEWRAP else 'unshare'} is not installed")
+    if level is Level.NAMESPACES:
+        user = [] if os.geteuid() == 0 else ["--user", "--map-current-user"]
+        flags = ["--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        return [program, *user, *flags, "--", *command]
+    seccomp = [] if seccomp_fd is None else ["--seccomp", str(seccomp_fd)]
+    return [program, *bubblewrap_arguments(scratch_mb), *seccomp, "--", *command]
+
+
+def bubblewrap_arguments(scratch_mb: int) -> list[str]:
+    """The walls: a file system of the interpreter alone, new namespaces for all else."""
+    arguments = ["--die-with-parent", "--new-session", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+    arguments += ["--unshare-cgroup-try", "--hostname", "sandbox", "--clearenv"]
+    if os.geteuid() == 0:  # real root needs no user namespace; the program changes to its own user id before it starts
+        arguments += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        arguments += ["--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
+    for folder in ("/usr", "/lib", "/lib64", "/lib32", "/bin"):
+        if os.path.islink(folder):
+            arguments += ["--symlink", os.readlink(folder), folder]
+        elif os.path.isdir(folder):
+            arguments += ["--ro-bind", folder, folder]
+    prefix = os.path.realpath(sys.base_prefix)
+    if not Path(prefix).is_relative_to("/usr"):
+        for parent in reversed(Path(prefix).parents[:-1]):  # bubblewrap would make them for its own user only
+            arguments += ["--perms", "0755", "--dir", str(parent)]
+        arguments += ["--ro-bind", prefix, prefix]
+    arguments += ["--perms", "0755", "--dir", "/etc", "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    arguments += ["--perms", "1777", "--size", str(scratch_mb << 20), "--tmpfs", SCRATCH, "--chdir", SCRATCH]
+    return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/"]
+
+
+def interpreter() -> str:
+    """The Python of this process outside any virtual environment, whose files the sandbox can see."""
+    return os.path.realpath(sys.executable)
