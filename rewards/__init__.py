@@ -8,6 +8,7 @@ Importing this package is cheap: computer algebra, reasoning-gym and torch are i
 """
 
 from rewards.answers import final_answer
+from rewards.checking import check
 from rewards.errors import RewardError
 from rewards.judging import judge_answer, judge_answers
 from rewards.language import language_share
@@ -28,6 +29,7 @@ __all__ = [
     "Schedule",
     "Verdict",
     "answer_key",
+    "check",
     "final_answer",
     "judge_answer",
     "judge_answers",

@@ -293,6 +293,8 @@ def namespace_of(peer, greeting, entry_point):
     if "raised" in greeting:
         raise ProgramEnded(f"the program raised {greeting['raised'][0]}: {greeting.get('message', '')}")
     for name, kinds in greeting["exceptions"].items():
+        if name in builtins.__dict__:
+            continue
         base = next(known for known in map(builtins.__dict__.get, kinds[1:]) if isinstance(known, type))
         peer.exceptions[name] = type(str(name), (base,), {})
     names = dict(peer.exceptions)
