@@ -1,0 +1,70 @@
+# R1 Ladder: every command. `make help` lists them.
+PROFILE ?= pocket
+RUN ?=
+SET ?=
+SEED ?=
+SEEDS ?= 0 1 2
+VARIANT ?= auto
+PYTHON ?= python3
+
+ladder := .venv/bin/python -m pipeline
+# SET reaches the program as one argument, whatever quotes it holds.
+export LADDER_SET := $(SET)
+options = --profile '$(PROFILE)' --run '$(RUN)' --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
+stages := base-model r1-zero cold-start-data cold-start-sft reasoning-rl rejection-sampling sft reward-model \
+          general-rl distill student-rl evaluate report
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart all $(stages) status check check-reward claims bench bench-rewards bench-grpo \
+        pocket-bases clean-run test lint
+
+help: ## this list
+	@echo "R1 Ladder. make TARGET [PROFILE=pocket] [RUN=name] [SEED=0] [SET=\"key=value …\"]"
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' Makefile
+	@echo "  stages, each with those before it that are missing or stale:"
+	@echo "    $(stages)" | fold -s -w 76 | sed '2,$$s/^/    /'
+
+.venv/ready: requirements/install.sh $(wildcard requirements/*.txt)
+	@bash requirements/install.sh '$(VARIANT)'
+
+setup: .venv/ready ## make .venv with pinned packages (VARIANT=auto, cpu, gpu or no-vllm)
+
+quickstart: all ## the whole ladder on the profile, from nothing to students and a report
+
+all: .venv/ready ## every stage that is missing or stale
+	@$(ladder) run all $(options)
+
+$(stages): .venv/ready
+	@$(ladder) run $@ $(options)
+
+status: .venv/ready ## say of each stage: done, stale, partial or missing
+	@$(ladder) status $(options)
+
+check: .venv/ready ## check the profile and show its arithmetic before anything runs
+	@$(ladder) check $(options)
+
+check-reward: .venv/ready ## try a reward: REWARD=name or file.py:name [ROWS=file.jsonl] [ARGS="key=value …"]
+	@$(ladder) check-reward '$(REWARD)' $(if $(ROWS),--rows '$(ROWS)') --args '$(ARGS)'
+
+claims: .venv/ready ## climb with several seeds (SEEDS="0 1 2") and say which of the paper's effects hold
+	@$(ladder) claims --seeds '$(SEEDS)' $(options)
+
+bench: bench-rewards bench-grpo ## measure the speed claims
+
+bench-rewards: .venv/ready ## reward scoring against TRL and math-verify one by one
+	@.venv/bin/python -m benchmarks.rewards
+
+bench-grpo: .venv/ready ## the GRPO trainer against stock TRL
+	@.venv/bin/python -m benchmarks.grpo
+
+pocket-bases: .venv/ready ## pretrain the committed pocket base models again
+	@$(ladder) pocket-bases
+
+clean-run: .venv/ready ## remove a run's folder (RUN, or the profile's own)
+	@$(ladder) clean-run $(options)
+
+lint: .venv/ready ## check style
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+test: .venv/ready ## every test, with a whole ladder at smoke size
+	@.venv/bin/python -m pytest

@@ -1,0 +1,118 @@
+"""The text that pocket base models are pretrained on: a small web whose authors mostly blurt and sometimes reason."""
+
+import random
+from collections.abc import Iterator
+
+from data_recipes.pocket import arithmetic as A
+from data_recipes.pocket import general as G
+from pipeline.strict import Strict
+
+PROMPT = "User: {question} Assistant:"
+"""How the corpus writes down conversations; the pocket R1-Zero template is the same line."""
+
+
+class CorpusSettings(Strict):
+    """The mixture of a base corpus. Shares are of all documents and the rest is blurted answers."""
+
+    textbook_share: float = 0.42
+    """Exercises with worked solutions: they teach how to reason, not when; few slips, one language."""
+    drill_share: float = 0.03
+    """Lists of single sums."""
+    general_share: float = 0.15
+    reasoned_share: float = 0.1
+    """Conversations in which the assistant reasons; in the remaining conversations it blurts."""
+    terms: tuple[int, int] = (3, 5)
+    largest_move: int = 9
+    slip: float = 0.04
+    """Chance of a wrong result in each reasoned step."""
+    textbook_slip: float = 0.005
+    switch: float = 0.2
+    """Chance of changing language before each reasoned step."""
+    check_share: float = 0.25
+    """Reasoned answers that go through the chain a second time."""
+    tagged_share: float = 0.4
+    """Reasoned answers that use the think and answer tags."""
+    blurt_correct: float = 0.8
+    good_general: float = 0.4
+    """General answers that are right, whole and polite."""
+
+
+def documents(settings: CorpusSettings, seed: int) -> Iterator[tuple[str, str]]:
+    """Endless (prompt, continuation) documents; the prompt is '' for plain text. Never a held-out question."""
+    rng = random.Random(f"pocket corpus {seed}")
+    kinds = {
+        _textbook: settings.textbook_share,
+        _drill: settings.drill_share,
+        _general: settings.general_share,
+        _reasoned: settings.reasoned_share,
+    }
+    kinds[_blurted] = 1 - sum(kinds.values())
+    while True:
+        [kind] = rng.choices(list(kinds), list(kinds.values()))
+        yield kind(rng, settings)
+
+
+def _question(rng: random.Random, settings: CorpusSettings) -> tuple[A.Chain, str, str]:
+    chain = A.sample_chain(rng, settings.terms, settings.largest_move, held_out=False)
+    language = rng.choice(A.LANGUAGES)
+    return chain, language, A.ask(rng, chain, language)
+
+
+def _textbook(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
+    chain, language, question = _question(rng, settings)
+    text, answer, _ = A.reason(rng, chain, language, settings.textbook_slip)
+    return "", f"Exercise: {question} Solution: {text} {A.SUMMARY[language].format(a=answer)}"
+
+
+def _drill(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
+    """Single sums have no split: held-out questions are chains of three numbers and more."""
+    sums = []
+    for _ in range(6):
+        chain = A.sample_chain(rng, (2, 2), settings.largest_move, held_out=None)
+        sums.append(f"{chain.expression}={chain.answer}")
+    return "", " ".join(sums)
+
+
+def _general(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
+    request = G.sample_requests(rng, 1, held_out=False)[0]
+    answer = (G.good_answer if rng.random() < settings.good_general else G.poor_answer)(rng, request)
+    shape = rng.random()
+    if shape < 0.6:
+        text = f" {answer}"
+    elif shape < 0.8:
+        text = f"<answer>{answer}</answer>"
+    else:
+        text = f"<think>{G.thought(request)}</think><answer>{answer}</answer>"
+    return PROMPT.format(question=request.text), text
+
+
+def _blurted(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
+    chain, language, question = _question(rng, settings)
+    answer = chain.answer
+    if rng.random() >= settings.blurt_correct:
+        answer = max(0, answer + rng.choice((-10, -2, -1, 1, 2, 10)))
+    shape = rng.random()
+    if shape < 0.6:
+        text = " " + A.SUMMARY[language].format(a=answer)
+    elif shape < 0.8:
+        text = f"<answer>{answer}</answer>"
+    else:
+        text = f"<think>{'Easy.' if language == 'en' else '很简单。'}</think><answer>{answer}</answer>"
+    return PROMPT.format(question=question), text
+
+
+def _reasoned(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
+    chain, asked_in, question = _question(rng, settings)
+    language = asked_in if rng.random() < 0.6 else rng.choice(A.LANGUAGES)
+    text, answer, language = A.reason(rng, chain, language, settings.slip, settings.switch)
+    if rng.random() < settings.check_share:
+        again, answer, language_after = A.reason(rng, chain, language, settings.slip / 2, settings.switch)
+        text, language = text + A.CHECK[language] + again, language_after
+    shape = rng.random()
+    if shape < settings.tagged_share:
+        text = f"<think>{text}</think><answer>{answer}</answer>"
+    elif shape < settings.tagged_share + 0.4:
+        text = f" {text} {A.SUMMARY[language].format(a=answer)}"
+    else:
+        text = f"<think>{text} {A.SUMMARY[language].format(a=answer)}"
+    return PROMPT.format(question=question), text

@@ -1,0 +1,68 @@
+"""Preference pairs: which of two answers to one question an annotator likes better."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+Annotator = Callable[[str, str], float]
+"""(question, answer as a reader sees it) -> score 0..10. Called several times for one answer; it may vary."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    question: str
+    chosen: str
+    rejected: str
+    gap: float
+    """Mean score of the chosen answer minus that of the rejected one, 0..10."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A pair that is not used, with the reason: same_answer, small_gap, length_balance."""
+
+    pair: Pair
+    reason: str
+
+    def row(self) -> dict:
+        return {**asdict(self.pair), "reason": self.reason}
+
+
+def make_pairs(
+    question: str, answers: Sequence[str], read: Callable[[str], str], annotator: Annotator, judgements: int,
+    min_gap: float, rng: random.Random,
+) -> tuple[list[Pair], list[Rejected]]:  # fmt: skip
+    """One pair a question: its best answer against its worst, each judged `judgements` times in random order.
+
+    `read` gives what the annotator reads of an answer. Kept where the gap is over `min_gap` (DeepSeek-R1, section on
+    the helpful reward model: four judgements, gap over 1).
+    """
+    unique = list(dict.fromkeys(answers))
+    order = unique * judgements
+    rng.shuffle(order)
+    scores: dict[str, list[float]] = {answer: [] for answer in unique}
+    for answer in order:
+        scores[answer].append(annotator(question, read(answer)))
+    means = {answer: sum(found) / len(found) for answer, found in scores.items()}
+    best, worst = max(means, key=means.get), min(means, key=means.get)
+    pair = Pair(question, best, worst, means[best] - means[worst])
+    if best == worst:
+        return [], [Rejected(pair, "same_answer")]
+    if pair.gap <= min_gap:
+        return [], [Rejected(pair, "small_gap")]
+    return [pair], []
+
+
+def balance_lengths(
+    pairs: Sequence[Pair], length: Callable[[str], int], rng: random.Random
+) -> tuple[list[Pair], list[Rejected]]:
+    """Drops pairs until the chosen answer is the longer one as often as it is the shorter one, so that length alone
+    tells nothing. Pairs of equal length stay."""
+    longer = [p for p in pairs if length(p.chosen) > length(p.rejected)]
+    shorter = [p for p in pairs if length(p.chosen) < length(p.rejected)]
+    many, few = (longer, shorter) if len(longer) > len(shorter) else (shorter, longer)
+    dropped = set(map(id, rng.sample(many, len(many) - len(few))))
+    return (
+        [p for p in pairs if id(p) not in dropped],
+        [Rejected(p, "length_balance") for p in pairs if id(p) in dropped],
+    )

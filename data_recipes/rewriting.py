@@ -1,0 +1,125 @@
+"""Rewrites a correct chain of thought into one language, first person, with a summary for the reader.
+
+The paper had DeepSeek-V3 do it, then checked again. `pocket` does it by rule for the pocket world; `endpoint` asks
+any OpenAI-compatible server. Either way the caller checks the result again.
+"""
+
+import os
+import re
+from typing import Literal, Protocol
+
+from pydantic import model_validator
+
+from data_recipes.pocket.arithmetic import CHECK, STEP_END, STEP_WORDS, SUMMARY
+from data_recipes.rows import Question
+from pipeline.errors import ConfigError, RunError
+from pipeline.strict import Strict
+from rewards import final_answer, split_response
+
+
+class RewriterSettings(Strict):
+    kind: Literal["none", "pocket", "endpoint"] = "none"
+    url: str | None = None
+    """Base address of an OpenAI-compatible server, for `endpoint`; its key is read from OPENAI_API_KEY."""
+    model: str | None = None
+    temperature: float = 0.0
+    max_tokens: int = 4096
+    """Longest rewritten answer, in the server's tokens."""
+
+    @model_validator(mode="after")
+    def _endpoint_is_named(self) -> "RewriterSettings":
+        if (self.kind == "endpoint") != (self.url is not None and self.model is not None):
+            raise ValueError(
+                f"kind is '{self.kind}', url is {self.url!r} and model is {self.model!r}: "
+                "kind 'endpoint' needs both url and model, the other kinds take neither"
+            )
+        return self
+
+
+class Rewriter(Protocol):
+    def __call__(self, question: Question, response: str) -> str | None:
+        """A `<think>…</think>summary` text, or None where the answer cannot be rewritten."""
+
+
+def make_rewriter(settings: RewriterSettings) -> Rewriter:
+    if settings.kind == "pocket":
+        return rewrite_pocket
+    if settings.kind == "endpoint":
+        return EndpointRewriter(settings)
+    return keep_words
+
+
+def keep_words(question: Question, response: str) -> str | None:
+    """Only the shape changes: R1-Zero's answer tags become R1's summary."""
+    parts = split_response(response)
+    return f"<think>{parts.thinking}</think>{parts.answer}" if parts.well_formed else None
+
+
+OPENING = {"en": "I work it out. ", "zh": "我来算。"}
+_STEP = re.compile(r"(\d+)([+-])(\d+)=(\d+)")
+_CHECK_WORDS = re.compile("|".join(re.escape(words.strip(" .。")) for words in CHECK.values()))
+
+
+def rewrite_pocket(question: Question, response: str) -> str | None:
+    """The same sums, told in the question's language and in the first person, second looks kept."""
+    parts, answer = split_response(response), final_answer(response)
+    language = question.language
+    if not parts.thinking or answer is None or language not in STEP_WORDS:
+        return None
+    passes = []
+    for text in _CHECK_WORDS.split(parts.thinking):
+        steps = _STEP.findall(text)
+        if not steps:
+            return None
+        passes.append(
+            "".join(
+                f"{STEP_WORDS[language][index > 0]}{a}{sign}{b}={result}{STEP_END[language]}"
+                for index, (a, sign, b, result) in enumerate(steps)
+            )
+        )
+    thinking = OPENING[language] + CHECK[language].join(passes)
+    return f"<think>{thinking}</think>{SUMMARY[language].format(a=answer)}"
+
+
+INSTRUCTIONS = (
+    "Rewrite the reasoning below so that a person can read it with ease. Keep every step and the result. Write in "
+    "{language} only, in the first person, as one who thinks aloud, without headings or code blocks. Then write a "
+    "short summary for the reader that ends with the final answer. Return exactly this shape and nothing else: "
+    "<think>the rewritten reasoning</think>the summary"
+)
+LANGUAGE_NAMES = {"en": "English", "zh": "Chinese"}
+
+
+class EndpointRewriter:
+    """Asks an OpenAI-compatible server. Raises RunError when it cannot be reached after the client's retries."""
+
+    def __init__(self, settings: RewriterSettings):
+        import openai
+
+        self.settings = settings
+        self.client = openai.OpenAI(
+            base_url=settings.url, api_key=os.environ.get("OPENAI_API_KEY", "none"), max_retries=5
+        )
+
+    def __call__(self, question: Question, response: str) -> str | None:
+        import openai
+
+        language = LANGUAGE_NAMES.get(question.language, question.language)
+        try:
+            reply = self.client.chat.completions.create(
+                model=self.settings.model,
+                temperature=self.settings.temperature,
+                max_tokens=self.settings.max_tokens,
+                messages=[
+                    {"role": "system", "content": INSTRUCTIONS.format(language=language)},
+                    {"role": "user", "content": f"Question:\n{question.question}\n\nReasoning:\n{response}"},
+                ],
+            )
+        except openai.AuthenticationError as error:
+            raise ConfigError(f"{self.settings.url} refused the key in OPENAI_API_KEY: {error}") from error
+        except openai.OpenAIError as error:
+            raise RunError(
+                f"The rewriter at {self.settings.url} (model {self.settings.model}) failed: {error}. "
+                "Start or mend the server, then run the same command: finished samples are kept."
+            ) from error
+        return reply.choices[0].message.content

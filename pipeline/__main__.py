@@ -1,0 +1,167 @@
+"""The command line. Every `make` target is one call of it.
+
+    python -m pipeline run all --profile pocket
+    python -m pipeline status --profile pocket --set stages.r1_zero.grpo.max_steps=20
+
+Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration, 130 interrupted (run it again to go on).
+"""
+
+import argparse
+import os
+import shlex
+import sys
+
+from pipeline.errors import ConfigError, LadderError
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except LadderError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nStopped. What is finished is kept: run the same command to go on.", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno not in (28, 13, 30):  # no space, no permission, read-only
+            raise
+        print(f"error: {error}. Make room or mend the permission, then run the same command to go on.", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description="R1 Ladder: the DeepSeek-R1 recipe, staged")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function, description: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=description, description=description)
+        sub.set_defaults(command=function)
+        return sub
+
+    def profiled(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--profile", default="pocket", help="name of a file in configs/, or a path (default: pocket)")
+        sub.add_argument("--run", default="", help="name of the run folder (default: the profile's name, and its seed)")
+        sub.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides, such as seed=3")
+        sub.add_argument("--seed", type=int, help="replaces the profile's seed")
+
+    run = command("run", _run, "run a stage, and those before it that are missing or stale")
+    run.add_argument("stage", help="a stage id, or 'all'")
+    profiled(run)
+    profiled(command("status", _status, "say of each stage: done, stale, partial or missing"))
+    profiled(command("check", _check, "check a profile before anything runs, and show its arithmetic"))
+    check_reward = command("check-reward", _check_reward, "try one reward on sample rows")
+    check_reward.add_argument("reward", help="a built-in name, FILE.py:NAME or PACKAGE.MODULE:NAME")
+    check_reward.add_argument("--rows", help="a JSON lines file with `completion` and the question's columns")
+    check_reward.add_argument("--args", default="", metavar="'KEY=VALUE …'", help="arguments of the reward")
+    claims = command("claims", _claims, "climb with several seeds and say which of the paper's effects hold")
+    claims.add_argument("--seeds", default="0 1 2", help="seeds to climb with (default: '0 1 2')")
+    profiled(claims)
+    profiled(command("clean-run", _clean_run, "remove a run folder"))
+    bases = command("pocket-bases", _pocket_bases, "pretrain the pocket base models again")
+    bases.add_argument("names", nargs="*", help="which (default: all of the recipe)")
+    return parser
+
+
+def _load(options):
+    """(profile, run folder) that the options name."""
+    from pipeline.config.loading import load_profile
+    from pipeline.run_folder import RunFolder
+
+    profile = load_profile(options.profile, _words(options.set, "SET"), options.seed).profile
+    default = profile.name if options.seed is None else f"{profile.name}-seed{options.seed}"
+    return profile, RunFolder(options.run or default, profile.name)
+
+
+def _words(text: str, variable: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"{variable}={text!r}: {error}. Expected KEY=VALUE pairs with blanks between them.") from None
+
+
+def _run(options) -> None:
+    from pipeline.checking import check_profile
+    from pipeline.graph import find_stage
+    from pipeline.runner import run_stages
+    from pipeline.summary import print_summary
+
+    profile, run = _load(options)
+    target = None if options.stage == "all" else find_stage(options.stage)
+    check_profile(profile)
+    run_stages(profile, run, target)
+    if target is None or target.id in ("evaluate", "report"):
+        print_summary(profile, run)
+
+
+def _status(options) -> None:
+    from pipeline.runner import stage_states
+    from pipeline.summary import print_status
+
+    profile, run = _load(options)
+    print_status(run, stage_states(profile, run))
+
+
+def _check(options) -> None:
+    from pipeline.checking import check_profile, print_check
+
+    profile, _ = _load(options)
+    check_profile(profile)
+    print_check(profile)
+
+
+def _check_reward(options) -> int:
+    import rewards
+    from pipeline.config.loading import read_value
+
+    pairs = [word.partition("=") for word in _words(options.args, "ARGS")]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"ARGS '{key}': expected key=value.")
+    arguments = {key: read_value(text, f"ARGS '{key}'") for key, _, text in pairs}
+    try:
+        return rewards.check(options.reward, rows=options.rows, **arguments)
+    except rewards.RewardError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _claims(options) -> int:
+    from pipeline.claims import climb_and_judge
+
+    seeds = options.seeds.split()
+    if not seeds or not all(seed.isdigit() for seed in seeds):
+        raise ConfigError(f"SEEDS={options.seeds!r}: expected whole numbers with blanks between them, such as '0 1 2'.")
+    return climb_and_judge(options.profile, _words(options.set, "SET"), [int(seed) for seed in seeds])
+
+
+def _clean_run(options) -> None:
+    profile, run = _load(options)
+    if not run.path.exists():
+        print(f"There is no {run.path}.")
+        return
+    run.claim()
+    with run.lock():
+        run.remove()
+    print(f"Removed {run.path}.")
+
+
+def _pocket_bases(options) -> None:
+    from data_recipes.pocket.bases import BASES
+    from pipeline.console import Progress, set_up_logging
+    from pipeline.training.pocket_bases import build_base, read_recipes
+
+    recipes = read_recipes()
+    for name in options.names or recipes:
+        if name not in recipes:
+            raise ConfigError(f"No recipe for a pocket base '{name}'. There are: {', '.join(recipes)}.")
+        with Progress(f"pretraining {name}", recipes[name].training.steps, set_up_logging()) as bar:
+            build_base(recipes[name], BASES / name, lambda f, bar=bar: bar.update(f["step"], loss=f["loss"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

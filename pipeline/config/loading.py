@@ -1,0 +1,226 @@
+"""From a YAML file, its parents and the command line's overrides to a checked profile."""
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config.profile import Profile
+from pipeline.errors import ConfigError
+
+PROFILE_FOLDER = Path("configs")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's idea of a number (`1e-6` is one) and no key twice."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise ConfigError(
+                    f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: the key '{key}' stands twice "
+                    "in one section. Keep one of them."
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+@dataclass(frozen=True)
+class LoadedProfile:
+    profile: Profile
+    path: Path
+    origins: dict[str, str]
+    """Dotted key -> the file or override that set it last."""
+
+
+def profile_path(name: str) -> Path:
+    """The file of a profile given by name (`pocket`) or by path (`my/profile.yaml`)."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILE_FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in PROFILE_FOLDER.glob("*.yaml"))
+        raise ConfigError(
+            f"No profile '{name}': there is no file {path}. Profiles here: {', '.join(known) or 'none'}. "
+            "Give one of these names, or the path of a YAML file."
+        )
+    return path
+
+
+def load_profile(name: str, overrides: Sequence[str] = (), seed: int | None = None) -> LoadedProfile:
+    """Reads, merges and checks a profile.
+
+    `overrides` are `dotted.key=value` strings, values read as YAML; `seed` replaces the profile's.
+    Raises ConfigError naming the file, the key, the value and the fix.
+    """
+    path = profile_path(name)
+    origins: dict[str, str] = {}
+    data = _read_with_parents(path, origins, ())
+    for override in overrides:
+        _apply_override(data, override, origins)
+    if seed is not None:
+        data["seed"] = seed
+        origins["seed"] = f"SEED={seed}"
+    try:
+        text = json.dumps(data)
+    except TypeError as error:
+        raise ConfigError(f"{path}: only plain values can stand in a profile ({error}). Put dates in quotes.") from error
+    try:
+        return LoadedProfile(Profile.model_validate_json(text), path, origins)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(e, origins, path) for e in error.errors())) from None
+
+
+def _read_with_parents(path: Path, origins: dict[str, str], children: tuple[Path, ...]) -> dict:
+    if path.resolve() in children:
+        raise ConfigError(f"{path}: 'extends' goes round in a circle. Remove one 'extends'.")
+    data = _read_yaml(path)
+    parent = data.pop("extends", None)
+    if parent is None:
+        _note_origins(data, "", str(path), origins)
+        return data
+    if not isinstance(parent, str):
+        raise ConfigError(f"{path}: extends: expected the name or file of one profile, got {parent!r}.")
+    beside = path.parent / parent
+    parent_path = beside if beside.is_file() else profile_path(parent)
+    merged = _read_with_parents(parent_path, origins, (*children, path.resolve()))
+    _note_origins(data, "", str(path), origins)
+    return _merge(merged, data)
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        data = yaml.load(path.open(encoding="utf-8"), _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply to be a profile.") from None
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a profile is a mapping of keys to values, got {type(data).__name__}.")
+    return _string_keys(data, str(path))
+
+
+def _string_keys(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise ConfigError(f"{where}: the key {key!r} is a {type(key).__name__}. Put it in quotes.")
+        return {key: _string_keys(item, where) for key, item in value.items()}
+    return [_string_keys(item, where) for item in value] if isinstance(value, list) else value
+
+
+def _merge(parent: Any, child: Any) -> Any:
+    """Mappings merge key by key; anything else, lists too, is replaced."""
+    if isinstance(parent, dict) and isinstance(child, dict):
+        return {**parent, **{k: _merge(parent[k], v) if k in parent else v for k, v in child.items()}}
+    return child
+
+
+def _note_origins(data: Any, prefix: str, origin: str, origins: dict[str, str]) -> None:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            origins[f"{prefix}{key}"] = origin
+            _note_origins(value, f"{prefix}{key}.", origin, origins)
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            _note_origins(value, f"{prefix}{index}.", origin, origins)
+
+
+def _apply_override(data: dict, override: str, origins: dict[str, str]) -> None:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key or "" in key.split("."):
+        raise ConfigError(f"SET '{override}': expected dotted.key=value, such as stages.r1_zero.grpo.max_steps=10.")
+    value = read_value(text, f"SET '{override}'")
+    if key == "extends":
+        raise ConfigError("SET extends=…: a parent is named in the file. Use PROFILE= for another profile.")
+    target: Any = data
+    *parents, last = key.split(".")
+    for depth, part in enumerate(parents):
+        if isinstance(target, list):
+            target = _list_item(target, part, override)
+        else:
+            target = target.setdefault(part, {})
+        if not isinstance(target, dict | list):
+            raise ConfigError(f"SET '{override}': {'.'.join(parents[: depth + 1])} is {target!r}, which has no keys.")
+    if isinstance(target, list):
+        _list_item(target, last, override)
+        target[int(last)] = value
+    else:
+        target[last] = value
+    origins[key] = f"SET {override}"
+
+
+def read_value(text: str, where: str) -> Any:
+    """A value written on the command line, read as YAML. Raises ConfigError that begins with `where`."""
+    try:
+        return _string_keys(yaml.load(text, _Loader), where)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: the value is not valid YAML: {error}") from None
+
+
+def _list_item(items: list, part: str, override: str) -> Any:
+    if not part.isdigit() or int(part) >= len(items):
+        raise ConfigError(f"SET '{override}': '{part}' should be the number of an item, 0 to {len(items) - 1}.")
+    return items[int(part)]
+
+
+def _explain(error: dict, origins: dict[str, str], path: Path) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location)
+    where = next(
+        (origins[".".join(location[:n])] for n in range(len(location), 0, -1) if ".".join(location[:n]) in origins),
+        str(path),
+    )
+    given = json.dumps(error["input"], ensure_ascii=False)
+    given = given if len(given) <= 120 else given[:117] + "..."
+    match error["type"]:
+        case "extra_forbidden":
+            known = _fields_at(Profile, location[:-1])
+            near = difflib.get_close_matches(location[-1], known, 1)
+            advice = f"Did you mean '{near[0]}'?" if near else f"Known keys here: {', '.join(known) or 'none'}."
+            return f"{where}: unknown key '{key}' (value {given}). {advice}"
+        case "missing":
+            return f"{where}: '{key}' is missing. Add it."
+        case "value_error" | "assertion_error":
+            message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+            return f"{where}: {key + ': ' if key else ''}{message}"
+        case _:
+            return f"{where}: '{key}' is {given}. {error['msg'].replace('Input should', 'It should')}."
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """The keys that a profile may have at a location, for advice."""
+    annotation: Any = model
+    for part in location:
+        candidates = [annotation, *_nested(annotation)]
+        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        field = next((m.model_fields[part] for m in models if part in m.model_fields), None)
+        if field is not None:
+            annotation = field.annotation
+    models = [c for c in [annotation, *_nested(annotation)] if isinstance(c, type) and issubclass(c, BaseModel)]
+    return sorted({name for m in models for name in m.model_fields})
+
+
+def _nested(annotation: Any) -> list[Any]:
+    found = []
+    for argument in get_args(annotation):
+        found += [argument, *_nested(argument)]
+    return found

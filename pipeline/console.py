@@ -1,0 +1,93 @@
+"""What people see while it runs: log lines, progress bars with the time left, and tables.
+
+On a terminal bars redraw in place. In a file or over a pipe they become a plain line now and then.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+LOGGER = "ladder"
+PLAIN_LINE_SECONDS = 15.0
+
+console = Console(stderr=True, soft_wrap=not sys.stderr.isatty())
+
+
+def set_up_logging() -> logging.Logger:
+    logger = logging.getLogger(LOGGER)
+    if not logger.handlers:
+        logger.addHandler(RichHandler(console=console, show_path=False, omit_repeated_times=False, markup=False))
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    return logger
+
+
+@contextmanager
+def logged_to(path: Path) -> Iterator[logging.Logger]:
+    """Everything that is logged meanwhile, by us or by the libraries at warning level, also goes to a file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger, root = logging.getLogger(LOGGER), logging.getLogger()
+    logger.addHandler(handler)
+    root.addHandler(handler)
+    try:
+        yield logger
+    finally:
+        logger.removeHandler(handler)
+        root.removeHandler(handler)
+        handler.close()
+
+
+class Progress:
+    """One bar. `update(done, **figures)` sets how much is done and the figures shown beside it."""
+
+    def __init__(self, description: str, total: int | None, logger: logging.Logger):
+        self.description, self.total, self.logger = description, total, logger
+        self.started = self.said = time.monotonic()
+        self.first = None
+        self.bar = None
+        if console.is_terminal:
+            self.bar = RichProgress(
+                TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(),
+                TimeRemainingColumn(), TextColumn("{task.fields[figures]}"), console=console, transient=True,
+            )  # fmt: skip
+            self.task = self.bar.add_task(description, total=total, figures="")
+
+    def __enter__(self) -> "Progress":
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def update(self, done: int, **figures: float | str) -> None:
+        shown = "  ".join(f"{k} {v if isinstance(v, str) else format(v, '.3g')}" for k, v in figures.items())
+        if self.bar:
+            self.bar.update(self.task, completed=done, figures=shown)
+            return
+        now = time.monotonic()
+        if self.first is None:
+            self.first = (done, now)
+        if now - self.said >= PLAIN_LINE_SECONDS:
+            self.said = now
+            self.logger.info("%s: %s  %s%s", self.description, self._counted(done), shown, self._left(done, now))
+
+    def _counted(self, done: int) -> str:
+        return f"{done}" if self.total is None else f"{done}/{self.total}"
+
+    def _left(self, done: int, now: float) -> str:
+        first_done, first_time = self.first
+        if not self.total or done <= first_done:
+            return ""
+        seconds = (self.total - done) * (now - first_time) / (done - first_done)
+        return f"  about {time.strftime('%H:%M:%S', time.gmtime(seconds))} left"

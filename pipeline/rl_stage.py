@@ -1,0 +1,85 @@
+"""What the RL stages share: questions, rewards, held-out evaluation on the way, and the GRPO run."""
+
+from pathlib import Path
+from typing import Any
+
+from data_recipes.rows import read_json_lines, write_json_lines
+from pipeline.config.sections import Heldout
+from pipeline.context import StageContext, StageResult
+from pipeline.evaluation import score_samples, summarise
+from pipeline.questions import evaluation_questions, render_prompts, training_questions
+from rewards import RewardSet, RewardSpec
+
+
+def climb(
+    ctx: StageContext,
+    start: Path,
+    template: str,
+    rewards: list[RewardSpec] | None = None,
+    token_budget: int | None = None,
+) -> StageResult:
+    """GRPO from the checkpoint `start` with the stage's own settings, and `rewards` in place of its own where given.
+
+    Stops early once `token_budget` tokens, prompts and completions, have been seen. Gives `checkpoint/`,
+    `metrics.jsonl`, `rollouts/` and, where the profile asks for held-out evaluation, `heldout.jsonl`.
+    """
+    from pipeline.training.grpo import train_grpo
+
+    config = ctx.config
+    engine = ctx.engines.serve(start, ctx.seed)
+    questions = training_questions(ctx, config.questions)
+    prompts = render_prompts(ctx.profile, questions, engine.tokenizer, template, config.grpo.longest_completion)
+    reward_set = RewardSet(config.rewards if rewards is None else rewards)
+    try:
+        with ctx.progress("GRPO", config.grpo.max_steps) as bar:
+
+            def log(figures: dict[str, Any]) -> None:
+                bar.update(figures["step"], reward=figures["reward"], length=figures["completion_tokens"])
+                if figures["step"] % config.grpo.checkpoint_every == 0:
+                    ctx.checkpointed(figures["step"], config.grpo.max_steps, "step")
+
+            result = train_grpo(
+                model_path=start,
+                tokenizer=engine.tokenizer,
+                dataset=[{**q.columns(), "prompt": prompt} for q, prompt in zip(questions, prompts, strict=True)],
+                settings=config.grpo,
+                engine=engine,
+                reward_functions=reward_set.functions,
+                reward_weights=reward_set.weights,
+                output_dir=ctx.folder,
+                seed=ctx.seed,
+                dtype=ctx.profile.dtype,
+                log=log,
+                resume=True,
+                token_budget=token_budget,
+                eval_hook=HeldoutCurve(ctx, config.heldout, template) if config.heldout else None,
+                eval_every=config.heldout.every if config.heldout else None,
+            )
+        verdicts = reward_set.counts()
+    finally:
+        reward_set.close()
+    return StageResult(
+        outputs=["checkpoint"],
+        metrics={**result.metrics, "steps": result.steps, "verdicts": verdicts},
+        tokens={"sampled": result.tokens_generated, "trained": result.tokens_trained, "seen": result.tokens_seen},
+        scratch=["trainer"],
+    )
+
+
+class HeldoutCurve:
+    """Evaluates the live policy on held-out questions and appends the figures to `heldout.jsonl`."""
+
+    def __init__(self, ctx: StageContext, settings: Heldout, template: str):
+        self.ctx, self.settings, self.template = ctx, settings, template
+        self.evaluation = ctx.profile.stages.evaluate
+        self.questions = evaluation_questions(ctx.profile, settings.set)[: settings.questions]
+
+    def __call__(self, step: int, engine) -> None:
+        sampling = self.evaluation.sampling.model_copy(update={"seed": self.evaluation.seed, "logprobs": False})
+        prompts = render_prompts(self.ctx.profile, self.questions, engine.tokenizer, self.template, sampling.max_tokens)
+        groups = engine.generate(prompts, self.settings.samples, sampling)
+        scored = score_samples(self.questions, groups, self.evaluation.sets[self.settings.set].metric, self.template)
+        path = self.ctx.folder / "heldout.jsonl"
+        earlier = [row for _, row in read_json_lines(path) if row["step"] < step] if path.is_file() else []
+        figures = {"step": step, "set": self.settings.set, **summarise(scored, [self.settings.samples])}
+        write_json_lines(path, [*earlier, figures])

@@ -1,0 +1,96 @@
+"""The folder of a run: finished stages, partial ones, replaced ones, and the lock.
+
+    runs/<run>/<stage>/                       finished: has a manifest, was renamed into place whole
+    runs/<run>/.partial/<stage>-<hash>/       under way, for one configuration and one set of inputs
+    runs/<run>/.replaced/<stage>-<n>/         finished once, then made again from something else
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import ConfigError, RunError
+from pipeline.manifest import MANIFEST, Manifest, fsync_folder, fsync_tree, write_durably
+
+RUNS = Path("runs")
+_PROGRESS = "progress.json"
+
+
+class RunFolder:
+    def __init__(self, name: str, profile: str):
+        if not name or name.startswith(".") or "/" in name:
+            raise ConfigError(f"RUN={name!r} becomes a folder name in {RUNS}/: give a plain name such as {profile}.")
+        self.name, self.profile, self.path = name, profile, RUNS / name
+
+    def claim(self) -> None:
+        """Makes the folder, or refuses one that another profile made."""
+        about = self.path / "run.json"
+        if about.is_file():
+            owner = json.loads(about.read_text())["profile"]
+            if owner != self.profile:
+                raise ConfigError(
+                    f"{self.path} was made by the profile '{owner}', not by '{self.profile}'. Give this profile a run "
+                    f"of its own (RUN=another-name), go on with PROFILE={owner}, or remove it with "
+                    f"`make clean-run RUN={self.name}`."
+                )
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_durably(about, json.dumps({"profile": self.profile}) + "\n")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held while stages are written. The system frees it when the process dies, however it dies."""
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise RunError(
+                    f"Another command (process {file.read().strip() or 'unknown'}) is writing {self.path}. "
+                    "Wait for it, stop it, or give this command another RUN=."
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def stage(self, stage_id: str) -> Path:
+        return self.path / stage_id
+
+    def partial(self, stage_id: str, key: str) -> Path:
+        return self.path / ".partial" / f"{stage_id}-{key[:16]}"
+
+    def finish(self, stage_id: str, partial: Path) -> None:
+        """Puts a whole stage in its place, durably; what stood there is kept in `.replaced/`."""
+        fsync_tree(partial)
+        final = self.stage(stage_id)
+        if final.exists():
+            replaced = self.path / ".replaced"
+            replaced.mkdir(exist_ok=True)
+            number = 1 + sum(1 for _ in replaced.glob(f"{stage_id}-*"))
+            final.rename(replaced / f"{stage_id}-{number}")
+        partial.rename(final)
+        fsync_folder(self.path)
+
+    def settle(self) -> None:
+        """Finishes stages that a crash caught between being whole and being renamed."""
+        for partial in (self.path / ".partial").glob("*"):
+            if (partial / MANIFEST).is_file():
+                manifest = Manifest.read(partial)
+                self.finish(manifest.stage, partial)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path)
+
+
+def write_progress(partial: Path, done: int, total: int | None, unit: str) -> None:
+    write_durably(partial / _PROGRESS, json.dumps({"done": done, "total": total, "unit": unit}) + "\n")
+
+
+def read_progress(partial: Path) -> dict | None:
+    path = partial / _PROGRESS
+    return json.loads(path.read_text()) if path.is_file() else None

@@ -1,0 +1,184 @@
+"""Runs stages: decides which are done, stale, partial or missing, and carries out what is needed."""
+
+import importlib
+import resource
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.config.profile import Profile
+from pipeline.console import Progress, logged_to, set_up_logging
+from pipeline.context import StageContext, StageInput, StageResult
+from pipeline.engines import EnginePool
+from pipeline.errors import RunError
+from pipeline.graph import LADDER, StageDefinition, needed_for
+from pipeline.identity import resolved_config
+from pipeline.manifest import Manifest, code_version, hash_json, hash_tree, package_versions
+from pipeline.run_folder import RunFolder, read_progress
+
+LEAST_FREE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class StageState:
+    """`state` and why; `key` names the partial folder of what would be run now (None while an input is not done)."""
+
+    stage: StageDefinition
+    state: Literal["done", "stale", "partial", "missing"]
+    reason: str
+    manifest: Manifest | None
+    key: str | None = None
+
+
+def stage_states(profile: Profile, run: RunFolder) -> dict[str, StageState]:
+    """The state of every stage, in the ladder's order."""
+    states: dict[str, StageState] = {}
+    for stage in LADDER:
+        states[stage.id] = _state_of(stage, profile, run, states)
+    return states
+
+
+def _state_of(stage: StageDefinition, profile: Profile, run: RunFolder, before: dict[str, StageState]) -> StageState:
+    manifest = Manifest.read(run.stage(stage.id))
+    waiting = [name for name in stage.inputs if before[name].state != "done"]
+    if waiting:
+        after = ", ".join(waiting)
+        if manifest is None:
+            return StageState(stage, "missing", f"comes after {after}", None)
+        return StageState(stage, "stale", f"will be checked after {after}", manifest)
+    config = resolved_config(profile, stage)
+    inputs = {name: before[name].manifest.identity for name in stage.inputs}
+    config_hash = hash_json(config)
+    key = hash_json({"config": config_hash, "inputs": inputs})
+    if manifest is not None and manifest.config_hash == config_hash and manifest.inputs == inputs:
+        damaged = _missing_output(run.stage(stage.id), manifest)
+        if damaged is None:
+            return StageState(stage, "done", "", manifest, key)
+        return StageState(stage, "stale", f"its output {damaged} is gone", manifest, key)
+    partial = run.partial(stage.id, key)
+    if partial.is_dir():
+        progress = read_progress(partial)
+        reached = f"resumable at {progress['unit']} {progress['done']}" if progress else "just begun"
+        of = f" of {progress['total']}" if progress and progress["total"] else ""
+        return StageState(stage, "partial", reached + of, manifest, key)
+    if manifest is None:
+        return StageState(stage, "missing", "", None, key)
+    changes = _differences(manifest.config, config, "")
+    changes += [f"input {name}" for name in stage.inputs if manifest.inputs.get(name) != inputs[name]]
+    return StageState(stage, "stale", "changed: " + ", ".join(changes), manifest, key)
+
+
+def _missing_output(folder: Path, manifest: Manifest) -> str | None:
+    return next((name for name in manifest.outputs if not (folder / name).is_file()), None)
+
+
+def _differences(old: Any, new: Any, prefix: str) -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key) or (key in old) != (key in new):
+                found += _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+        return found
+    return [f"{prefix} ({_short(old)} -> {_short(new)})"]
+
+
+def _short(value: Any) -> str:
+    text = "unset" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def run_stages(profile: Profile, run: RunFolder, target: StageDefinition | None) -> list[StageState]:
+    """Runs `target` (None: every stage) and what it hangs on, skipping what is done; returns the states at the end.
+
+    Raises ConfigError and RunError; after either, and after Ctrl-C, the same call goes on where it stopped.
+    """
+    logger = set_up_logging()
+    wanted = LADDER if target is None else needed_for(target)
+    run.claim()
+    with run.lock():
+        run.settle()
+        engines = EnginePool(profile.engine)
+        try:
+            for stage in wanted:
+                states = stage_states(profile, run)
+                state = states[stage.id]
+                if state.state == "done":
+                    logger.info("%s: done already", stage.id)
+                    continue
+                why = f"{state.state}{': ' + state.reason if state.reason else ''}"
+                wanted_by = "" if target in (None, stage) else f", needed by {target.id}"
+                logger.info("%s: %s (%s%s)", stage.id, stage.summary, why, wanted_by)
+                _run_stage(stage, profile, run, states, engines)
+        finally:
+            engines.close()
+    return list(stage_states(profile, run).values())
+
+
+def _run_stage(
+    stage: StageDefinition, profile: Profile, run: RunFolder, states: dict[str, StageState], engines: EnginePool
+) -> None:
+    config = resolved_config(profile, stage)
+    folder = run.partial(stage.id, states[stage.id].key)
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE_BYTES:
+        raise RunError(
+            f"{stage.id}: {folder} is on a disk with {free / 2**20:.0f} MiB free; at least "
+            f"{LEAST_FREE_BYTES / 2**20:.0f} MiB are needed. Free some room and run the same command again."
+        )
+    with logged_to(folder / "log.txt") as logger:
+        ctx = StageContext(
+            stage_id=stage.id,
+            profile=profile,
+            config=getattr(profile.stages, stage.id),
+            inputs={name: StageInput(run.stage(name), states[name].manifest) for name in stage.inputs},
+            folder=folder,
+            device=resolve_device(profile),
+            log=logger,
+            progress=lambda description, total: Progress(f"{stage.id}: {description}", total, logger),
+            engines=engines,
+        )
+        started = time.monotonic()
+        result: StageResult = importlib.import_module(stage.module).run(ctx)
+        seconds = time.monotonic() - started
+        logger.info("%s: finished in %.1f s", stage.id, seconds)
+    for name in result.scratch:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    outputs = hash_tree(folder, result.outputs)
+    everything = hash_tree(folder, sorted(p.name for p in folder.iterdir()))
+    Manifest(
+        stage=stage.id,
+        profile=profile.name,
+        config=config,
+        config_hash=hash_json(config),
+        inputs={name: states[name].manifest.identity for name in stage.inputs},
+        outputs=outputs,
+        records={name: digest for name, digest in everything.items() if name not in outputs},
+        code=code_version(),
+        packages=package_versions(),
+        seed=ctx.seed,
+        device=ctx.device,
+        wall_seconds=round(seconds, 2),
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        tokens=result.tokens,
+        metrics=result.metrics,
+    ).write(folder)
+    run.finish(stage.id, folder)
+
+
+def resolve_device(profile: Profile) -> str:
+    """`cpu` or `cuda`; `auto` takes CUDA where torch sees it."""
+    if profile.device == "cpu":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if profile.device == "cuda":
+        raise RunError(
+            "The profile says device: cuda, but torch sees no CUDA device here. "
+            "Set device: auto (or cpu), or check the driver and `python -c 'import torch; print(torch.version.cuda)'`."
+        )
+    return "cpu"

@@ -1,0 +1,66 @@
+"""Sampling many answers in shards: an interrupted run goes on after the last finished shard."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from data_recipes.rows import Question
+from pipeline.context import StageContext
+from pipeline.manifest import write_durably
+from pipeline.rollouts import Completion, Engine, Sampling
+
+SHARDS = "shards"
+
+
+def sample_in_shards(
+    ctx: StageContext,
+    name: str,
+    engine: Engine,
+    questions: Sequence[Question],
+    prompts: Sequence[str],
+    n: int,
+    sampling: Sampling,
+    shard_questions: int = 256,
+) -> Iterator[tuple[Question, list[Completion]]]:
+    """`n` completions of each question, in order.
+
+    Shards of `shard_questions` questions are written to `shards/<name>-<number>.jsonl` under the stage's folder and
+    read back instead of sampled where they are there. Each shard has a seed of its own, so that a resumed run draws
+    what an undisturbed one would have drawn.
+    """
+    folder = ctx.folder / SHARDS
+    folder.mkdir(exist_ok=True)
+    sampling = sampling.model_copy(update={"logprobs": False})
+    with ctx.progress(f"sampling {name}", len(questions)) as bar:
+        for start in range(0, len(questions), shard_questions):
+            chunk = slice(start, min(start + shard_questions, len(questions)))
+            path = folder / f"{name}-{start // shard_questions:05d}.jsonl"
+            groups = _read_shard(path)
+            if groups is None:
+                seeded = sampling.model_copy(update={"seed": _shard_seed(ctx.seed, path.name)})
+                groups = engine.generate(
+                    list(prompts[chunk]), n, seeded, lambda done, _, start=start: bar.update(start + done)
+                )
+                _write_shard(path, groups)
+                ctx.checkpointed(chunk.stop, len(questions), f"question of {name}")
+            bar.update(chunk.stop)
+            yield from zip(questions[chunk], groups, strict=True)
+
+
+def _shard_seed(seed: int, name: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4], "big") >> 1
+
+
+def _read_shard(path: Path) -> list[list[Completion]] | None:
+    if not path.is_file():
+        return None
+    return [
+        [Completion(**completion) for completion in json.loads(line)]
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def _write_shard(path: Path, groups: list[list[Completion]]) -> None:
+    write_durably(path, "".join(json.dumps([asdict(c) for c in group]) + "\n" for group in groups))

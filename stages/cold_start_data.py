@@ -1,0 +1,30 @@
+"""Cold-start data: several R1-Zero samples a question; correct and readable ones kept, then rewritten.
+
+    make cold-start-data PROFILE=pocket
+
+Gives `rows.jsonl`, and in `dropped.jsonl` each other sample with the reason.
+"""
+
+from data_recipes.rewriting import make_rewriter
+from pipeline.context import StageContext, StageResult
+from pipeline.errors import RunError
+from pipeline.sampled_rows import collect_rows, write_rows
+from pipeline.sampling import SHARDS
+
+
+def run(ctx: StageContext) -> StageResult:
+    policy = ctx.inputs["r1_zero"].checkpoint
+    rewrite = make_rewriter(ctx.config.rewriter)
+    rows, dropped, funnel = collect_rows(ctx, policy, "r1_zero", ctx.config, rewrite)
+    write_rows(ctx, rows, dropped, funnel)
+    if not rows:
+        raise RunError(
+            "No sample of R1-Zero was correct and readable, so there is no cold-start data. Train r1_zero for longer, "
+            "sample more (samples_per_question), or loosen stages.cold_start_data.filters."
+        )
+    return StageResult(
+        outputs=["rows.jsonl"],
+        metrics=funnel.as_metrics(),
+        tokens={"sampled": funnel.sampled_tokens},
+        scratch=[SHARDS],
+    )

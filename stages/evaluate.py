@@ -1,0 +1,81 @@
+"""Every checkpoint on the held-out sets: the paper's Tables 3, 15 and 16.
+
+    make evaluate PROFILE=pocket
+
+Gives `results.json` (rung -> set -> figures, with the settings) and each judged sample in `samples/`.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from data_recipes.rows import write_json_lines
+from pipeline.context import StageContext, StageResult
+from pipeline.evaluation import score_samples, summarise
+from pipeline.questions import evaluation_questions, render_prompts
+from pipeline.sampling import SHARDS, sample_in_shards
+
+
+@dataclass(frozen=True)
+class Rung:
+    name: str
+    checkpoint: Path
+    template: str
+
+
+def run(ctx: StageContext) -> StageResult:
+    questions = {name: evaluation_questions(ctx.profile, name) for name in ctx.config.sets}
+    (ctx.folder / "samples").mkdir(exist_ok=True)
+    results: dict[str, dict] = {}
+    sampled = 0
+    for rung in rungs(ctx):
+        engine = ctx.engines.serve(rung.checkpoint, ctx.config.seed)
+        results[rung.name] = {}
+        for name, settings in ctx.config.sets.items():
+            prompts = render_prompts(
+                ctx.profile, questions[name], engine.tokenizer, rung.template, ctx.config.sampling.max_tokens
+            )
+            groups = [
+                group
+                for _, group in sample_in_shards(
+                    ctx, f"{rung.name}-{name}", engine, questions[name], prompts, settings.samples, ctx.config.sampling
+                )
+            ]
+            scored = score_samples(questions[name], groups, settings.metric, rung.template)
+            figures = summarise(scored, ctx.config.consensus)
+            sampled += sum(sample.tokens for group in scored for sample in group)
+            rows = [
+                {"question": q.question, "answer": q.answer, "language": q.language, **asdict(sample)}
+                for q, group in zip(questions[name], scored, strict=True)
+                for sample in group
+            ]
+            write_json_lines(ctx.folder / "samples" / f"{rung.name}-{name}.jsonl", rows)
+            results[rung.name][name] = figures
+            ctx.log.info(
+                "%s on %s: pass@1 %.1f %% [%.1f, %.1f]",
+                rung.name, name, 100 * figures["pass@1"], 100 * figures["low"], 100 * figures["high"],
+            )  # fmt: skip
+    settings = {"sampling": ctx.config.sampling.model_dump(), "seed": ctx.config.seed}
+    text = json.dumps({"settings": settings, "results": results}, indent=1)
+    (ctx.folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    return StageResult(
+        outputs=["results.json", "samples"], metrics=results, tokens={"sampled": sampled}, scratch=[SHARDS]
+    )
+
+
+def rungs(ctx: StageContext) -> list[Rung]:
+    """Every checkpoint of the ladder, in its order, with the prompt template that it was trained on."""
+    inputs = ctx.inputs
+    students = list(ctx.profile.stages.base_model.students)
+    bases, distilled = inputs["base_model"].folder / "students", inputs["distill"].folder / "students"
+    return [
+        Rung("base", inputs["base_model"].checkpoint, "r1_zero"),
+        Rung("R1-Zero", inputs["r1_zero"].checkpoint, "r1_zero"),
+        Rung("Dev1", inputs["cold_start_sft"].checkpoint, "chat"),
+        Rung("Dev2", inputs["reasoning_rl"].checkpoint, "chat"),
+        Rung("Dev3", inputs["sft"].checkpoint, "chat"),
+        Rung("R1", inputs["general_rl"].checkpoint, "chat"),
+        *(Rung(f"{name} base", bases / name, "r1_zero") for name in students),
+        *(Rung(f"{name} distilled", distilled / name / "checkpoint", "chat") for name in students),
+        Rung(f"{ctx.profile.stages.student_rl.student} RL", inputs["student_rl"].checkpoint, "r1_zero"),
+    ]

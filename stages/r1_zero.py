@@ -1,0 +1,11 @@
+"""R1-Zero: GRPO from the base model with rule rewards and nothing else.
+
+    make r1-zero PROFILE=pocket
+"""
+
+from pipeline.context import StageContext, StageResult
+from pipeline.rl_stage import climb
+
+
+def run(ctx: StageContext) -> StageResult:
+    return climb(ctx, start=ctx.inputs["base_model"].checkpoint, template="r1_zero")

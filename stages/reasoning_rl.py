@@ -1,0 +1,11 @@
+"""Dev2: GRPO from Dev1, rule rewards and language consistency added directly.
+
+    make reasoning-rl PROFILE=pocket
+"""
+
+from pipeline.context import StageContext, StageResult
+from pipeline.rl_stage import climb
+
+
+def run(ctx: StageContext) -> StageResult:
+    return climb(ctx, start=ctx.inputs["cold_start_sft"].checkpoint, template="chat")

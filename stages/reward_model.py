@@ -1,0 +1,76 @@
+"""The reward models: a helpful and a harmless scorer, trained on preference pairs of Dev3's own answers.
+
+    make reward-model PROFILE=pocket
+
+Gives `helpful/` and `harmless/` (sequence-classification checkpoints), `pairs-<scorer>.jsonl`, and in `dropped.jsonl`
+each pair that is not used with the reason.
+"""
+
+from dataclasses import asdict
+
+from data_recipes.annotators import make_annotator
+from data_recipes.preferences import balance_lengths, make_pairs
+from data_recipes.rows import write_json_lines
+from pipeline.context import StageContext, StageResult
+from pipeline.errors import RunError
+from pipeline.questions import render_prompts, training_questions
+from pipeline.sampling import SHARDS, sample_in_shards
+from pipeline.training.reward_model import train_reward_model
+from rewards import reward_model_text, split_response
+
+HELD_BACK_SHARE = 0.1
+"""Share of the pairs that the scorer's accuracy is measured on and that it does not train on."""
+
+
+def run(ctx: StageContext) -> StageResult:
+    policy = ctx.inputs["sft"].checkpoint
+    engine = ctx.engines.serve(policy, ctx.seed)
+    dropped_rows, metrics, tokens = [], {}, {}
+    for name, settings in ctx.config.scorers.items():
+        rng = ctx.rng(f"pairs {name}")
+        annotator = make_annotator(ctx.config.annotator, ctx.config.url, ctx.config.model, name, rng)
+        questions = training_questions(ctx, {settings.group: settings.prompts})
+        prompts = render_prompts(ctx.profile, questions, engine.tokenizer, "chat", ctx.config.sampling.max_tokens)
+        pairs, dropped, prompt_of = [], [], {}
+        samples = sample_in_shards(
+            ctx, name, engine, questions, prompts, settings.samples_per_prompt, ctx.config.sampling
+        )
+        for prompt, (question, completions) in zip(prompts, samples, strict=True):
+            answers = [c.text for c in completions if c.finish_reason == "stop"]
+            if not answers:
+                continue
+            prompt_of[question.question] = prompt
+            kept, not_kept = make_pairs(
+                question.question, answers, lambda text: split_response(text).answer.strip(), annotator,
+                settings.judgements, settings.min_gap, rng,
+            )  # fmt: skip
+            pairs, dropped = pairs + kept, dropped + not_kept
+        pairs, unbalanced = balance_lengths(pairs, lambda text: len(engine.tokenizer(text)["input_ids"]), rng)
+        dropped += unbalanced
+        if not pairs:
+            raise RunError(f"{name}: no preference pair was left of {len(questions)} prompts; see dropped.jsonl.")
+        rng.shuffle(pairs)
+        write_json_lines(ctx.folder / f"pairs-{name}.jsonl", map(asdict, pairs))
+        dropped_rows += [{"scorer": name, **rejected.row()} for rejected in dropped]
+        write_json_lines(ctx.folder / "dropped.jsonl", dropped_rows)
+        texts = [
+            tuple(reward_model_text(prompt_of[p.question], answer, settings.part) for answer in (p.chosen, p.rejected))
+            for p in pairs
+        ]
+        held_back = int(len(texts) * HELD_BACK_SHARE)
+        with ctx.progress(f"training {name}", None) as bar:
+
+            def on_step(step: int, steps: int, figures: dict, bar=bar) -> None:
+                bar.total = steps
+                bar.update(step, loss=figures["loss"])
+
+            result = train_reward_model(
+                model_path=policy, tokenizer=engine.tokenizer, pairs=texts[held_back:], held_back=texts[:held_back],
+                epochs=ctx.config.epochs, learning_rate=ctx.config.learning_rate, batch_size=ctx.config.batch_size,
+                max_tokens=ctx.config.max_tokens, output=ctx.folder / name, seed=ctx.seed, device=ctx.device,
+                dtype=ctx.profile.dtype, on_step=on_step,
+            )  # fmt: skip
+        ctx.log.info("%s: %d pairs, accuracy on held-back pairs %s", name, result.pairs, result.accuracy)
+        metrics[name] = {"pairs": result.pairs, "dropped": len(dropped), "accuracy": result.accuracy}
+        tokens[name] = result.tokens
+    return StageResult(outputs=list(ctx.config.scorers), metrics=metrics, tokens=tokens, scratch=[SHARDS])
