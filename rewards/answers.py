@@ -82,7 +82,7 @@ def implicit_answer(speech: str) -> list[str]:
     formulas = [next(group for group in match.groups() if group) for match in DELIMITED.finditer(speech[-2000:])]
     if formulas:
         return [unwrap(formulas[-1])]
-    bare = unwrap(speech)
+    bare = unwrap(speech.replace("</answer>", ""))
     if bare and len(bare) <= MAX_BARE and "\n" not in bare and (read_number(bare) or not WORD.search(bare)):
         return [bare] if re.search(r"[0-9A-Za-z]", bare) else []
     return []
@@ -122,7 +122,9 @@ def unwrap(answer: str) -> str:
     """`answer` without white space, closing punctuation, and the quotes, bold marks or math delimiters around it all."""
     while True:
         before = answer
-        answer = answer.strip().rstrip(".,;:!?。，；：").strip()
+        answer = answer.strip().rstrip(".,;:?。，；：").strip()
+        if answer.count("**") == 1:  # the other mark is outside the answer
+            answer = answer.removeprefix("**").removesuffix("**")
         for left, right in WRAPPERS:
             inside = answer[len(left) : -len(right)]
             if len(answer) > len(left + right) and answer == left + inside + right and right not in inside:

@@ -27,7 +27,7 @@ MAX_POWER_DIGITS = 20_000
 
 INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"), None)
 COMMANDS = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|operatorname|mathit|rm)\s*\{([^{}]*)\}")
-SPACING = re.compile(r"\\(?:left|right|displaystyle|,|;|!|:|\s|quad|qquad)|~")
+SPACING = re.compile(r"(?<!\\)\\(?:left|right|displaystyle|,|;|!|:|\s|quad|qquad)|~")
 WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![A-Za-z])")
 FUNCTIONS = frozenset(
     "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp sqrt max min gcd lcm mod det deg pi inf "
@@ -153,13 +153,23 @@ def too_large(text: str) -> bool:
     """Whether evaluating the text would build an integer of more than `MAX_POWER_DIGITS` digits, or a factorial tower."""
     if re.search(r"!\s*\)*\s*!", text) or re.search(r"[0-9]{6,}\s*!", text):
         return True
-    powers = list(re.finditer(r"(?:\^|\*\*)\s*[{(]?\s*\(?-?\s*([0-9]+)\s*(\^|\*\*|!)?", text))
-    if any(power.group(2) for power in powers) and len(powers) > 1:
-        tower = 1.0
-        for power in reversed(powers):
-            tower = min(float(power.group(1)[:12]) ** min(tower, 40.0), 1e12)
-        return tower > MAX_POWER_DIGITS
-    return any(len(power.group(1)) > 5 or int(power.group(1)) > MAX_POWER_DIGITS for power in powers)
+    tower: list[int] = []
+    for power in re.finditer(r"(?:\^|\*\*)\s*[{(]?\s*\(?-?\s*([0-9]+)\s*(?=(\^|\*\*|!)?)", text):
+        tower.append(int(power.group(1)[:12]))
+        if power.group(2):
+            continue
+        if tower_exponent(tower) > MAX_POWER_DIGITS:
+            return True
+        tower = []
+    return bool(tower)
+
+
+def tower_exponent(tower: list[int]) -> float:
+    """The exponent that a tower of powers comes to, capped far above anything that is evaluated."""
+    exponent = 1.0
+    for level in reversed(tower):
+        exponent = min(float(level) ** min(exponent, 40.0), 1e12)
+    return exponent
 
 
 def compare(payload: dict[str, Any]) -> str:
@@ -239,6 +249,8 @@ def same_constant(gold: Any, answer: Any) -> bool:
     """Whether two constants are equal exactly, or agree to six significant digits where one is written as a decimal."""
     from sympy import Float, simplify
 
+    if gold == answer:
+        return True
     gold, answer = gold.doit(), answer.doit()
     difference = abs((gold - answer).evalf(30))
     size = abs(gold.evalf(30))

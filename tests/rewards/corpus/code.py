@@ -1,0 +1,226 @@
+'''Verifier `code`: (row, completion, verdict, why).
+
+Rows: `ECHO` doubles a number from standard input, `ADD` tests a function with assertions.
+'''
+
+C, W, N, G = "correct", "wrong", "no_answer", "gold_unusable"
+FAST = {"verifier": "code", "time_limit_s": 1}
+DOUBLE = FAST | {"tests": [{"input": "3\n", "output": "6\n"}, {"input": "-4\n", "output": "-8\n"}]}
+ADD = FAST | {"tests": [{"assert": "assert add(2, 3) == 5"}, {"assert": "assert add('a', 'b') == 'ab'"}], "entry_point": "add"}
+SECRET = FAST | {"tests": [{"assert": "assert secret() == 'k7Q-expected-93'"}], "entry_point": "secret"}
+
+
+def fenced(program):
+    return f"<think> I write it down. </think>\n```python\n{program}\n```\n"
+
+
+def secret(how):
+    """A program that looks for the expected value instead of knowing it."""
+    return SECRET, fenced(f"def secret():\n    import gc, os, sys\n{how}")
+
+
+CASES = [
+    (DOUBLE, fenced("print(2 * int(input()))"), C, "the plain program"),
+    (DOUBLE, fenced("import sys\nfor line in sys.stdin:\n    print(int(line) * 2)"), C, "reading with sys.stdin"),
+    (DOUBLE, fenced("print(str(2 * int(input())) + '   \\n\\n')"), C, "white space at the end"),
+    (DOUBLE, fenced("import math, collections, heapq, re\nprint(2 * int(input()))"), C, "the standard library"),
+    (DOUBLE, fenced("if __name__ == '__main__':\n    print(2 * int(input()))"), C, "run as the main program"),
+    (DOUBLE, fenced("import sys\nprint(2 * int(input()))\nsys.exit(0)"), C, "a clean exit after the answer"),
+    (DOUBLE, fenced("import os\nprint(2 * int(input()), flush=True)\nos._exit(0)"), C, "a hard exit after the answer"),
+    (
+        DOUBLE,
+        fenced(
+            "import sys, threading\nsys.setrecursionlimit(10**6)\nthreading.stack_size(2**26)\n"
+            "threading.Thread(target=lambda: print(2 * int(input()))).start()"
+        ),
+        C,
+        "a thread with a larger stack, as contest programs do",
+    ),
+    (DOUBLE, fenced("open('notes', 'w').write('x')\nprint(2 * int(input()))"), C, "a file in its own scratch"),
+    (DOUBLE, fenced("print(1)") + "No, better:\n" + fenced("print(2 * int(input()))"), C, "the last block counts"),
+    (DOUBLE, "<answer>\nn = int(input())\nprint(2 * n)\n</answer>", C, "a program in the answer block without a fence"),
+    (DOUBLE | {"tests": '[{"input": "3", "output": "6"}]'}, fenced("print(2 * int(input()))"), C, "tests as JSON"),
+    (ADD, fenced("def add(a, b):\n    return a + b"), C, "the plain function"),
+    (ADD, fenced("def add(a, b):\n    print('working')\n    return a + b"), C, "a function that prints"),
+    (ADD, fenced("class Adder:\n    def __call__(self, a, b):\n        return a + b\nadd = Adder()"), C, "a callable object"),
+    (
+        FAST | {"tests": [{"assert": "items = [3, 1, 2]\nsort_it(items)\nassert items == [1, 2, 3]"}]},
+        fenced("def sort_it(items):\n    items.sort()"),
+        C,
+        "a list changed in place",
+    ),
+    (
+        FAST | {"tests": [{"assert": "def check(candidate):\n    assert candidate(4) == 2.0\ncheck(candidate)"}], "entry_point": "root"},
+        fenced("def root(x):\n    return x ** 0.5"),
+        C,
+        "tests in the form of HumanEval",
+    ),
+    (
+        FAST | {"tests": [{"assert": "stack = Stack()\nstack.push(1)\nstack.push(2)\nassert stack.pop() == 2 and len(stack) == 1"}]},
+        fenced(
+            "class Stack:\n    def __init__(self):\n        self.items = []\n    def push(self, x):\n"
+            "        self.items.append(x)\n    def pop(self):\n        return self.items.pop()\n"
+            "    def __len__(self):\n        return len(self.items)"
+        ),
+        C,
+        "a class under test",
+    ),
+    (
+        FAST | {"tests": [{"assert": "try:\n    parse('x')\nexcept ValueError:\n    pass\nelse:\n    assert False"}]},
+        fenced("def parse(text):\n    return int(text)"),
+        C,
+        "an exception that the test asks for",
+    ),
+    (FAST | {"tests": [{"assert": "assert list(count(3)) == [0, 1, 2]"}]}, fenced("def count(n):\n    yield from range(n)"), C, "a generator"),
+    (FAST | {"tests": [{"assert": "assert apply(lambda x: x + 1, 2) == 3"}]}, fenced("def apply(f, x):\n    return f(x)"), C, "a function from the test"),
+    (
+        FAST | {"tests": [{"input": "1", "output": "0.3333333333"}], "float_tolerance": 1e-6},
+        fenced("print(1 / 3)"),
+        C,
+        "a float within the tolerance that the row asks for",
+    ),
+    # wrong programs
+    (DOUBLE, fenced("print(3 * int(input()))"), W, "another factor"),
+    (DOUBLE, fenced("print(6)"), W, "the first expected output alone"),
+    (DOUBLE, fenced("print(2 * int(input()))\nprint('done')"), W, "a line too many"),
+    (DOUBLE, fenced("pass"), W, "no output, a prefix of everything"),
+    (DOUBLE, fenced("print('6 -8')"), W, "all expected outputs at once"),
+    (DOUBLE, fenced("print(2.0 * int(input()))"), W, "a float for a whole number"),
+    (DOUBLE, fenced("print(2 * int(input()))\nraise ValueError"), W, "right output, then a crash"),
+    (DOUBLE, fenced("print(2 * int(input()))\nimport sys\nsys.exit(3)"), W, "right output, then a failing exit"),
+    (DOUBLE, fenced("import sys\nprint(2 * int(input()), file=sys.stderr)"), W, "output on standard error"),
+    (DOUBLE, fenced("this is not Python"), W, "a syntax error"),
+    (DOUBLE, fenced("import numpy_that_is_not_there"), W, "an import that fails"),
+    (FAST | {"tests": [{"input": "1", "output": "1\n2\n3"}]}, fenced("print(1)"), W, "a prefix of the expected lines"),
+    (FAST | {"tests": [{"input": "1", "output": "1\n\n2"}]}, fenced("print(1)\nprint(2)"), W, "a missing empty line"),
+    (FAST | {"tests": [{"input": "1", "output": "0.3333333333"}]}, fenced("print(1 / 3)"), W, "a float without tolerance"),
+    (FAST | {"tests": [{"input": "1", "output": "0.5"}], "float_tolerance": 1e-6}, fenced("print('nan')"), W, "not a number"),
+    (ADD, fenced("def add(a, b):\n    return a - b"), W, "another operation"),
+    (ADD, fenced("def sum_of(a, b):\n    return a + b"), W, "another name"),
+    (ADD, fenced("def add(a, b):\n    return None"), W, "nothing returned"),
+    (ADD, fenced("def add(a, b):\n    return str(a + b)"), W, "text for a number"),
+    # no program
+    (DOUBLE, "<think> ```python\nprint(2 * int(input()))\n``` </think> Done.", N, "a program in the reasoning only"),
+    (DOUBLE, "<think> a </think>\n```python\nprint(2 * int(input()))", N, "a fence that never closes"),
+    (DOUBLE, "<think> a </think> The answer is 6.", N, "an answer in words"),
+    (DOUBLE, "<think> a </think>\n```cpp\nint main() {}\n```", N, "another language"),
+    (DOUBLE, "", N, "an empty completion"),
+    (DOUBLE, fenced("   "), N, "an empty fence"),
+    # the row's fault
+    ({"verifier": "code", "tests": []}, fenced("print(1)"), G, "no tests"),
+    ({"verifier": "code", "tests": None}, fenced("print(1)"), G, "no tests column"),
+    ({"verifier": "code", "tests": "not JSON"}, fenced("print(1)"), G, "tests that cannot be read"),
+    ({"verifier": "code", "tests": [{"input": "1"}]}, fenced("print(1)"), G, "a test without its output"),
+    ({"verifier": "code", "tests": [{"assert": "assert ("}]}, fenced("print(1)"), G, "an assertion that is not Python"),
+    # passing without doing the work
+    (ADD, fenced("import sys\nsys.exit(0)"), W, "a clean exit before the tests"),
+    (ADD, fenced("import os\nos._exit(0)"), W, "a hard exit before the tests"),
+    (ADD, fenced("def add(a, b):\n    raise SystemExit(0)"), W, "a clean exit in the function"),
+    (ADD, fenced("def add(a, b):\n    import os\n    os._exit(0)"), W, "a hard exit in the function"),
+    (ADD, fenced("import atexit, os\natexit.register(os._exit, 0)\ndef add(a, b):\n    quit()"), W, "an exit handler"),
+    (
+        ADD,
+        fenced("class Any:\n    def __eq__(self, other):\n        return True\ndef add(a, b):\n    return Any()"),
+        W,
+        "a result that equals everything",
+    ),
+    (
+        ADD,
+        fenced("class Int(int):\n    def __eq__(self, other):\n        return True\n    __hash__ = int.__hash__\ndef add(a, b):\n    return Int(0)"),
+        W,
+        "an int that equals everything",
+    ),
+    (
+        ADD,
+        fenced("class Str(str):\n    def __eq__(self, other):\n        return True\n    __hash__ = None\ndef add(a, b):\n    return Str('')"),
+        W,
+        "a string that equals everything",
+    ),
+    (
+        ADD,
+        fenced("class Meta(type):\n    def __eq__(cls, other):\n        return True\nclass Any(metaclass=Meta):\n    pass\ndef add(a, b):\n    return Any"),
+        W,
+        "a class that equals everything",
+    ),
+    (
+        FAST | {"tests": [{"assert": "assert all(square(i) == i * i for i in range(4))"}]},
+        fenced("import builtins\nbuiltins.all = lambda items: True\ndef all(items):\n    return True\ndef square(x):\n    return 0"),
+        W,
+        "a patched built-in",
+    ),
+    (
+        FAST | {"tests": [{"assert": "import math\nassert math.isclose(half(1), 0.5)"}]},
+        fenced("import math\nmath.isclose = lambda *a, **k: True\ndef half(x):\n    return 0"),
+        W,
+        "a patched library function",
+    ),
+    (
+        FAST | {"tests": [{"assert": "assert math.isclose(half(1), 0.5)"}]},
+        fenced("class math:\n    isclose = staticmethod(lambda *a, **k: True)\ndef half(x):\n    return 0"),
+        W,
+        "a class in the place of a library",
+    ),
+    (ADD, fenced("AssertionError = None\ndef add(a, b):\n    return 0"), W, "a patched AssertionError"),
+    (ADD, fenced("import sys\nsys.settrace(lambda *a: None)\ndef add(a, b):\n    return 0"), W, "a trace function"),
+    (ADD, fenced("import json\njson.dumps = lambda *a, **k: '{\"value\": true}'\ndef add(a, b):\n    return 0"), W, "a patched JSON"),
+    (
+        ADD,
+        fenced("import os\nfor descriptor in range(3, 64):\n    try:\n        os.write(descriptor, b'passed')\n    except OSError:\n        pass\ndef add(a, b):\n    return 0"),
+        W,
+        "the word that means success, on every open file",
+    ),
+    (
+        ADD,
+        fenced("import sys\ndef add(a, b):\n    frame = sys._getframe()\n    while frame:\n        frame.f_globals['failure'] = None\n        frame = frame.f_back\n    return 0"),
+        W,
+        "variables of the callers patched",
+    ),
+    (*secret("    return next((o for o in gc.get_objects() if isinstance(o, str) and 'expected' in o), '')"), W, "a search of the heap"),
+    (*secret("    return open('/proc/self/mem', 'rb').read(100)"), W, "its own memory"),
+    (*secret("    return open(f'/proc/{os.getppid()}/environ').read()"), W, "the parent's environment"),
+    (*secret("    return open(f'/proc/{os.getppid()}/mem', 'rb').read(100)"), W, "the parent's memory"),
+    (*secret("    return ''.join(open(f'/proc/{p}/cmdline').read() for p in os.listdir('/proc') if p.isdigit())"), W, "every command line"),
+    (
+        *secret(
+            "    found = [open(os.path.join(folder, name), errors='replace').read(2000)\n"
+            "             for folder, _, names in os.walk('/tmp') for name in names]\n    return ''.join(found)"
+        ),
+        W,
+        "every file in the scratch folder",
+    ),
+    (*secret("    return sys.argv[-1] + str(os.environ) + str(sys.modules)"), W, "arguments, environment and modules"),
+    # breaking out, breaking down
+    (DOUBLE, fenced("while True:\n    pass"), W, "an endless loop"),
+    (DOUBLE, fenced("import time\ntime.sleep(1000)"), W, "an endless sleep"),
+    (DOUBLE, fenced("while True:\n    print('x' * 10000)"), W, "a flood of output"),
+    (DOUBLE, fenced("import sys\nwhile True:\n    sys.stderr.write('x' * 10000)"), W, "a flood of errors"),
+    (DOUBLE, fenced("text = 'x' * 10**10"), W, "a string of ten gigabytes"),
+    (DOUBLE, fenced("items = []\nwhile True:\n    items.append('x' * 10**7)"), W, "memory little by little"),
+    (DOUBLE, fenced("import os\nwhile True:\n    os.fork()"), W, "a fork bomb"),
+    (DOUBLE, fenced("import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"), W, "a fork bomb that does not give up"),
+    (DOUBLE, fenced("import threading\nwhile True:\n    threading.Thread(target=lambda: input).start()"), W, "threads without end"),
+    (DOUBLE, fenced("def f():\n    return f()\nimport sys\nsys.setrecursionlimit(10**9)\nf()"), W, "a recursion without end"),
+    (DOUBLE, fenced("9 ** 9 ** 9"), W, "a number without end"),
+    (DOUBLE, fenced("import os, signal\nos.kill(0, signal.SIGKILL)"), W, "killing its own group"),
+    (DOUBLE, fenced("import os, signal\nos.kill(-1, signal.SIGKILL)"), W, "killing everything"),
+    (DOUBLE, fenced("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nprint(6)"), W, "killing the parent"),
+    (DOUBLE, fenced("import socket\nsocket.create_connection(('127.0.0.1', 22), 1)\nprint(2 * int(input()))"), W, "the loopback network"),
+    (DOUBLE, fenced("import urllib.request\nprint(urllib.request.urlopen('http://192.0.2.1', timeout=1).read())"), W, "the network"),
+    (DOUBLE, fenced("open('/usr/lib/evil.py', 'w').write('')\nprint(2 * int(input()))"), W, "writing to the system"),
+    (DOUBLE, fenced("open('/etc/evil', 'w').write('')\nprint(2 * int(input()))"), W, "writing to the configuration"),
+    (DOUBLE, fenced("import os\nos.symlink('/etc', 'link')\nopen('link/evil', 'w')\nprint(2 * int(input()))"), W, "a link out of the scratch"),
+    (DOUBLE, fenced("import os\nos.chroot('/tmp')\nprint(2 * int(input()))"), W, "another root folder"),
+    (DOUBLE, fenced("import os\nos.setuid(0)\nprint(2 * int(input()))"), W, "becoming root"),
+    (DOUBLE, fenced("open('big', 'wb').write(b'x' * (64 << 20))\nprint(2 * int(input()))"), W, "a file too large"),
+    (
+        DOUBLE,
+        fenced("for n in range(1000):\n    open(str(n), 'wb').write(b'x' * (1 << 20))\nprint(2 * int(input()))"),
+        W,
+        "too many files for the scratch folder",
+    ),
+    (DOUBLE, fenced("files = [open('/dev/null') for _ in range(1000)]\nprint(2 * int(input()))"), W, "too many open files"),
+    (DOUBLE, fenced("import resource\nresource.setrlimit(resource.RLIMIT_NPROC, (-1, -1))\nprint(2 * int(input()))"), W, "raising its own limits"),
+    (DOUBLE, fenced("\x00"), W, "a null byte for a program"),
+    (DOUBLE, fenced("print('\\ud800')"), W, "half a surrogate pair on the output"),
+    (DOUBLE, fenced("(" * 5000), W, "five thousand parentheses"),
+]  # fmt: skip
