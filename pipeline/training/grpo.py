@@ -4,6 +4,7 @@ Writes into its output folder: `checkpoint/` (plain Hugging Face format), `train
 `metrics.jsonl` and `rollouts/`.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -181,7 +182,7 @@ def trainer_arguments(
             "vllm_importance_sampling_mode": settings.sampler_correction,
             "vllm_importance_sampling_clip_max": settings.sampler_correction_max,
         }
-    world = _processes()
+    world = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun and accelerate
     if settings.prompts_per_step % world:
         raise ValueError(
             f"prompts_per_step={settings.prompts_per_step} does not divide by the {world} processes of this run; "
@@ -212,6 +213,7 @@ def trainer_arguments(
         scale_rewards=settings.scale_rewards,
         reward_weights=[float(weight) for weight in reward_weights],
         mask_truncated_completions=settings.mask_truncated,
+        ddp_find_unused_parameters=False,
         gradient_checkpointing=settings.gradient_checkpointing,
         vllm_importance_sampling_correction=settings.sampler_correction is not None,
         **correction,
@@ -223,12 +225,6 @@ def trainer_arguments(
         report_to=["tensorboard"],
         dataloader_pin_memory=cuda,
     )
-
-
-def _processes() -> int:
-    from accelerate import PartialState
-
-    return PartialState().num_processes
 
 
 def _save(trainer: LadderGRPOTrainer, tokenizer, folder: Path) -> None:

@@ -137,7 +137,7 @@ class LadderGRPOTrainer(GRPOTrainer):
             )
             for i, (c, advantage) in enumerate(zip(completions, result.advantages[mine].tolist(), strict=True))
         ]
-        self._loss_tokens = self._total(sum(row.loss_tokens for row in rows))
+        (self._loss_tokens,) = self._totals([sum(row.loss_tokens for row in rows)])
         self._record_rollout(rows, rewards, result)
         if self._on_rollout:
             self._on_rollout(self.state.global_step, inputs, completions, rewards[mine], rows, self.reward_func_names)
@@ -152,35 +152,37 @@ class LadderGRPOTrainer(GRPOTrainer):
             self.seconds["sync"] += time.perf_counter() - started
 
     def _record_rollout(self, rows: list[Row], rewards: torch.Tensor, result) -> None:
-        lengths = torch.tensor([len(row.completion_ids) for row in rows], dtype=torch.float)
-        tokens = self._total(lengths.sum().item())
-        prompt_tokens = self._total(sum(len(row.prompt_ids) for row in rows))
-        count = self._total(len(rows))
+        lengths = [len(row.completion_ids) for row in rows]
+        tokens, prompt_tokens, truncated, count = self._totals(
+            [sum(lengths), sum(len(row.prompt_ids) for row in rows), sum(row.truncated for row in rows), len(rows)]
+        )
+        longest = self.accelerator.gather(torch.tensor([max(lengths)], device=rewards.device)).max().item()
+        scored = result.rewards[~result.rewards.isnan()]
         self.state.num_input_tokens_seen += int(tokens + prompt_tokens)
-        self.step_record["rollout_tokens"] = tokens
+        self.step_record["rollout_tokens"] = int(tokens)
         self.rollout_record = {
             "rollout_step": self.state.global_step + 1,
-            "reward": torch.nanmean(result.rewards).item(),
-            "reward_std": result.rewards[~result.rewards.isnan()].std(unbiased=False).item(),
+            "reward": scored.mean().item(),
+            "reward_std": scored.std(unbiased=False).item(),
+            "rewards": {name: torch.nanmean(rewards[:, i]).item() for i, name in enumerate(self.reward_func_names)},
+            "unscored": 1 - len(scored) / len(result.rewards),
             "zero_spread": result.zero_spread.float().mean().item(),
             "completion_tokens": tokens / count,
-            "completion_tokens_max": self.accelerator.gather(lengths.max().to(rewards.device)).max().item(),
+            "completion_tokens_max": longest,
             "prompt_tokens": prompt_tokens / count,
-            "truncated": self._total(sum(row.truncated for row in rows)) / count,
-            "unscored": result.rewards.isnan().float().mean().item(),
-            "rewards": {name: torch.nanmean(rewards[:, i]).item() for i, name in enumerate(self.reward_func_names)},
+            "truncated": truncated / count,
         }
         for name, values in self._pending_metrics.items():
             self.rollout_record[name] = sum(values) / len(values)
         self._pending_metrics.clear()
         self._pending_extra_logs.clear()
 
-    def _total(self, value: float) -> float:
-        """Sum over processes."""
+    def _totals(self, values) -> list[float]:
+        """Sums over processes."""
         if self.accelerator.num_processes == 1:
-            return value
-        tensor = torch.tensor(float(value), device=self.accelerator.device, dtype=torch.float64)
-        return self.accelerator.reduce(tensor, reduction="sum").item()
+            return list(values)
+        local = torch.tensor(list(values), device=self.accelerator.device, dtype=torch.float64)
+        return self.accelerator.reduce(local, reduction="sum").tolist()
 
     # ---- Updates ------------------------------------------------------------------------------------------------
 
@@ -213,20 +215,15 @@ class LadderGRPOTrainer(GRPOTrainer):
         return row.masked or (row.advantage == 0 and self.beta == 0)
 
     def _plan(self, trained: list[Row], rows: list[Row]) -> list[tuple[list[Row], float]]:
-        """Micro-batches and their weights, the same number on every process, since each joins in all reductions.
+        """Micro-batches and their weights.
 
         Where nothing is left to train the shortest row runs with weight zero: the optimizer then sees gradients of
-        zero, as it would have.
+        zero, as it would have, and other processes find this one in their reduction of gradients.
         """
-        idle = [min(rows, key=lambda row: len(row.prompt_ids) + len(row.completion_ids))]
-        batches = [
-            (batch, self._weight(batch, rows))
-            for batch in plan_microbatches(trained, self.settings.max_tokens_per_microbatch, self._shares)
-        ] or [(idle, 0.0)]
-        if self.accelerator.num_processes > 1:
-            number = torch.tensor([len(batches)], device=self.accelerator.device)
-            batches += [(idle, 0.0)] * (int(self.accelerator.gather(number).max()) - len(batches))
-        return batches
+        batches = plan_microbatches(trained, self.settings.max_tokens_per_microbatch, self._shares)
+        if not batches:
+            return [([min(rows, key=lambda row: len(row.prompt_ids) + len(row.completion_ids))], 0.0)]
+        return [(batch, self._weight(batch, rows)) for batch in batches]
 
     def _weight(self, batch: list[Row], rows: list[Row]) -> float:
         """The factor that turns TRL's mean over a micro-batch into its share of the mean over the whole batch."""
@@ -248,7 +245,8 @@ class LadderGRPOTrainer(GRPOTrainer):
             inputs["importance_sampling_ratio"] = self._sampler_ratio(torch.nan_to_num(difference, nan=0.0))
             self._record_gap(difference, inputs["completion_mask"])
         self._forward_result = (logprobs, entropies)
-        return super()._compute_loss(model, inputs)
+        with self._local_metrics():
+            return super()._compute_loss(model, inputs)
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
         """TRL's loss asks for the forward pass here; `_compute_loss` has made it already."""
@@ -324,21 +322,34 @@ class LadderGRPOTrainer(GRPOTrainer):
         self._metrics["train"].clear()
         return taken
 
+    @contextlib.contextmanager
+    def _local_metrics(self):
+        """TRL's loss gathers its metrics over processes, which have different numbers of micro-batches here.
+
+        Inside it sees an accelerator that does not communicate; `_record_update` averages over processes once a step.
+        """
+        accelerator = self.accelerator
+        self.accelerator = _Alone(accelerator)
+        try:
+            yield
+        finally:
+            self.accelerator = accelerator
+
     def _record_update(self, metrics, tokens: list[int], trained, rows, batches) -> None:
         """Metrics of the loss as means over the tokens that trained, over micro-batches and processes."""
-        weights = torch.tensor(tokens, dtype=torch.float64, device=self.accelerator.device)
-        weights = self.accelerator.reduce(weights, reduction="sum").tolist()
-        whole = sum(weights)
-        for name in metrics[0]:
-            mean = sum(m[name] * w for m, w in zip(metrics, weights, strict=True)) / whole if whole else None
-            self.step_record[name] = mean
-        self.step_record |= {
-            "trained_tokens": self._total(sum(len(row.completion_ids) for row in trained)),
-            "trained_rows": self._total(len(trained)) / self._total(len(rows)),
-            "forward_tokens": self._total(sum(packed_tokens(batch, self._shares) for batch in batches)),
-            "microbatches": len(batches),
-            "sampler_gap_max": self._gap_max,
-        }
+        sums = [sum(m[name] * t for m, t in zip(metrics, tokens, strict=True)) for name in metrics[0]]
+        *sums, whole = self._totals([*sums, sum(tokens)])
+        for name, value in zip(metrics[0], sums, strict=True):
+            self.step_record[name] = value / whole if whole else None
+        names = ("trained_tokens", "forward_tokens", "trained_rows", "rows")
+        counts = (
+            sum(len(row.completion_ids) for row in trained),
+            sum(packed_tokens(batch, self._shares) for batch in batches),
+            len(trained),
+            len(rows),
+        )
+        self.step_record |= dict(zip(names, map(int, self._totals(counts)), strict=True))
+        self.step_record |= {"microbatches": len(batches), "sampler_gap_max": self._gap_max}
         self._gap_max = 0.0
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -372,6 +383,22 @@ class LadderGRPOTrainer(GRPOTrainer):
 
     def create_model_card(self, *args, **kwargs) -> None:
         """The manifest of the stage says where a checkpoint comes from."""
+
+
+class _Alone:
+    """An accelerator whose reductions stay in this process."""
+
+    def __init__(self, accelerator):
+        self._accelerator = accelerator
+
+    def __getattr__(self, name: str):
+        return getattr(self._accelerator, name)
+
+    def gather(self, tensor):
+        return tensor
+
+    def reduce(self, tensor, reduction="sum"):
+        return tensor
 
 
 def _pad(rows: list[list], value, device: torch.device, left: bool = False) -> torch.Tensor:

@@ -1,0 +1,57 @@
+"""Small random checkpoints of the architectures that the ladder serves, made on the spot."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen3Config
+
+ARCHITECTURES = ("qwen3", "qwen2", "llama")
+VOCABULARY = 512
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 128,
+    "max_position_embeddings": 512,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+}
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Bytes as tokens; `<think>` and `</think>` are special tokens of their own."""
+    vocabulary = {"<|pad|>": 0, "<|eos|>": 1, "<think>": 2, "</think>": 3}
+    for character in sorted(pre_tokenizers.ByteLevel.alphabet()):
+        vocabulary[character] = len(vocabulary)
+    vocabulary |= {f"unused{i}": i for i in range(len(vocabulary), VOCABULARY)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|pad|>",
+        eos_token="<|eos|>",
+        additional_special_tokens=["<think>", "</think>"],
+    )
+
+
+def tiny_checkpoint(folder: Path, architecture: str, seed: int = 0, **changes) -> Path:
+    """A random checkpoint with its tokenizer. Qwen models tie head and embedding, Llama does not."""
+    shape = SHAPE | changes
+    config = {
+        "qwen3": lambda: Qwen3Config(**shape, head_dim=32, tie_word_embeddings=True),
+        "qwen2": lambda: Qwen2Config(**shape, tie_word_embeddings=True),
+        "llama": lambda: LlamaConfig(**shape, tie_word_embeddings=False),
+    }[architecture]()
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
