@@ -4,9 +4,9 @@
 """
 
 from pipeline.context import StageContext, StageResult
-from pipeline.reporting import write_report
+from pipeline.reporting import RunRecord, write_report
 
 
 def run(ctx: StageContext) -> StageResult:
-    write_report(ctx, ctx.folder / "report.html")
+    write_report(RunRecord.of_stage(ctx), ctx.folder / "report.html")
     return StageResult(outputs=["report.html"])

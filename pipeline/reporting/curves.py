@@ -1,0 +1,120 @@
+"""Curves of the RL stages: what each chart shows, as data for the page's script."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.reporting.records import RunRecord, StageRecord
+
+RL_STAGES = ("r1_zero", "reasoning_rl", "general_rl", "student_rl")
+MOST_POINTS = 1200
+"""Points a line is drawn with; longer ones become the means of as many equal runs of steps."""
+
+Getter = Callable[[dict], float | None]
+
+
+def stage_curves(runs: list[RunRecord], stage_id: str) -> dict[str, Any] | None:
+    """The charts of one RL stage, the runs overlaid in the order given; None where no run has a step yet.
+
+    A chart is {title, unit, lines: [{name, run, x, y, low?, high?}]}; x are optimizer steps, low and high a 95 %
+    interval.
+    """
+    records = [(run, run.stages[stage_id].lines("metrics.jsonl")) for run in runs]
+    heldout = [(run, run.stages[stage_id].lines("heldout.jsonl")) for run in runs]
+    if not any(steps for _, steps in records):
+        return None
+    charts = []
+    for title, unit, training, held in _charts(runs[0].stages[stage_id], records, heldout):
+        lines = [_line(name, run, rows, get) for run, rows in records for name, get in training.items()]
+        lines += [_line(name, run, rows, get) for run, rows in heldout for name, get in held.items()]
+        lines = [line for line in lines if line["x"]]
+        if lines:
+            charts.append({"title": title, "unit": unit, "lines": lines})
+    first_steps = next(rows for _, rows in records if rows)
+    return {
+        "id": stage_id,
+        "runs": [run.name for run in runs],
+        "charts": charts,
+        "marks": marks(runs[0], stage_id, max(row["step"] for row in first_steps)),
+    }
+
+
+def _charts(stage: StageRecord, records, heldout):
+    """(title, unit, lines of metrics.jsonl, lines of heldout.jsonl) of each chart, in reading order."""
+    names = reward_names(stage)
+    for _, rows in records:
+        for row in rows[:1]:
+            names = {name: names.get(name, name) for name in row["rewards"]}
+    votes = sorted({key for _, rows in heldout for row in rows for key in row if key.startswith("cons@")})
+    yield "Held-out accuracy", "share", {}, {"pass@1": _key("pass@1"), **{vote: _key(vote) for vote in votes}}
+    yield "Training rewards, each apart", "mean", {label: _reward(name) for name, label in names.items()}, {}
+    yield "Reward in all", "weighted sum", {"mean": _key("reward"), "standard deviation": _key("reward_std")}, {}
+    length = {"mean": _key("completion_tokens"), "longest": _key("completion_tokens_max")}
+    yield "Response length", "tokens", length, {"held-out mean": _key("mean_tokens")}
+    yield "KL to the reference", "nats a token", {"KL": _key("kl")}, {}
+    yield "Entropy", "nats a token", {"entropy": _key("entropy")}, {}
+    yield "Groups of equal rewards", "share", {"zero spread": _key("zero_spread")}, {}
+    yield "Cut at the length limit", "share", {"training": _key("truncated")}, {"held-out": _key("truncated")}
+    yield "Format", "share", {}, {"held-out": _key("format")}
+    language = {"consistency": _key("language_consistency"), "answers that mix": _key("mixed")}
+    yield "Language, held-out", "share", {}, language
+    phases = {name: _key(f"seconds_{name}") for name in ("rollout", "scoring", "sync", "update")}
+    yield "Time a step, by phase", "seconds", phases, {}
+    speeds = {"rollout": _key("rollout_tokens_per_second"), "update": _key("update_tokens_per_second")}
+    yield "Speed, by phase", "tokens/s", speeds, {}
+    yield "Gradient norm", "norm", {"before clipping": _key("grad_norm")}, {}
+    yield "Clipped ratios", "share of tokens", {"clipped": _key("clip_ratio/region_mean")}, {}
+
+
+def reward_names(stage: StageRecord) -> dict[str, str]:
+    """Metric name of each reward -> a name that tells two rewards of the same kind apart."""
+    names: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    specs = stage.manifest.config["stage"]["rewards"] if stage.manifest else []
+    for spec in specs:
+        kind = spec["use"].rpartition(":")[2]
+        counts[kind] = counts.get(kind, 0) + 1
+        metric = kind if counts[kind] == 1 else f"{kind}_{counts[kind]}"
+        model = str(spec["args"].get("model", ""))
+        names[metric] = f"{model.removeprefix('stage:')} model" if model.startswith("stage:") else metric
+    return names
+
+
+def marks(run: RunRecord, stage_id: str, last_step: int) -> list[dict[str, Any]]:
+    """Where the run changed: reference refreshes, length limits, and rewards that begin. {step, what}."""
+    section = getattr(run.profile.stages, stage_id)
+    grpo, found = section.grpo, []
+    if grpo.beta > 0 and grpo.reference_refresh_steps:
+        every = grpo.reference_refresh_steps
+        found += [{"step": step, "what": "reference refreshed"} for step in range(every, last_step + 1, every)]
+    found += [{"step": c.from_step, "what": f"up to {c.tokens} tokens"} for c in grpo.max_completion_schedule]
+    for spec in section.rewards:
+        if spec.schedule:
+            name = str(spec.args.get("model", spec.use)).removeprefix("stage:")
+            found.append({"step": spec.schedule.from_step, "what": f"{name} counts"})
+    return sorted((mark for mark in found if mark["step"] <= last_step), key=lambda mark: mark["step"])
+
+
+def _line(name: str, run: RunRecord, rows: list[dict], get: Getter) -> dict[str, Any]:
+    points = [(row["step"], value, row) for row in rows if (value := get(row)) is not None]
+    line: dict[str, Any] = {"name": name, "run": run.name}
+    size = -(-len(points) // MOST_POINTS) if points else 1
+    chunks = [points[i : i + size] for i in range(0, len(points), size)]
+    line["x"] = [chunk[-1][0] for chunk in chunks]
+    line["y"] = [_short(sum(value for _, value, _ in chunk) / len(chunk)) for chunk in chunks]
+    if name == "pass@1":
+        line["low"] = [_short(chunk[-1][2]["low"]) for chunk in chunks]
+        line["high"] = [_short(chunk[-1][2]["high"]) for chunk in chunks]
+    return line
+
+
+def _short(value: float) -> float:
+    """Four digits: no chart shows more, and the file stays small."""
+    return float(f"{value:.4g}")
+
+
+def _key(name: str) -> Getter:
+    return lambda row: row.get(name)
+
+
+def _reward(name: str) -> Getter:
+    return lambda row: row["rewards"].get(name)

@@ -1,0 +1,106 @@
+"""What became of the samples: drops by reason with examples, and the lengths of what was kept and what was not."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline.reporting.records import RunRecord, StageRecord, read_lines
+
+DATA_STAGES = ("cold_start_data", "rejection_sampling")
+EXAMPLES = 3
+"""Dropped samples shown of each reason, and rows shown that were kept."""
+BINS = 20
+
+REASONS = {
+    "format": "not in the shape asked for",
+    "wrong": "the answer is wrong",
+    "no_answer": "no answer was found",
+    "gold_unusable": "the question's own answer cannot be read",
+    "scorer_failed": "the scorer failed, so nobody can tell",
+    "truncated": "cut at the length limit",
+    "mixed_language": "the reasoning mixes languages",
+    "short_thinking": "too little reasoning",
+    "repetition": "repeats itself",
+    "long_paragraph": "a paragraph is too long",
+    "code_block": "a code block in the reasoning",
+    "duplicate": "the same text was kept already",
+    "enough_of_this_question": "good, but the question has its rows",
+    "enough_rows": "good, but the quota is full",
+    "not_rewritable": "the rewriter could not follow it",
+}
+"""What a reason means, for those whose name does not say it all."""
+
+
+def funnel(run: RunRecord, stage_id: str) -> dict[str, Any] | None:
+    """Questions, samples, each reason's drops with examples, rows; None where the stage has not finished."""
+    stage = run.stages[stage_id]
+    metrics = stage.metrics
+    if not metrics:
+        return None
+    dropped = _examples(stage)
+    total = metrics["samples"] or 1
+    drops = [
+        {
+            "reason": reason,
+            "meaning": REASONS.get(reason.removeprefix("rewriting: "), ""),
+            "count": count,
+            "share": count / total,
+            "examples": dropped.get(reason, []),
+        }
+        for reason, count in metrics["dropped"].items()
+    ]
+    rows = stage.lines("rows.jsonl")
+    sampled = [row for row in rows if row.get("source") == stage_id]
+    return {
+        "questions": metrics["questions"],
+        "samples": metrics["samples"],
+        "drops": drops,
+        "rows": metrics["rows"],
+        "share": metrics["rows"] / total,
+        "general_rows": metrics.get("general_rows", 0),
+        "kept_examples": [{"question": row["question"], "text": row["response"]} for row in sampled[:EXAMPLES]],
+        "lengths": histogram(
+            {
+                "kept": [len(row["response"].split()) for row in sampled],
+                "dropped": [len(row["text"].split()) for row in _dropped(stage)],
+            }
+        ),
+    }
+
+
+def _dropped(stage: StageRecord) -> Iterable[dict]:
+    path: Path = stage.folder / "dropped.jsonl"
+    return read_lines(path) if path.is_file() else ()
+
+
+def _examples(stage: StageRecord) -> dict[str, list[dict]]:
+    found: dict[str, list[dict]] = {}
+    for row in _dropped(stage):
+        of_reason = found.setdefault(row["reason"], [])
+        if len(of_reason) < EXAMPLES:
+            of_reason.append({"question": row["question_id"], "text": row["text"]})
+    return found
+
+
+def histogram(groups: dict[str, list[int]]) -> dict[str, Any] | None:
+    """Counts of each group in `BINS` bins of equal width over all of them; None where there is nothing to count.
+
+    The last bin also holds what lies above the 99th percentile, so that one long sample does not flatten the rest.
+    """
+    everything = sorted(value for values in groups.values() for value in values)
+    if not everything:
+        return None
+    top = everything[min(len(everything) - 1, int(0.99 * len(everything)))]
+    width = max(1, -(-(top + 1) // BINS))
+    bins = top // width + 1
+    counts = {name: [0] * bins for name in groups}
+    for name, values in groups.items():
+        for value in values:
+            counts[name][min(value // width, bins - 1)] += 1
+    return {
+        "width": width,
+        "starts": [i * width for i in range(bins)],
+        "counts": counts,
+        "most": max(max(values) for values in counts.values()),
+        "beyond": everything[-1] >= bins * width,
+    }
