@@ -38,8 +38,7 @@ def check(use: str, rows: Sequence[dict[str, Any]] | str | Path | None = None, *
             if runner is not reward:
                 runner.close()
     except RewardError as error:
-        console.print(f"[bold red]{use} breaks the contract[/]" if rows is None else "[bold red]error[/]", highlight=False)
-        console.print(str(error), markup=False, highlight=False)
+        console.print(f"error: {error}", style="bold red", markup=False, highlight=False)
         return 1
 
 
@@ -58,9 +57,10 @@ def report(console: Any, use: str, reward: Callable[..., Any], runner: Callable[
     scores = called(use, runner, columns)
     verdicts = getattr(reward, "verdicts", []) or [None] * len(scores)
     table = Table(title=f"{use} on {len(scores)} rows", title_justify="left")
-    for heading, justify in (("row", "right"), ("completion", "left"), ("score", "right"), ("verdict", "left")):
-        table.add_column(heading, justify=justify, overflow="ellipsis", no_wrap=True)
-    table.add_column("ms alone", justify="right")
+    table.add_column("row", justify="right", no_wrap=True)
+    table.add_column("completion", ratio=1, overflow="ellipsis", no_wrap=True)
+    for heading, width in (("score", 7), ("verdict", 13), ("ms alone", 8)):
+        table.add_column(heading, justify="left" if heading == "verdict" else "right", min_width=width, no_wrap=True)
     milliseconds = [timed(use, runner, columns, index) for index in range(len(scores))]
     for index, score in enumerate(scores):
         shown = " ".join(text_of(columns["completions"][index]).split())[:60]

@@ -26,9 +26,9 @@ _loaded: dict[str, Callable[..., Any]] = {}
 class CustomReward:
     """The trainer's side: sends each batch to the process, and gives back scores or raises `RewardError`."""
 
-    def __init__(self, use: str, args: dict[str, Any], deadline_s: float):
+    def __init__(self, use: str, args: dict[str, Any], deadline_s: float, find_culprit: bool = True):
         reward = load(use, **args)
-        self.use, self.args, self.deadline_s = use, args, deadline_s
+        self.use, self.args, self.deadline_s, self.find_culprit = use, args, deadline_s, find_culprit
         self.__name__ = getattr(reward, "__name__", None) or reward.func.__name__
         self.where = described(use, reward)
         self.pool = Pool(workers=1)
@@ -37,7 +37,7 @@ class CustomReward:
         inputs = {"prompts": list(prompts), "completions": list(completions)} | portable(columns)
         outcome = self.run(inputs, self.deadline_s)
         if outcome.failure and not outcome.failure.startswith("RewardError: "):
-            raise RewardError(f"{self.where}: {outcome.failure}{self.culprit(inputs)}")
+            raise RewardError(f"{self.where}: {outcome.failure}{self.culprit(inputs) if self.find_culprit else ''}")
         if outcome.failure:
             raise RewardError(outcome.failure.removeprefix("RewardError: "))
         for logger, name, value in outcome.value["logged"]:

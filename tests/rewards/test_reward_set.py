@@ -1,0 +1,93 @@
+"""The rewards of a run: weights, schedules, domains, verdicts."""
+
+from types import SimpleNamespace
+
+import pytest
+from pydantic import ValidationError
+
+from rewards import RewardContext, RewardError, RewardSet, RewardSpec, Verdict
+
+RIGHT, WRONG, NONE = "<answer> 4 </answer>", "<answer> 5 </answer>", "hm"
+COLUMNS = {"verifier": ["exact"] * 4, "answer": ["4", "4", "4", None], "domain": ["math", "math", "logic", "logic"]}
+COMPLETIONS = [RIGHT, WRONG, NONE, RIGHT]
+
+
+def called(reward_set, index=0, step=None, **columns):
+    state = {} if step is None else {"trainer_state": SimpleNamespace(global_step=step)}
+    return reward_set.functions[index](prompts=["q"] * 4, completions=COMPLETIONS, **COLUMNS | columns | state)
+
+
+def test_scores_follow_verdicts_and_are_counted():
+    reward_set = RewardSet([RewardSpec(use="accuracy")])
+    assert called(reward_set) == [1.0, 0.0, 0.0, None]
+    verdicts = [Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER, Verdict.GOLD_UNUSABLE]
+    assert reward_set.last_verdicts() == {"accuracy": verdicts}
+    called(reward_set)
+    counted = {"correct": 2, "wrong": 2, "no_answer": 2, "gold_unusable": 2, "scorer_failed": 0}
+    assert reward_set.counts() == {"accuracy": counted}
+
+
+def test_every_reward_has_a_name_of_its_own():
+    specs = [RewardSpec(use="accuracy"), RewardSpec(use="format"), RewardSpec(use="accuracy"), RewardSpec(use="accuracy")]
+    names = [function.__name__ for function in RewardSet(specs).functions]
+    assert names == ["accuracy", "format", "accuracy_2", "accuracy_3"]
+
+
+def test_whole_numbers_serve_as_weights():
+    reward_set = RewardSet([RewardSpec(use="accuracy", weight=1), RewardSpec(use="format", weight=0.5)])
+    assert reward_set.weights == [1.0, 0.5]
+
+
+def test_a_reward_applies_to_its_domains_only():
+    reward_set = RewardSet([RewardSpec(use="accuracy", domains=["math"])])
+    assert called(reward_set) == [1.0, 0.0, None, None]
+    with pytest.raises(RewardError, match="column 'domain'"):
+        called(reward_set, domain=None)
+
+
+@pytest.mark.parametrize(("step", "score"), [(0, None), (9, None), (10, 0.0), (15, 0.5), (20, 1.0), (95, 0.5), (100, None)])
+def test_a_schedule_starts_ramps_and_ends(step, score):
+    schedule = {"from_step": 10, "to_step": 100, "ramp_steps": 10}
+    reward_set = RewardSet([RewardSpec(use="accuracy", schedule=schedule)])
+    assert called(reward_set, step=step)[0] == score
+
+
+def test_a_schedule_needs_the_trainers_state():
+    with pytest.raises(RewardError, match="trainer_state"):
+        called(RewardSet([RewardSpec(use="accuracy", schedule={"from_step": 1})]))
+
+
+@pytest.mark.parametrize(
+    "spec", [{"use": "accuracy", "wieght": 1}, {"use": "accuracy", "schedule": {"from_step": 5, "to_step": 5}}, {"weight": 1}]
+)
+def test_a_spec_with_unknown_keys_or_an_empty_schedule_is_refused(spec):
+    with pytest.raises(ValidationError):
+        RewardSpec(**spec)
+
+
+def test_the_run_gives_the_group_size_to_rewards_that_ask_for_it():
+    reward_set = RewardSet([RewardSpec(use="kimi_length")], RewardContext(num_generations=2))
+    ids = [[1] * 10, [1] * 20, [1] * 10, [1] * 20]
+    columns = {"answer": ["4"] * 4, "completion_ids": ids}
+    assert reward_set.functions[0](prompts=["q"] * 4, completions=[RIGHT] * 4, **COLUMNS | columns) == [0.5, -0.5] * 2
+
+
+def test_a_missing_column_names_itself():
+    with pytest.raises(RewardError, match="no column 'verifier'"):
+        called(RewardSet([RewardSpec(use="accuracy")]), verifier=None)
+
+
+def test_rows_without_a_verifier_are_left_out():
+    reward_set = RewardSet([RewardSpec(use="accuracy")])
+    assert called(reward_set, verifier=["exact", None, "exact", None]) == [1.0, None, 0.0, None]
+
+
+def test_an_unknown_verifier_names_the_row_and_the_known_ones():
+    with pytest.raises(RewardError, match=r"row r2: verifier 'maths' is not one of math"):
+        called(RewardSet([RewardSpec(use="accuracy")]), verifier=["exact", "maths", "exact", "exact"], id=["r1", "r2", "r3", "r4"])
+
+
+def test_conversations_are_scored_like_text():
+    function = RewardSet([RewardSpec(use="accuracy")]).functions[0]
+    completions = [[{"role": "assistant", "content": text}] for text in COMPLETIONS]
+    assert function(prompts=[[{"role": "user", "content": "q"}]] * 4, completions=completions, **COLUMNS) == [1, 0, 0, None]
