@@ -1,8 +1,8 @@
 """How well this machine can shut a program in, and the command that does it."""
 
 import functools
-import itertools
 import os
+import secrets
 import shutil
 import sys
 from enum import StrEnum
@@ -71,12 +71,9 @@ def describe() -> str:
     return f"{level} ({'full' if level.full else 'weak: training on code rewards needs allow_weak_sandbox: true'})"
 
 
-_run_numbers = itertools.count(os.getpid() * 7)
-
-
 def next_uid() -> int | None:
-    """A user id for the next run, shared with no other run at the time; None where the host process is not root."""
-    return FIRST_UID + next(_run_numbers) % UIDS if os.geteuid() == 0 else None
+    """A user id for the next run, drawn so that two runs hardly ever share one; None where the host is not root."""
+    return FIRST_UID + secrets.randbelow(UIDS) if os.geteuid() == 0 else None
 
 
 def wrapped(level: Level, command: list[str], scratch_mb: int, seccomp_fd: int | None) -> list[str]:

@@ -1,0 +1,246 @@
+"""The sandbox: what a program cannot do, what it can, and who is blamed."""
+
+import os
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
+from pipeline import sandbox
+from pipeline.sandbox import Ending, Level, Limits, SandboxError, levels
+
+QUICK = Limits(cpu_s=1, wall_s=2.0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def full_level():
+    """Without bubblewrap these tests would prove nothing, so they fail and say what to install."""
+    level = sandbox.best_level()
+    assert level.full, (
+        f"the sandbox level here is {level}; the tests need bubblewrap: apt-get install bubblewrap, "
+        "on a machine that allows namespaces"
+    )
+
+
+def said(program, stdin="", limits=QUICK, level=None):
+    """What a program that must end well writes."""
+    run = sandbox.run(program, stdin, limits, level)
+    assert run.ending is Ending.FINISHED, run
+    return run.stdout.decode().strip()
+
+
+def refused(program, error):
+    """The program must fail with the error, and not by anything else."""
+    run = sandbox.run(program, limits=QUICK)
+    assert run.ending is Ending.FAILED
+    assert error in run.stderr
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_a_program_reads_its_input_and_writes_its_output_at_every_level(level):
+    assert said("print(input()[::-1])", "abc\n", level=level) == "cba"
+
+
+def test_environment_is_scrubbed(monkeypatch):
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    for level in Level:
+        assert "hunter2" not in said("import os\nprint(dict(os.environ))", level=level)
+
+
+def test_no_files_of_the_host_are_visible(tmp_path):
+    (tmp_path / "secret").write_text("x")
+    refused(f"open({str(tmp_path / 'secret')!r})", "FileNotFoundError")
+    refused("open('/etc/passwd')", "FileNotFoundError")
+    visible = set(said("import os\nprint(*os.listdir('/'))").split())
+    assert not visible & {"home", "var", "srv", "mnt", "opt", "boot", "sys", "run"}
+
+
+def test_the_repository_is_not_visible():
+    refused(f"import os\nos.listdir({os.path.dirname(__file__)!r})", "FileNotFoundError")
+
+
+@pytest.mark.parametrize("folder", ["/", "/usr", "/usr/lib", "/etc", "/dev", "/dev/shm", "/proc"])
+def test_nothing_but_the_scratch_can_be_written(folder):
+    run = sandbox.run(f"open({folder + '/evil'!r}, 'w').write('x')", limits=QUICK)
+    assert run.ending is Ending.FAILED
+    assert any(error in run.stderr for error in ("Read-only file system", "Permission denied", "No such file"))
+
+
+def test_the_scratch_is_new_each_time_and_gone_after():
+    assert said("open('note', 'w').write('x')\nimport os\nprint(os.listdir())") == "['note']"
+    assert said("import os\nprint(os.listdir())") == "[]"
+
+
+def test_runs_share_nothing(tmp_path):
+    """One program leaves all the marks it can; another finds none of them."""
+    said(
+        "import builtins, os, sys, json\nbuiltins.print_ = 1\nsys.modules['json'].loads = None\n"
+        "open('/tmp/mark', 'w').write('x')\nos.environ['MARK'] = 'x'"
+    )
+    found = said(
+        "import builtins, os, json\n"
+        "print(hasattr(builtins, 'print_'), json.loads is None, os.path.exists('/tmp/mark'), 'MARK' in os.environ)"
+    )
+    assert found == "False False False False"
+
+
+def test_the_hosts_loopback_cannot_be_reached():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        run = sandbox.run(f"import socket\nsocket.create_connection(('127.0.0.1', {port}), 1)", limits=QUICK)
+    assert run.ending is Ending.FAILED
+    assert "Network is unreachable" in run.stderr or "Connection refused" in run.stderr
+
+
+def test_abstract_sockets_of_the_host_cannot_be_reached():
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("\0sandbox-test")
+        server.listen()
+        refused("import socket\nsocket.socket(socket.AF_UNIX).connect('\\0sandbox-test')", "ConnectionRefusedError")
+
+
+def test_other_processes_are_invisible():
+    pids = [int(pid) for pid in said("import os\nprint(*[p for p in os.listdir('/proc') if p.isdigit()])").split()]
+    assert len(pids) <= 3
+
+
+def test_nothing_outlives_the_run():
+    marker = f"marker-{os.getpid()}-{time.monotonic_ns()}"
+    program = (
+        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    os.close(0); os.close(1); os.close(2)\n"
+        f"    {marker!r}\n    time.sleep(60)\nprint('done')"
+    )
+    before = set(psutil.pids())
+    assert said(program) == "done"
+    time.sleep(0.2)
+    left = [process for process in psutil.process_iter(["pid", "uids"]) if process.pid not in before]
+    assert not [process for process in left if process.info["uids"] and process.info["uids"].real >= levels.FIRST_UID]
+
+
+def test_rights_are_gone():
+    status = said("print(*[line for line in open('/proc/self/status') if line[:6] in ('CapEff', 'CapPrm', 'NoNewP', 'Seccom')])")
+    assert "CapEff:\t0000000000000000" in status and "CapPrm:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
+    assert said("import os\nprint(os.getuid() != 0)") == "True" or os.geteuid() != 0
+
+
+@pytest.mark.parametrize(("call", "arguments"), [("unshare", "0x10000000"), ("unshare", "0x00020000"), ("ptrace", "0, 0, 0, 0"), ("mount", "0, b'/tmp', b'tmpfs', 0, 0")])
+def test_dangerous_system_calls_are_refused(call, arguments):
+    program = f"import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nprint(libc.{call}({arguments}), ctypes.get_errno())"
+    assert said(program) == "-1 1"
+
+
+def test_a_new_user_namespace_cannot_be_cloned():
+    program = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nprint(libc.syscall({number}, 0x10000011, 0, 0, 0, 0), ctypes.get_errno())"
+    number = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
+    assert said(program.format(number=number)) == "-1 1"
+
+
+@pytest.mark.parametrize(
+    ("program", "ending"),
+    [
+        ("while True: pass", Ending.FAILED),
+        ("import time\ntime.sleep(60)", Ending.OUT_OF_TIME),
+        ("while True: print('x' * 4096)", Ending.TOO_MUCH_OUTPUT),
+        ("import os\nos.close(1)\nos.close(2)\nimport time\ntime.sleep(60)", Ending.OUT_OF_TIME),
+        ("import signal, time\n[signal.signal(s, signal.SIG_IGN) for s in (2, 15, 14, 24)]\nwhile True: pass", Ending.FAILED),
+    ],
+)
+def test_a_program_that_does_not_end_is_ended(program, ending):
+    began = time.monotonic()
+    run = sandbox.run(program, limits=QUICK)
+    assert run.ending is ending
+    assert time.monotonic() - began < QUICK.wall_s + 1
+
+
+@pytest.mark.parametrize(
+    ("program", "error"),
+    [
+        ("'x' * 10**10", "MemoryError"),
+        ("import os\nwhile True: os.fork()", "Resource temporarily unavailable"),
+        ("open('big', 'wb').write(b'x' * (64 << 20))", "File too large"),
+        ("for n in range(100): open(str(n), 'wb').write(b'x' * (1 << 20))", "No space left on device"),
+        ("files = [open('/dev/null') for _ in range(100)]", "Too many open files"),
+        ("import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))", "ValueError"),
+    ],
+)
+def test_limits_hold(program, error):
+    refused(program, error)
+
+
+def test_forks_of_one_run_leave_room_for_another():
+    bomb = "import os, time\nfor _ in range(50):\n    try: os.fork()\n    except OSError: pass\ntime.sleep(1.5)"
+    with ThreadPoolExecutor(2) as threads:
+        bombing = threads.submit(sandbox.run, bomb, limits=QUICK)
+        time.sleep(0.3)
+        assert said("import threading\nt = threading.Thread(target=print, args=['ok'])\nt.start()\nt.join()") == "ok"
+        bombing.result()
+
+
+def test_the_clock_starts_with_the_program():
+    run = sandbox.run("import time\ntime.sleep(0.1)", limits=QUICK)
+    assert 0.1 <= run.seconds < 1.5
+
+
+def test_exit_codes_and_errors_are_told():
+    run = sandbox.run("import sys\nprint('out')\nsys.exit('why')", limits=QUICK)
+    assert (run.ending, run.exit_code, run.stdout, run.stderr) == (Ending.FAILED, 1, b"out\n", "why\n")
+
+
+def test_large_input_reaches_the_program():
+    assert said("import sys\nprint(len(sys.stdin.read()))", "x" * 5_000_000) == "5000000"
+
+
+def test_assertions_pass_and_fail():
+    program = "def double(x):\n    return 2 * x"
+    assert sandbox.run_assertions(program, ["assert double(2) == 4", "assert candidate('a') == 'aa'"], "double", QUICK).passed
+    checked = sandbox.run_assertions(program, ["assert double(2) == 4", "assert double(2) == 5"], "double", QUICK)
+    assert not checked.passed and "test 2 of 2: AssertionError" in checked.message
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["None", "True", "10**5000", "-1.5", "float('inf')", "'é\\ud800\\x00'", "b'\\x00'", "(1, [2, {3: {4}}])", "frozenset([1])",
+     "range(3)", "1 + 2j", "__import__('fractions').Fraction(1, 3)", "__import__('decimal').Decimal('1.10')",
+     "__import__('datetime').date(2024, 2, 29)", "__import__('collections').deque([1, 2], 3)",
+     "__import__('collections').OrderedDict(a=1)", "__import__('collections').Counter('aab')"],
+)  # fmt: skip
+def test_plain_values_cross_unchanged(value):
+    program = f"def give():\n    return {value}\ndef take(x):\n    return x == {value}"
+    checked = sandbox.run_assertions(program, [f"assert give() == {value}", f"assert take({value}) is True"], limits=QUICK)
+    assert checked.passed, checked.message
+
+
+def test_a_program_cannot_use_what_a_test_gives_it_but_call_it():
+    program = (
+        "def peek(function):\n    try:\n        return function.__globals__\n    except Exception as error:\n"
+        "        return type(error).__name__"
+    )
+    assert sandbox.run_assertions(program, ["assert peek(lambda: 1) == 'PermissionError'"], limits=QUICK).passed
+
+
+def test_a_sandbox_that_cannot_start_is_not_the_programs_fault(monkeypatch):
+    monkeypatch.setattr("pipeline.sandbox.process.interpreter", lambda: "/no/such/python")
+    with pytest.raises(SandboxError, match="could not start"):
+        sandbox.run("print(1)")
+
+
+def test_a_weak_level_is_refused_unless_allowed(monkeypatch):
+    monkeypatch.setattr(levels, "best_level", lambda: Level.LIMITS)
+    with pytest.raises(SandboxError, match="apt-get install bubblewrap.*allow_weak_sandbox"):
+        levels.require()
+    assert levels.require(allow_weak=True) is Level.LIMITS
+    assert "weak" in levels.describe()
+
+
+def test_without_bubblewrap_the_level_is_a_weaker_one(monkeypatch):
+    find = levels.shutil.which
+    monkeypatch.setattr(levels.shutil, "which", lambda name: None if name == "bwrap" else find(name))
+    levels.best_level.cache_clear()
+    try:
+        assert not levels.best_level().full
+    finally:
+        monkeypatch.undo()
+        levels.best_level.cache_clear()
