@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from pydantic import model_validator
 
-from data_recipes.pocket.arithmetic import CHECK, STEP_END, STEP_WORDS, SUMMARY
+from data_recipes.pocket.arithmetic import CHECK, STEP_END, STEP_WORDS, SUMMARY, WAIT
 from data_recipes.rows import Question
 from pipeline.errors import ConfigError, RunError
 from pipeline.strict import Strict
@@ -56,8 +56,11 @@ def keep_words(question: Question, response: str) -> str | None:
 
 
 OPENING = {"en": "I work it out. ", "zh": "我来算。"}
-_STEP = re.compile(r"(\d+)([+-])(\d+)=(\d+)")
-_CHECK_WORDS = re.compile("|".join(re.escape(words.strip(" .。")) for words in CHECK.values()))
+_PIECE = re.compile(
+    r"(?P<check>" + "|".join(re.escape(words.strip(" .。")) for words in CHECK.values()) + r")"
+    r"|(?P<wait>" + "|".join(re.escape(words.strip()) for words in WAIT.values()) + r")"
+    r"|(?P<sum>\d+[+-]\d+=\d+)"
+)
 
 
 def rewrite_pocket(question: Question, response: str) -> str | None:
@@ -66,19 +69,18 @@ def rewrite_pocket(question: Question, response: str) -> str | None:
     language = question.language
     if not parts.thinking or answer is None or language not in STEP_WORDS:
         return None
-    passes = []
-    for text in _CHECK_WORDS.split(parts.thinking):
-        steps = _STEP.findall(text)
-        if not steps:
-            return None
-        passes.append(
-            "".join(
-                f"{STEP_WORDS[language][index > 0]}{a}{sign}{b}={result}{STEP_END[language]}"
-                for index, (a, sign, b, result) in enumerate(steps)
-            )
-        )
-    thinking = OPENING[language] + CHECK[language].join(passes)
-    return f"<think>{thinking}</think>{SUMMARY[language].format(a=answer)}"
+    first, then = STEP_WORDS[language]
+    told, opener = OPENING[language], first
+    for piece in _PIECE.finditer(parts.thinking):
+        if piece["check"]:
+            told, opener = told + CHECK[language], first
+        elif piece["wait"]:
+            opener = WAIT[language]
+        else:
+            told, opener = f"{told}{opener}{piece['sum']}{STEP_END[language]}", then
+    if told == OPENING[language]:
+        return None
+    return f"<think>{told}</think>{SUMMARY[language].format(a=answer)}"
 
 
 INSTRUCTIONS = (

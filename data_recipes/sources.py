@@ -16,8 +16,8 @@ def pocket_arithmetic(
     count: int | None,
     seed: str,
     held_out: bool,
-    terms: tuple[int, int] = (3, 5),
-    largest_move: int = 9,
+    terms: tuple[int, int] = arithmetic.TERMS,
+    largest_move: int = arithmetic.LARGEST_MOVE,
     languages: tuple[str, ...] = arithmetic.LANGUAGES,
 ) -> list[Question]:
     """Chains of additions and subtractions, no expression twice."""

@@ -10,12 +10,22 @@ import argparse
 import os
 import shlex
 import sys
+import warnings
 
 from pipeline.errors import ConfigError, LadderError
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
+# The libraries' chatter would bury what the run says of itself. Set a variable to hear it again.
+for _variable, _value in {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "PYTHONWARNINGS": "ignore",
+}.items():
+    os.environ.setdefault(_variable, _value)
+if os.environ["PYTHONWARNINGS"] == "ignore":
+    warnings.simplefilter("ignore")
 
 
 def main(arguments: list[str] | None = None) -> int:

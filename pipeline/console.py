@@ -4,6 +4,7 @@ On a terminal bars redraw in place. In a file or over a pipe they become a plain
 """
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ console = Console(stderr=True, soft_wrap=not sys.stderr.isatty())
 
 
 def set_up_logging() -> logging.Logger:
+    """The ladder's logger, on the terminal. Progress bars of the libraries are switched off: ours are shown."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
     logger = logging.getLogger(LOGGER)
     if not logger.handlers:
         logger.addHandler(RichHandler(console=console, show_path=False, omit_repeated_times=False, markup=False))

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from data_recipes.rows import Question
 from pipeline.rollouts import Completion
 from rewards import Verdict, answer_key, judge_answers, language_share, split_response
 
+REFLECTION = re.compile(r"\bwait\b|\bcheck again\b|\blet me (?:re)?check\b|等等|再检查|等一下", re.IGNORECASE)
+"""Phrases of a second look, counted as the paper counted "wait" (DeepSeek-R1, figure on reflective words)."""
 CONSENSUS_DRAWS = 64
 """Random subsets over which cons@k is averaged where more than k samples are there."""
 Z_95 = 1.959964
@@ -94,6 +97,7 @@ def summarise(groups: Sequence[Sequence[Sample]], consensus: Sequence[int]) -> d
         "format": _mean([s.well_formed for s in samples]),
         "language_consistency": _mean(shares) if shares else None,
         "mixed": _mean([share < 0.95 for share in shares]) if shares else None,
+        "reflection": _mean([bool(REFLECTION.search(s.text)) for s in samples]),
         "mean_tokens": _mean([s.tokens for s in samples]),
         "truncated": _mean([s.truncated for s in samples]),
         "unjudged": sum(s.score is None for s in samples),

@@ -8,11 +8,18 @@ from pipeline.errors import ConfigError
 @dataclass(frozen=True)
 class StageDefinition:
     id: str
-    inputs: tuple[str, ...]
+    reads: tuple[str, ...]
+    """What it starts from: a stage, or `stage/output` where it reads only that output, so that a change of another
+    (a further student, say) leaves it valid."""
     shared: tuple[str, ...]
     """Sections of the profile beside the stage's own that its result hangs on."""
     paper_name: str
     summary: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The stages that it reads from, each once."""
+        return tuple(dict.fromkeys(read.partition("/")[0] for read in self.reads))
 
     @property
     def module(self) -> str:
@@ -23,16 +30,16 @@ _SAMPLES = ("questions", "templates", "dtype", "seed")
 
 LADDER = (
     StageDefinition("base_model", (), ("dtype",), "V3-Base", "fetch the base model and the student bases"),
-    StageDefinition("r1_zero", ("base_model",), _SAMPLES, "R1-Zero", "GRPO from the base with rule rewards"),
+    StageDefinition("r1_zero", ("base_model/checkpoint",), _SAMPLES, "R1-Zero", "GRPO from the base with rule rewards"),
     StageDefinition("cold_start_data", ("r1_zero",), _SAMPLES, "cold-start data", "readable samples of R1-Zero"),
-    StageDefinition("cold_start_sft", ("base_model", "cold_start_data"), ("dtype", "seed"), "Dev1", "SFT on them"),
+    StageDefinition("cold_start_sft", ("base_model/checkpoint", "cold_start_data"), ("dtype", "seed"), "Dev1", "SFT on them"),
     StageDefinition("reasoning_rl", ("cold_start_sft",), _SAMPLES, "Dev2", "GRPO with language consistency"),
     StageDefinition("rejection_sampling", ("reasoning_rl",), _SAMPLES, "the 800k", "correct samples, general rows"),
-    StageDefinition("sft", ("base_model", "rejection_sampling"), ("dtype", "seed"), "Dev3", "SFT from the base"),
+    StageDefinition("sft", ("base_model/checkpoint", "rejection_sampling"), ("dtype", "seed"), "Dev3", "SFT from the base"),
     StageDefinition("reward_model", ("sft",), _SAMPLES, "the reward models", "helpful and harmless scorers"),
     StageDefinition("general_rl", ("sft", "reward_model"), _SAMPLES, "R1", "GRPO, rules and reward models"),
-    StageDefinition("distill", ("base_model", "rejection_sampling"), ("dtype", "seed"), "R1-Distill", "SFT of students"),
-    StageDefinition("student_rl", ("base_model", "distill"), _SAMPLES, "Qwen-32B-Zero", "RL on a student, same tokens"),
+    StageDefinition("distill", ("base_model/students", "rejection_sampling"), ("dtype", "seed"), "R1-Distill", "SFT of students"),
+    StageDefinition("student_rl", ("base_model/students", "distill"), _SAMPLES, "Qwen-32B-Zero", "RL on a student, same tokens"),
     StageDefinition(
         "evaluate",
         ("base_model", "r1_zero", "cold_start_sft", "reasoning_rl", "sft", "general_rl", "distill", "student_rl"),

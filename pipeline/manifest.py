@@ -24,7 +24,7 @@ class Manifest(BaseModel):
     """The resolved configuration that `config_hash` is the hash of."""
     config_hash: str
     inputs: dict[str, str]
-    """Input stage -> its `identity` when it was read."""
+    """What was read (`stage` or `stage/output`) -> its identity then."""
     outputs: dict[str, str]
     """Relative path -> SHA-256, for what later stages read."""
     records: dict[str, str]
@@ -38,10 +38,10 @@ class Manifest(BaseModel):
     tokens: dict[str, int]
     metrics: dict[str, Any]
 
-    @property
-    def identity(self) -> str:
-        """The hash of what the stage made. A rerun that makes the same leaves later stages valid."""
-        return hash_json({"stage": self.stage, "outputs": self.outputs})
+    def identity(self, output: str = "") -> str:
+        """The hash of what the stage made, or of one output. A rerun that makes the same leaves later stages valid."""
+        made = {path: digest for path, digest in self.outputs.items() if f"{path}/".startswith(f"{output}/" if output else "")}
+        return hash_json({"stage": self.stage, "outputs": made})
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest | None":

@@ -44,12 +44,12 @@ def _state_of(stage: StageDefinition, profile: Profile, run: RunFolder, before: 
     manifest = Manifest.read(run.stage(stage.id))
     waiting = [name for name in stage.inputs if before[name].state != "done"]
     if waiting:
-        after = ", ".join(waiting)
+        after = waiting[0]
         if manifest is None:
             return StageState(stage, "missing", f"comes after {after}", None)
         return StageState(stage, "stale", f"will be checked after {after}", manifest)
     config = resolved_config(profile, stage)
-    inputs = {name: before[name].manifest.identity for name in stage.inputs}
+    inputs = input_identities(stage, before)
     config_hash = hash_json(config)
     key = hash_json({"config": config_hash, "inputs": inputs})
     if manifest is not None and manifest.config_hash == config_hash and manifest.inputs == inputs:
@@ -66,8 +66,17 @@ def _state_of(stage: StageDefinition, profile: Profile, run: RunFolder, before: 
     if manifest is None:
         return StageState(stage, "missing", "", None, key)
     changes = _differences(manifest.config, config, "")
-    changes += [f"input {name}" for name in stage.inputs if manifest.inputs.get(name) != inputs[name]]
+    changes += [f"input {read}" for read in stage.reads if manifest.inputs.get(read) != inputs[read]]
     return StageState(stage, "stale", "changed: " + ", ".join(changes), manifest, key)
+
+
+def input_identities(stage: StageDefinition, states: dict[str, StageState]) -> dict[str, str]:
+    """What the stage reads -> the identity of what is there now."""
+    found = {}
+    for read in stage.reads:
+        name, _, output = read.partition("/")
+        found[read] = states[name].manifest.identity(output)
+    return found
 
 
 def _missing_output(folder: Path, manifest: Manifest) -> str | None:
@@ -153,7 +162,7 @@ def _run_stage(
         profile=profile.name,
         config=config,
         config_hash=hash_json(config),
-        inputs={name: states[name].manifest.identity for name in stage.inputs},
+        inputs=input_identities(stage, states),
         outputs=outputs,
         records={name: digest for name, digest in everything.items() if name not in outputs},
         code=code_version(),

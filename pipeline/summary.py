@@ -23,37 +23,35 @@ def print_status(run: RunFolder, states: dict[str, StageState]) -> None:
 
 
 def print_summary(profile: Profile, run: RunFolder) -> None:
-    """Each rung's figures, then where the report and the students are."""
+    """Each rung's figures in one table, then where the report and the students are."""
     path = run.stage("evaluate") / "results.json"
     results = json.loads(path.read_text(encoding="utf-8"))["results"]
-    for name, settings in profile.stages.evaluate.sets.items():
-        console = Console()
-        console.print(_ladder_table(name, settings, profile, results))
+    Console().print(ladder_table(profile, results))
     report = run.stage("report") / "report.html"
     if report.is_file():
         print(f"Report:   {report}")
     for name in profile.stages.base_model.students:
-        student = run.stage("distill") / "students" / name / "checkpoint"
-        if student.is_dir():
-            print(f"Student:  {student}")
+        print(f"Student:  {run.stage('distill') / 'students' / name / 'checkpoint'}")
 
 
-def _ladder_table(name: str, settings, profile: Profile, results: dict) -> Table:
-    sampling = profile.stages.evaluate.sampling
+def ladder_table(profile: Profile, results: dict) -> Table:
+    """All figures on the first evaluation set, and pass@1 on the others."""
+    main, *others = profile.stages.evaluate.sets
+    settings, sampling = profile.stages.evaluate.sets[main], profile.stages.evaluate.sampling
     table = Table(
-        title=f"{name}: {settings.questions} held-out questions × {settings.samples} samples, temperature "
-        f"{sampling.temperature}, top-p {sampling.top_p}, at most {sampling.max_tokens} tokens",
+        title=f"{main}: {settings.questions} held-out questions, {settings.samples} samples each at temperature "
+        f"{sampling.temperature}, top-p {sampling.top_p}; figures in percent",
         title_justify="left",
     )
     votes = sorted(
-        {key for figures in results.values() for key in figures.get(name, {}) if key.startswith("cons@")},
+        {key for figures in results.values() for key in figures[main] if key.startswith("cons@")},
         key=lambda key: int(key.removeprefix("cons@")),
     )
-    headings = ("pass@1 [95 %]", *votes, "format", "language", "tokens")
-    table.add_column("rung")
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    for rung, figures in ((rung, sets[name]) for rung, sets in results.items() if name in sets):
+    table.add_column("rung", no_wrap=True)
+    for heading in ("pass@1 [95 %]", *votes, "format", "language", "tokens", *others):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for rung, sets in results.items():
+        figures = sets[main]
         table.add_row(
             rung,
             f"{percent(figures['pass@1'])} [{percent(figures['low'])}, {percent(figures['high'])}]",
@@ -61,6 +59,7 @@ def _ladder_table(name: str, settings, profile: Profile, results: dict) -> Table
             percent(figures["format"]),
             percent(figures["language_consistency"]),
             f"{figures['mean_tokens']:.1f}",
+            *(percent(sets[name]["pass@1"]) for name in others),
         )
     return table
 

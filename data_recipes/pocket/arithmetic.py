@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 LANGUAGES = ("en", "zh")
 LARGEST = 99
+TERMS = (3, 6)
+LARGEST_MOVE = 19
 QUESTIONS = {
     "en": ("What is {e}?", "Compute {e}."),
     "zh": ("{e}等于多少？", "计算{e}。"),
 }
 STEP_WORDS = {"en": ("First ", " Then "), "zh": ("先算", "再算")}
 STEP_END = {"en": ".", "zh": "。"}
+WAIT = {"en": " Wait, ", "zh": "等等，"}
 CHECK = {"en": " Wait, check again. ", "zh": "等等，再检查。"}
 SUMMARY = {"en": "The answer is {a}.", "zh": "答案是{a}。"}
 EVAL_SHARE = 10
@@ -63,20 +66,23 @@ def ask(rng: random.Random, chain: Chain, language: str) -> str:
 
 
 def reason(
-    rng: random.Random, chain: Chain, language: str, slip: float = 0.0, switch: float = 0.0
+    rng: random.Random, chain: Chain, language: str, slip: float = 0.0, switch: float = 0.0, notice: float = 0.0
 ) -> tuple[str, int, str]:
     """A worked solution, its result and the language it ended in.
 
-    `slip` is the chance of a wrong result in each step (later steps go on from it), `switch` the chance of changing
-    language before each step.
+    `slip` is the chance of a wrong result in each step, `notice` the chance that a slip is seen and the step done
+    again (else later steps go on from it), `switch` the chance of changing language before each step.
     """
     parts, value = [], chain.start
     for index, (sign, number) in enumerate(chain.moves):
-        result = value + number if sign == "+" else value - number
+        right = result = value + number if sign == "+" else value - number
         if rng.random() < slip:
             result = max(0, result + rng.choice((-10, -2, -1, 1, 2, 10)))
         if rng.random() < switch:
             language = "zh" if language == "en" else "en"
         parts.append(f"{STEP_WORDS[language][index > 0]}{value}{sign}{number}={result}{STEP_END[language]}")
+        if result != right and rng.random() < notice:
+            parts.append(f"{WAIT[language]}{value}{sign}{number}={right}{STEP_END[language]}")
+            result = right
         value = result
     return "".join(parts), value, language

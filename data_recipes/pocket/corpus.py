@@ -21,14 +21,16 @@ class CorpusSettings(Strict):
     general_share: float = 0.15
     reasoned_share: float = 0.1
     """Conversations in which the assistant reasons; in the remaining conversations it blurts."""
-    terms: tuple[int, int] = (3, 5)
-    largest_move: int = 9
-    slip: float = 0.04
+    terms: tuple[int, int] = A.TERMS
+    largest_move: int = A.LARGEST_MOVE
+    slip: float = 0.06
     """Chance of a wrong result in each reasoned step."""
+    notice: float = 0.5
+    """Chance that a slip is seen at once: "Wait, " and the step again."""
     textbook_slip: float = 0.005
     switch: float = 0.2
     """Chance of changing language before each reasoned step."""
-    check_share: float = 0.25
+    check_share: float = 0.1
     """Reasoned answers that go through the chain a second time."""
     tagged_share: float = 0.4
     """Reasoned answers that use the think and answer tags."""
@@ -104,9 +106,9 @@ def _blurted(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
 def _reasoned(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
     chain, asked_in, question = _question(rng, settings)
     language = asked_in if rng.random() < 0.6 else rng.choice(A.LANGUAGES)
-    text, answer, language = A.reason(rng, chain, language, settings.slip, settings.switch)
+    text, answer, language = A.reason(rng, chain, language, settings.slip, settings.switch, settings.notice)
     if rng.random() < settings.check_share:
-        again, answer, language_after = A.reason(rng, chain, language, settings.slip / 2, settings.switch)
+        again, answer, language_after = A.reason(rng, chain, language, settings.slip / 2, settings.switch, settings.notice)
         text, language = text + A.CHECK[language] + again, language_after
     shape = rng.random()
     if shape < settings.tagged_share:

@@ -50,6 +50,7 @@ class VLLMEngine(Engine):
                 enforce_eager=settings.enforce_eager or self._cpu,
                 logprobs_mode="processed_logprobs",
                 generation_config="vllm",
+                use_tqdm_on_load=False,
                 seed=seed,
                 **memory,
             )
