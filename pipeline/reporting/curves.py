@@ -69,8 +69,7 @@ def reward_names(stage: StageRecord) -> dict[str, str]:
     """Metric name of each reward -> a name that tells two rewards of the same kind apart."""
     names: dict[str, str] = {}
     counts: dict[str, int] = {}
-    specs = stage.manifest.config["stage"]["rewards"] if stage.manifest else []
-    for spec in specs:
+    for spec in stage.config["rewards"]:
         kind = spec["use"].rpartition(":")[2]
         counts[kind] = counts.get(kind, 0) + 1
         metric = kind if counts[kind] == 1 else f"{kind}_{counts[kind]}"
@@ -81,16 +80,15 @@ def reward_names(stage: StageRecord) -> dict[str, str]:
 
 def marks(run: RunRecord, stage_id: str, last_step: int) -> list[dict[str, Any]]:
     """Where the run changed: reference refreshes, length limits, and rewards that begin. {step, what}."""
-    section = getattr(run.profile.stages, stage_id)
-    grpo, found = section.grpo, []
-    if grpo.beta > 0 and grpo.reference_refresh_steps:
-        every = grpo.reference_refresh_steps
+    config, found = run.stages[stage_id].config, []
+    every = config["grpo"]["reference_refresh_steps"]
+    if config["grpo"]["beta"] > 0 and every:
         found += [{"step": step, "what": "reference refreshed"} for step in range(every, last_step + 1, every)]
-    found += [{"step": c.from_step, "what": f"up to {c.tokens} tokens"} for c in grpo.max_completion_schedule]
-    for spec in section.rewards:
-        if spec.schedule:
-            name = str(spec.args.get("model", spec.use)).removeprefix("stage:")
-            found.append({"step": spec.schedule.from_step, "what": f"{name} counts"})
+    for change in config["grpo"]["max_completion_schedule"]:
+        found.append({"step": change["from_step"], "what": f"up to {change['tokens']} tokens"})
+    for metric, spec in zip(reward_names(run.stages[stage_id]).values(), config["rewards"], strict=True):
+        if spec["schedule"]:
+            found.append({"step": spec["schedule"]["from_step"], "what": f"{metric} counts"})
     return sorted((mark for mark in found if mark["step"] <= last_step), key=lambda mark: mark["step"])
 
 

@@ -42,8 +42,8 @@ TEACHER = (
 
 def main_set(run: RunRecord) -> str:
     """The held-out set that the ladder is shown on: the first that has right and wrong answers."""
-    sets = run.profile.stages.evaluate.sets
-    return next((name for name, settings in sets.items() if settings.metric == "accuracy"), next(iter(sets)))
+    sets = run.evaluation["sets"]
+    return next((name for name, settings in sets.items() if settings["metric"] == "accuracy"), next(iter(sets)))
 
 
 def climb(run: RunRecord, set_name: str) -> list[Rung]:
@@ -51,10 +51,10 @@ def climb(run: RunRecord, set_name: str) -> list[Rung]:
 
     Before `evaluate` has finished, an RL stage's rung shows the last point of its own held-out curve.
     """
-    results = run.results().get("results", {})
+    results = run.results()
     rungs = [_rung(run, results, set_name, *role) for role in TEACHER]
-    trained_by_rl = run.profile.stages.student_rl.student
-    for name in run.profile.stages.base_model.students:
+    trained_by_rl = run.rl_student
+    for name in run.students:
         rungs.append(_rung(run, results, set_name, f"{name} base", "base_model", "a student before training"))
         distilled = paper.DISTILLED_STUDENT_AIME if name == trained_by_rl else None
         rungs.append(

@@ -8,32 +8,50 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.evaluation import REFLECTION
 from pipeline.manifest import write_durably
-from pipeline.reporting import figures, ladder
+from pipeline.reporting import figures, ladder, tables
 from pipeline.reporting.curves import RL_STAGES, stage_curves
 from pipeline.reporting.funnels import DATA_STAGES, funnel
+from pipeline.reporting.picture import picture
+from pipeline.reporting.provenance import provenance
 from pipeline.reporting.records import RunRecord
+from pipeline.reporting.rollouts import viewer_data
+from pipeline.reporting.verdicts import verdicts
 
 HERE = Path(__file__).parent
 
 
 def write_report(run: RunRecord, path: Path, overlaid: list[RunRecord] | None = None) -> None:
     """Writes the report about `run` to `path`, whole or not at all. `overlaid` runs add their curves to its own."""
-    runs = [run, *(overlaid or [])]
     set_name = ladder.main_set(run)
-    curves = {stage_id: stage_curves(runs, stage_id) for stage_id in RL_STAGES}
+    rungs = ladder.climb(run, set_name)
     html = render(
         "report.html",
         run=run,
-        runs=runs,
         set_name=set_name,
-        evaluation=run.profile.stages.evaluate,
-        rungs=ladder.climb(run, set_name),
-        costs=ladder.costs(run),
-        curves={stage_id: found for stage_id, found in curves.items() if found},
+        settings=tables.settings_in_words(run),
+        rungs=rungs,
+        picture=picture(rungs),
+        stages_table=tables.stages_table(run),
+        students_table=tables.students_table(run),
+        distillation_table=tables.distillation_table(run),
+        claims=verdicts(run),
+        runs=[run, *(overlaid or [])],
+        curves=all_curves([run, *(overlaid or [])]),
+        viewer=viewer_data(run),
+        reflection=REFLECTION.pattern,
         funnels={stage_id: funnel(run, stage_id) for stage_id in DATA_STAGES},
+        costs=ladder.costs(run),
+        provenance=provenance(run),
     )
     write_durably(path, html)
+
+
+def all_curves(runs: list[RunRecord]) -> dict[str, Any]:
+    """RL stage -> its charts, for the stages that have begun in one of the runs."""
+    found = {stage_id: stage_curves(runs, stage_id) for stage_id in RL_STAGES}
+    return {stage_id: curves for stage_id, curves in found.items() if curves}
 
 
 def render(template: str, **values: Any) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 
 from pipeline.config.profile import Profile
 from pipeline.context import StageContext
-from pipeline.graph import STAGES, StageDefinition
+from pipeline.graph import LADDER, STAGES, StageDefinition
 from pipeline.manifest import Manifest
 from pipeline.run_folder import RunFolder
+
+REPORTED = tuple(stage for stage in LADDER if stage.id != "report")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class StageRecord:
     reason: str
     folder: Path | None
     manifest: Manifest | None
+    config: dict[str, Any]
+    """The stage's section as it was run with, or, before that, as the profile has it."""
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -38,47 +42,84 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run's profile and its stages, in the ladder's order."""
+    """A run's profile and its stages (all but the report), in the ladder's order."""
 
-    name: str
+    folder: RunFolder
     profile: Profile
     stages: dict[str, StageRecord]
 
     @classmethod
     def of_stage(cls, ctx: StageContext) -> "RunRecord":
         """As the report stage sees it: all its inputs are done."""
-        done = {
-            name: StageRecord(STAGES[name], "done", "", given.folder, given.manifest)
+        stages = {
+            name: StageRecord(STAGES[name], "done", "", given.folder, given.manifest, given.manifest.config["stage"])
             for name, given in ctx.inputs.items()
         }
-        run_folder = next(iter(ctx.inputs.values())).folder.parent
-        return cls(run_folder.name, ctx.profile, done)
+        any_stage = next(iter(ctx.inputs.values())).folder
+        return cls(RunFolder(any_stage.parent.name, ctx.profile.name), ctx.profile, stages)
 
     @classmethod
     def of_folder(cls, profile: Profile, run: RunFolder) -> "RunRecord":
-        """Whatever is there now of a run, however unfinished."""
+        """Whatever is there now, however unfinished, and how it stands to the profile."""
         from pipeline.runner import stage_states
 
-        found = {}
-        for stage_id, state in stage_states(profile, run).items():
-            if stage_id == "report":
-                continue
-            folder = run.stage(stage_id) if state.manifest else None
-            if state.state == "partial":
-                folder = run.partial(stage_id, state.key)
-            manifest = None if state.state == "partial" else state.manifest
-            found[stage_id] = StageRecord(state.stage, state.state, state.reason, folder, manifest)
-        return cls(run.name, profile, found)
+        states, stages = stage_states(profile, run), {}
+        for stage in REPORTED:
+            state = states[stage.id]
+            under_way = state.state == "partial"
+            manifest = None if under_way else state.manifest
+            folder = run.partial(stage.id, state.key) if under_way else run.stage(stage.id) if manifest else None
+            config = manifest.config["stage"] if manifest else _section(profile, stage)
+            stages[stage.id] = StageRecord(stage, state.state, state.reason, folder, manifest, config)
+        return cls(run, profile, stages)
+
+    @classmethod
+    def as_made(cls, profile: Profile, run: RunFolder) -> "RunRecord":
+        """The finished stages as they are, whatever the profile says now."""
+        stages = {}
+        for stage in REPORTED:
+            manifest = Manifest.read(run.stage(stage.id))
+            folder, state = (run.stage(stage.id), "done") if manifest else (None, "missing")
+            config = manifest.config["stage"] if manifest else _section(profile, stage)
+            stages[stage.id] = StageRecord(stage, state, "", folder, manifest, config)
+        return cls(run, profile, stages)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def seed(self) -> int:
+        """The seed that the stages ran with; the profile's while none has."""
+        seeds = [s.manifest.config["seed"] for s in self.stages.values() if s.manifest and "seed" in s.manifest.config]
+        return seeds[-1] if seeds else self.profile.seed
 
     @property
     def complete(self) -> bool:
         return all(stage.state == "done" for stage in self.stages.values())
 
-    def results(self) -> dict[str, Any]:
-        """`evaluate`'s results.json: {settings, results}; empty where evaluation has not finished."""
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """The settings of the `evaluate` stage."""
+        return self.stages["evaluate"].config
+
+    @property
+    def students(self) -> list[str]:
+        return list(self.stages["base_model"].config["students"])
+
+    @property
+    def rl_student(self) -> str:
+        return self.stages["student_rl"].config["student"]
+
+    def results(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """rung -> held-out set -> figures, as `evaluate` found them; empty while it has not finished."""
         folder = self.stages["evaluate"].folder
         path = folder / "results.json" if folder else None
-        return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else {}
+        return json.loads(path.read_text(encoding="utf-8"))["results"] if path and path.is_file() else {}
+
+
+def _section(profile: Profile, stage: StageDefinition) -> dict[str, Any]:
+    return getattr(profile.stages, stage.id).model_dump(mode="json")
 
 
 def read_lines(path: Path) -> Iterator[dict]:

@@ -1,0 +1,173 @@
+"""What the models wrote, for the page's viewer: held-out answers of every rung and step, and training rollouts.
+
+The rows travel compressed inside the page. They are bounded: where there are more than fit, every block gives its first
+samples of each question before its later ones, so that the same questions stay side by side, and the page says how
+many were left out.
+"""
+
+import base64
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.reporting.curves import RL_STAGES, reward_names
+from pipeline.reporting.records import RunRecord, StageRecord, read_lines
+
+MOST_BYTES = 12 * 2**20
+"""UTF-8 bytes of text embedded: what keeps the page under 8 MB even where text shrinks to a third only."""
+LONGEST_TEXT = 8000
+"""Characters of one text; of longer ones the middle is cut out."""
+MIXED_BELOW = 0.95
+"""Share of words in the question's language below which an answer counts as mixed, as in `evaluate`."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """The samples of one source: a rung on a set, or one step of training. Rows are dictionaries of `_row`."""
+
+    label: str
+    kind: str
+    """`rung`, `heldout` (held-out questions while training) or `training`."""
+    stage: str
+    step: int | None
+    rows: list[dict[str, Any]]
+
+
+def viewer_data(run: RunRecord) -> dict[str, Any] | None:
+    """{packed, shown, total}: the rows as compressed JSON in base64; None where no model has written anything yet."""
+    blocks = [*_rungs(run), *_heldout(run), *_training(run)]
+    total = sum(len(block.rows) for block in blocks)
+    if not total:
+        return None
+    chosen = _within(blocks, MOST_BYTES)
+    questions: dict[tuple, int] = {}
+    packed = [_columns(block, rows, questions) for block, rows in zip(blocks, chosen, strict=True) if rows]
+    table = [{"id": key[0], "text": text, "answer": answer} for key, (text, answer) in _texts(blocks, questions).items()]
+    data = {"blocks": packed, "questions": table}
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    shown = sum(map(len, chosen))
+    return {"packed": base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode(), "shown": shown, "total": total}
+
+
+def _rungs(run: RunRecord) -> Iterator[Block]:
+    stage = run.stages["evaluate"]
+    for rung, sets in run.results().items():
+        for name in sets:
+            path = stage.folder / "samples" / f"{rung}-{name}.jsonl"
+            yield Block(rung, "rung", "evaluate", None, [_sample(row, name) for row in read_lines(path)])
+
+
+def _heldout(run: RunRecord) -> Iterator[Block]:
+    for stage_id in RL_STAGES:
+        stage = run.stages[stage_id]
+        for path in stage.files("heldout/step-*.jsonl"):
+            step = _step(path)
+            rows = [_sample(row, stage.config["heldout"]["set"]) for row in read_lines(path)]
+            yield Block(f"{stage.definition.paper_name} at step {step}", "heldout", stage_id, step, rows)
+
+
+def _training(run: RunRecord) -> Iterator[Block]:
+    for stage_id in RL_STAGES:
+        stage = run.stages[stage_id]
+        for path in stage.files("rollouts/step-*.jsonl"):
+            step = _step(path)
+            rows = [_rollout(row, stage) for row in read_lines(path)]
+            yield Block(f"{stage.definition.paper_name}, training step {step}", "training", stage_id, step, rows)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
+
+
+def _sample(row: dict, set_name: str) -> dict[str, Any]:
+    """A judged held-out answer, as `evaluate` writes it."""
+    return {
+        "question": (row["question_id"], set_name, row["question"], row["answer"]),
+        "text": row["text"],
+        "reward": row["score"],
+        "verdict": row["verdict"],
+        "tokens": row["tokens"],
+        "truncated": row["truncated"],
+        "language": row["language_share"],
+        "well_formed": row["well_formed"],
+        "rewards": None,
+    }
+
+
+def _rollout(row: dict, stage: StageRecord) -> dict[str, Any]:
+    """A training completion, as the GRPO trainer writes it; its reward is the weighted sum, and accuracy the verdict."""
+    names = reward_names(stage)
+    scores = {names.get(name, name): score for name, score in row["rewards"].items() if score is not None}
+    weights = {name: spec["weight"] for name, spec in zip(names.values(), stage.config["rewards"], strict=True)}
+    accuracy, form = scores.get("accuracy"), scores.get("format")
+    return {
+        "question": (row["id"], "training", row["prompt"], row.get("answer")),
+        "text": row["completion"],
+        "reward": sum(weights.get(name, 1.0) * score for name, score in scores.items()) if scores else None,
+        "verdict": "not judged" if accuracy is None else "correct" if accuracy > 0 else "wrong",
+        "tokens": row["tokens"],
+        "truncated": row["finish_reason"] == "length",
+        "language": scores.get("language"),
+        "well_formed": None if form is None else form > 0,
+        "rewards": scores | {"advantage": row["advantage"]},
+    }
+
+
+def _within(blocks: list[Block], most: int) -> list[list[dict]]:
+    """The rows of each block that fit into `most` bytes together: first samples of all questions first."""
+    ranked = []
+    for number, block in enumerate(blocks):
+        seen: dict[tuple, int] = {}
+        for place, row in enumerate(block.rows):
+            rank = seen[row["question"]] = seen.get(row["question"], -1) + 1
+            ranked.append((rank, len(seen), number, place))
+    ranked.sort()
+    chosen: list[list[int]] = [[] for _ in blocks]
+    used = 0
+    for _, _, number, place in ranked:
+        text = _cut(blocks[number].rows[place]["text"])
+        used += len(text.encode()) + 60
+        if used > most:
+            break
+        chosen[number].append(place)
+    return [[block.rows[place] for place in sorted(places)] for block, places in zip(blocks, chosen, strict=True)]
+
+
+def _cut(text: str) -> str:
+    if len(text) <= LONGEST_TEXT:
+        return text
+    half = LONGEST_TEXT // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half:,} characters left out …]\n{text[-half:]}"
+
+
+def _columns(block: Block, rows: list[dict], questions: dict[tuple, int]) -> dict[str, Any]:
+    """The block's rows, a list for each field; `questions` numbers the questions as they come."""
+    names = sorted({name for row in rows for name in row["rewards"] or ()})
+    return {
+        "label": block.label,
+        "kind": block.kind,
+        "stage": block.stage,
+        "step": block.step,
+        "set": rows[0]["question"][1],
+        "question": [questions.setdefault(row["question"][:2], len(questions)) for row in rows],
+        "text": [_cut(row["text"]) for row in rows],
+        "tokens": [row["tokens"] for row in rows],
+        "verdict": [row["verdict"] for row in rows],
+        "truncated": [int(row["truncated"]) for row in rows],
+        "mixed": [int(row["language"] is not None and row["language"] < MIXED_BELOW) for row in rows],
+        "wellFormed": [row["well_formed"] if row["well_formed"] is None else int(row["well_formed"]) for row in rows],
+        "reward": [_short(row["reward"]) for row in rows],
+        "rewards": {name: [_short((row["rewards"] or {}).get(name)) for row in rows] for name in names},
+    }
+
+
+def _texts(blocks: list[Block], questions: dict[tuple, int]) -> dict[tuple, tuple[str, Any]]:
+    found = {row["question"][:2]: row["question"][2:] for block in blocks for row in block.rows}
+    return {key: found[key] for key in questions}
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.3g}")
