@@ -22,19 +22,20 @@ def stage_curves(runs: list[RunRecord], stage_id: str) -> dict[str, Any] | None:
     heldout = [(run, run.stages[stage_id].lines("heldout.jsonl")) for run in runs]
     if not any(steps for _, steps in records):
         return None
+    owner = next(run for run, steps in records if steps)
     charts = []
-    for title, unit, training, held in _charts(runs[0].stages[stage_id], records, heldout):
+    for title, unit, training, held in _charts(owner.stages[stage_id], records, heldout):
         lines = [_line(name, run, rows, get) for run, rows in records for name, get in training.items()]
         lines += [_line(name, run, rows, get) for run, rows in heldout for name, get in held.items()]
         lines = [line for line in lines if line["x"]]
         if lines:
             charts.append({"title": title, "unit": unit, "lines": lines})
-    first_steps = next(rows for _, rows in records if rows)
+    last_step = max(row["step"] for run, rows in records if run is owner for row in rows)
     return {
         "id": stage_id,
         "runs": [run.name for run in runs],
         "charts": charts,
-        "marks": marks(runs[0], stage_id, max(row["step"] for row in first_steps)),
+        "marks": marks(owner, stage_id, last_step),
     }
 
 

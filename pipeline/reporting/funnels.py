@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from data_recipes.filters import words
 from pipeline.reporting.records import RunRecord, StageRecord, read_lines
 
 DATA_STAGES = ("cold_start_data", "rejection_sampling")
@@ -61,8 +62,8 @@ def funnel(run: RunRecord, stage_id: str) -> dict[str, Any] | None:
         "kept_examples": [{"question": row["question"], "text": row["response"]} for row in sampled[:EXAMPLES]],
         "lengths": histogram(
             {
-                "kept": [len(row["response"].split()) for row in sampled],
-                "dropped": [len(row["text"].split()) for row in _dropped(stage)],
+                "kept": [len(words(row["response"])) for row in sampled],
+                "dropped": [len(words(row["text"])) for row in _dropped(stage)],
             }
         ),
     }

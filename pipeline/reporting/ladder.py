@@ -59,11 +59,11 @@ def climb(run: RunRecord, set_name: str) -> list[Rung]:
         distilled = paper.DISTILLED_STUDENT_AIME if name == trained_by_rl else None
         rungs.append(
             _rung(run, results, set_name, f"{name} distilled", "distill", "SFT on the teacher's rows", distilled,
-                  "R1-Distill-Qwen-32B" if distilled else "", name)
+                  "R1-Distill Qwen-32B" if distilled else "", name)
         )  # fmt: skip
     rungs.append(
         _rung(run, results, set_name, f"{trained_by_rl} RL", "student_rl", "RL with the tokens that distilling took",
-              paper.RL_STUDENT_AIME, "Qwen2.5-32B-Zero")
+              paper.RL_STUDENT_AIME, "Qwen2.5 32B-Zero")
     )  # fmt: skip
     return rungs
 
@@ -76,12 +76,14 @@ def _rung(run, results, set_name, name, stage_id, made_by, published=None, paper
     if figures is None:
         figures, source = _last_heldout(run, stage_id, set_name)
     manifest = stage.manifest
-    tokens = None
+    tokens, seconds = None, manifest.wall_seconds if manifest else None
+    if name.endswith(" base"):  # fetched with the teacher's
+        seconds = None
     if manifest and manifest.tokens:
         tokens = manifest.tokens.get(student) if student else spent(manifest.tokens)
     return Rung(
         name=name, stage_id=stage_id, made_by=made_by, state=stage.state, reason=stage.reason,
-        seconds=manifest.wall_seconds if manifest else None, tokens=tokens, figures=figures, source=source,
+        seconds=seconds, tokens=tokens, figures=figures, source=source,
         paper=published, paper_name=paper_name,
     )  # fmt: skip
 

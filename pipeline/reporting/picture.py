@@ -1,4 +1,4 @@
-"""The ladder as a picture: rungs by pass@1, joined by what starts from what; the paper's own below, on its own scale."""
+"""The ladder as a picture: rungs by pass@1, joined by what starts from what; the paper's own on its own scale."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ LEARNS_FROM = {"Dev1": "R1-Zero", "Dev3": "Dev2"}
 
 
 def picture(rungs: list[Rung]) -> dict[str, Any]:
-    """Two panels of {nodes, edges} on the same columns: `ours` in per cent of the held-out set, `paper` of AIME 2024."""
-    ours = {r.name: (100 * r.figures["pass@1"], 100 * r.figures["low"], 100 * r.figures["high"]) for r in rungs if r.figures}
+    """Two panels of {nodes, edges} on the same columns: `ours` in per cent of a held-out set, `paper` of AIME 2024."""
+    ours = {r.name: tuple(100 * r.figures[key] for key in ("pass@1", "low", "high")) for r in rungs if r.figures}
     paper = {r.name: (r.paper, None, None) for r in rungs if r.paper is not None}
     return {"ours": _panel(rungs, ours), "paper": _panel(rungs, paper), "width": WIDTH, "top": TOP, "height": HEIGHT}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.config.profile import Profile
 from pipeline.context import StageContext
+from pipeline.errors import ConfigError
 from pipeline.graph import LADDER, STAGES, StageDefinition
 from pipeline.manifest import Manifest
 from pipeline.run_folder import RunFolder
@@ -25,7 +26,7 @@ class StageRecord:
     folder: Path | None
     manifest: Manifest | None
     config: dict[str, Any]
-    """The stage's section as it was run with, or, before that, as the profile has it."""
+    """The stage's section as it was run with, or, before that, as the profile has it (empty without one)."""
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -45,7 +46,8 @@ class RunRecord:
     """A run's profile and its stages (all but the report), in the ladder's order."""
 
     folder: RunFolder
-    profile: Profile
+    profile: Profile | None
+    """None where only what was made is read."""
     stages: dict[str, StageRecord]
 
     @classmethod
@@ -74,15 +76,22 @@ class RunRecord:
         return cls(run, profile, stages)
 
     @classmethod
-    def as_made(cls, profile: Profile, run: RunFolder) -> "RunRecord":
-        """The finished stages as they are, whatever the profile says now."""
-        stages = {}
+    def as_made(cls, name: str) -> "RunRecord":
+        """The finished stages of a run as they are, whatever its profile says now. Raises ConfigError for no run."""
+        about = RunFolder(name, "").path / "run.json"
+        if not about.is_file():
+            there = sorted(path.parent.name for path in about.parent.parent.glob("*/run.json"))
+            raise ConfigError(
+                f"There is no run '{name}' in {about.parent.parent}/. Runs: {', '.join(there) or 'none'}."
+            )
+        run, stages = RunFolder(name, json.loads(about.read_text())["profile"]), {}
         for stage in REPORTED:
             manifest = Manifest.read(run.stage(stage.id))
             folder, state = (run.stage(stage.id), "done") if manifest else (None, "missing")
-            config = manifest.config["stage"] if manifest else _section(profile, stage)
-            stages[stage.id] = StageRecord(stage, state, "", folder, manifest, config)
-        return cls(run, profile, stages)
+            stages[stage.id] = StageRecord(
+                stage, state, "", folder, manifest, manifest.config["stage"] if manifest else {}
+            )
+        return cls(run, None, stages)
 
     @property
     def name(self) -> str:

@@ -45,11 +45,12 @@ def viewer_data(run: RunRecord) -> dict[str, Any] | None:
     chosen = _within(blocks, MOST_BYTES)
     questions: dict[tuple, int] = {}
     packed = [_columns(block, rows, questions) for block, rows in zip(blocks, chosen, strict=True) if rows]
-    table = [{"id": key[0], "text": text, "answer": answer} for key, (text, answer) in _texts(blocks, questions).items()]
+    texts = {row["question"][:2]: row["question"][2:] for block in blocks for row in block.rows}
+    table = [{"text": texts[key][0], "answer": texts[key][1]} for key in questions]
     data = {"blocks": packed, "questions": table}
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    shown = sum(map(len, chosen))
-    return {"packed": base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode(), "shown": shown, "total": total}
+    packed_text = base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+    return {"packed": packed_text, "shown": sum(map(len, chosen)), "total": total}
 
 
 def _rungs(run: RunRecord) -> Iterator[Block]:
@@ -98,7 +99,7 @@ def _sample(row: dict, set_name: str) -> dict[str, Any]:
 
 
 def _rollout(row: dict, stage: StageRecord) -> dict[str, Any]:
-    """A training completion, as the GRPO trainer writes it; its reward is the weighted sum, and accuracy the verdict."""
+    """A training completion, as the GRPO trainer writes it: the weighted reward, and accuracy as the verdict."""
     names = reward_names(stage)
     scores = {names.get(name, name): score for name, score in row["rewards"].items() if score is not None}
     weights = {name: spec["weight"] for name, spec in zip(names.values(), stage.config["rewards"], strict=True)}
@@ -162,11 +163,6 @@ def _columns(block: Block, rows: list[dict], questions: dict[tuple, int]) -> dic
         "reward": [_short(row["reward"]) for row in rows],
         "rewards": {name: [_short((row["rewards"] or {}).get(name)) for row in rows] for name in names},
     }
-
-
-def _texts(blocks: list[Block], questions: dict[tuple, int]) -> dict[tuple, tuple[str, Any]]:
-    found = {row["question"][:2]: row["question"][2:] for block in blocks for row in block.rows}
-    return {key: found[key] for key in questions}
 
 
 def _short(value: float | None) -> float | None:

@@ -31,7 +31,8 @@ def stages_table(run: RunRecord) -> dict[str, Any] | None:
         kind = "pass@1" if settings["metric"] == "accuracy" else "mean grade"
         rows.append({"set": name, "figure": kind, "first": True, "cells": [_rate(results[r][name]) for r in rungs]})
         for key in _votes(results, name):
-            rows.append({"set": name, "figure": key, "first": False, "cells": [_share(results[r][name], key) for r in rungs]})
+            cells = [_share(results[rung][name], key) for rung in rungs]
+            rows.append({"set": name, "figure": key, "first": False, "cells": cells})
     main = main_set(run)
     for key, words in (
         ("format", "well formed"),
