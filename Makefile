@@ -4,6 +4,8 @@ RUN ?=
 SET ?=
 SEED ?=
 SEEDS ?= 0 1 2
+RUNS ?=
+WITH ?=
 VARIANT ?= auto
 PYTHON ?= python3
 
@@ -12,10 +14,10 @@ ladder := .venv/bin/python -m pipeline
 export LADDER_SET := $(SET)
 options = --profile '$(PROFILE)' --run '$(RUN)' --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
 stages := base-model r1-zero cold-start-data cold-start-sft reasoning-rl rejection-sampling sft reward-model \
-          general-rl distill student-rl evaluate report
+          general-rl distill student-rl evaluate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart all $(stages) status check check-reward claims bench bench-rewards bench-grpo \
+.PHONY: help setup quickstart all $(stages) report compare status check check-reward claims bench bench-rewards bench-grpo \
         pocket-bases clean-run test lint
 
 help: ## this list
@@ -36,6 +38,12 @@ all: .venv/ready ## every stage that is missing or stale
 
 $(stages): .venv/ready
 	@$(ladder) run $@ $(options)
+
+report: .venv/ready ## write the report, of an unfinished run too (WITH="other runs" draws their curves over it)
+	@$(ladder) report --with '$(WITH)' $(options)
+
+compare: .venv/ready ## set finished runs side by side: RUNS="pocket-seed0 pocket-seed1"
+	@$(ladder) compare '$(RUNS)'
 
 status: .venv/ready ## say of each stage: done, stale, partial or missing
 	@$(ladder) status $(options)

@@ -72,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     claims = command("claims", _claims, "climb with several seeds and say which of the paper's effects hold")
     claims.add_argument("--seeds", default="0 1 2", help="seeds to climb with (default: '0 1 2')")
     profiled(claims)
+    report = command("report", _report, "write the report of what there is, without training anything")
+    report.add_argument("--with", default="", dest="overlaid", metavar="'RUN …'", help="runs to draw curves of, too")
+    profiled(report)
+    compare = command("compare", _compare, "set finished runs side by side: configurations, results, curves")
+    compare.add_argument("runs", help="names of two or more run folders, blanks between them")
     profiled(command("clean-run", _clean_run, "remove a run folder"))
     bases = command("pocket-bases", _pocket_bases, "pretrain the pocket base models again")
     bases.add_argument("names", nargs="*", help="which (default: all of the recipe)")
@@ -147,6 +152,33 @@ def _claims(options) -> int:
     if not seeds or not all(seed.isdigit() for seed in seeds):
         raise ConfigError(f"SEEDS={options.seeds!r}: expected whole numbers with blanks between them, such as '0 1 2'.")
     return climb_and_judge(options.profile, _words(options.set, "SET"), [int(seed) for seed in seeds])
+
+
+def _report(options) -> None:
+    from pipeline.graph import find_stage
+    from pipeline.reporting import RunRecord, write_report
+    from pipeline.runner import run_stages
+
+    profile, run = _load(options)
+    overlaid = [RunRecord.as_made(name) for name in options.overlaid.split()]
+    if not run.path.is_dir():
+        raise ConfigError(f"There is no {run.path} to report on. Run a stage first, or name a run with RUN=.")
+    run.claim()
+    record = RunRecord.of_folder(profile, run)
+    if record.complete and not overlaid:
+        run_stages(profile, run, find_stage("report"))
+        print(f"Report: {run.stage('report') / 'report.html'}")
+        return
+    path = run.path / "report-preview.html"
+    write_report(record, path, overlaid)
+    done = sum(stage.state == "done" for stage in record.stages.values())
+    print(f"Report: {path} ({done} of {len(record.stages)} stages are done)")
+
+
+def _compare(options) -> None:
+    from pipeline.compare import compare_runs
+
+    compare_runs(options.runs.split())
 
 
 def _clean_run(options) -> None:

@@ -1,6 +1,8 @@
 """One self-contained HTML file about the run.
 
     make report PROFILE=pocket
+
+Before every stage is done, the same command shows what there is, in `report-preview.html` in the run folder.
 """
 
 from pipeline.context import StageContext, StageResult

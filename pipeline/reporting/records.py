@@ -11,7 +11,7 @@ from pipeline.context import StageContext
 from pipeline.errors import ConfigError
 from pipeline.graph import LADDER, STAGES, StageDefinition
 from pipeline.manifest import Manifest
-from pipeline.run_folder import RunFolder
+from pipeline.run_folder import RUNS, RunFolder
 
 REPORTED = tuple(stage for stage in LADDER if stage.id != "report")
 
@@ -80,10 +80,8 @@ class RunRecord:
         """The finished stages of a run as they are, whatever its profile says now. Raises ConfigError for no run."""
         about = RunFolder(name, "").path / "run.json"
         if not about.is_file():
-            there = sorted(path.parent.name for path in about.parent.parent.glob("*/run.json"))
-            raise ConfigError(
-                f"There is no run '{name}' in {about.parent.parent}/. Runs: {', '.join(there) or 'none'}."
-            )
+            there = sorted(path.parent.name for path in RUNS.glob("*/run.json"))
+            raise ConfigError(f"There is no run '{name}' in {RUNS}/. Runs: {', '.join(there) or 'none'}.")
         run, stages = RunFolder(name, json.loads(about.read_text())["profile"]), {}
         for stage in REPORTED:
             manifest = Manifest.read(run.stage(stage.id))

@@ -14,6 +14,8 @@
     return size !== 0 && size < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(4)));
   };
 
+  const tick = (value) => (Math.abs(value) >= 10000 ? `${Number((value / 1000).toPrecision(4))}k` : written(value));
+
   // Lines have steps of their own; uPlot wants one x for all, with gaps it then spans.
   function align(lines) {
     const steps = [...new Set(lines.flatMap((line) => line.x))].sort((a, b) => a - b);
@@ -40,9 +42,16 @@
       const dash = DASHES[runs.indexOf(line.run) % DASHES.length];
       const label = runs.length > 1 ? `${line.name} · ${line.run}` : line.name;
       const edges = line.low ? { low: spread(line.x, line.low), high: spread(line.x, line.high) } : null;
-      const value = (_, v, __, i) =>
-        v == null || !edges || i == null ? written(v) : `${written(v)} [${written(edges.low[i])}, ${written(edges.high[i])}]`;
-      data.push(spread(line.x, line.y));
+      const column = spread(line.x, line.y);
+      // A line that has no point at this step shows its last one before, and says of which step it is.
+      const value = (_, __, ___, i) => {
+        let at = i;
+        while (at != null && at >= 0 && column[at] == null) at -= 1;
+        if (at == null || at < 0) return "–";
+        const between = edges ? ` [${written(edges.low[at])}, ${written(edges.high[at])}]` : "";
+        return written(column[at]) + between + (at === i ? "" : ` at ${steps[at]}`);
+      };
+      data.push(column);
       series.push({ label, stroke: colour, width: 1.6, dash, spanGaps: true, value, points: { show: line.x.length < 30, size: 5 } });
       if (edges) {
         for (const edge of ["high", "low"]) {
@@ -72,14 +81,14 @@
     const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "11px system-ui, sans-serif" };
     const range = (_, low, high) => {
       if (low == null) return [0, 1];
-      if (chart.unit === "share") return [0, Math.max(0.05, Math.min(1, high * 1.1))];
+      if (chart.unit.startsWith("share")) return [0, Math.max(0.05, Math.min(1.03, high * 1.1))];
       return low >= 0 ? [0, high > 0 ? high * 1.08 : 1] : [low - (high - low) * 0.08, high + (high - low) * 0.08];
     };
     return [{
       width, height: 190, series, bands,
       padding: [8, 8, 0, 0],
       scales: { x: { time: false }, y: { range } },
-      axes: [axis, { ...axis, size: 48, values: (_, ticks) => ticks.map(written) }],
+      axes: [{ ...axis, size: 26, gap: 2 }, { ...axis, size: 46, values: (_, ticks) => ticks.map(tick) }],
       cursor: { sync: { key: stage.id }, drag: { x: true, y: false } },
       legend: { live: true },
       plugins: [marks],
@@ -94,6 +103,9 @@
     const plot = new uPlot(settings, data, holder);
     holder.querySelectorAll("tr.edge").forEach((row) => row.remove());
     drawn.set(holder, plot);
+    const rest = () => plot.setLegend({ idx: plot.data[0].length - 1 });
+    plot.over.addEventListener("mouseleave", rest);
+    rest();
   }
 
   // The arrow keys move the cursor as the mouse would.
