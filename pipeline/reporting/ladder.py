@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.reporting import paper
+from pipeline.reporting.curves import RL_STAGES
 from pipeline.reporting.figures import percent
 from pipeline.reporting.records import RunRecord
 
@@ -39,6 +40,9 @@ TEACHER = (
     ("R1", "general_rl", "RL with rules and reward models", paper.STAGES["R1"][0], "R1"),
 )
 
+STARTS = {"base": "r1_zero", "Dev1": "reasoning_rl", "Dev3": "general_rl"}
+"""Rung -> the RL stage that starts from it, whose held-out curve measures it at step 0."""
+
 
 def main_set(run: RunRecord) -> str:
     """The held-out set that the ladder is shown on: the first that has right and wrong answers."""
@@ -49,7 +53,7 @@ def main_set(run: RunRecord) -> str:
 def climb(run: RunRecord, set_name: str) -> list[Rung]:
     """Every rung, teacher first, with its figures on one held-out set.
 
-    Before `evaluate` has finished, an RL stage's rung shows the last point of its own held-out curve.
+    Before `evaluate` has finished, a rung shows what a held-out curve of the RL stages tells of it.
     """
     results = run.results()
     rungs = [_rung(run, results, set_name, *role) for role in TEACHER]
@@ -74,7 +78,7 @@ def _rung(run, results, set_name, name, stage_id, made_by, published=None, paper
     if run.stages["evaluate"].state == "stale":
         source = "an earlier evaluation"
     if figures is None:
-        figures, source = _last_heldout(run, stage_id, set_name)
+        figures, source = _on_a_curve(run, name, stage_id, set_name)
     manifest = stage.manifest
     tokens, seconds = None, manifest.wall_seconds if manifest else None
     if name.endswith(" base"):  # fetched with the teacher's
@@ -88,11 +92,14 @@ def _rung(run, results, set_name, name, stage_id, made_by, published=None, paper
     )  # fmt: skip
 
 
-def _last_heldout(run: RunRecord, stage_id: str, set_name: str) -> tuple[dict | None, str]:
-    points = [row for row in run.stages[stage_id].lines("heldout.jsonl") if row["set"] == set_name]
+def _on_a_curve(run: RunRecord, name: str, stage_id: str, set_name: str) -> tuple[dict | None, str]:
+    """The last point of the rung's own held-out curve, or the first of the stage that starts from it."""
+    after = STARTS.get(name)
+    points = run.stages[after or stage_id].lines("heldout.jsonl") if after or stage_id in RL_STAGES else []
+    points = [row for row in points if row["set"] == set_name and (row["step"] == 0 or not after)]
     if not points:
         return None, ""
-    return points[-1], f"its held-out curve at step {points[-1]['step']}"
+    return points[-1], f"the held-out curve of {after or stage_id}, step {points[-1]['step']}"
 
 
 def spent(tokens: dict[str, int]) -> int:

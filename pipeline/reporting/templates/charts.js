@@ -61,8 +61,11 @@
         bands.push({ series: [data.length - 2, data.length - 1], fill: colour + "33" });
       }
     }
+    const rest = (u) => u.cursor.idx == null && u.setLegend({ idx: steps.length - 1 });
     const marks = {
       hooks: {
+        ready: rest,
+        setCursor: rest,
         drawClear: (u) => {
           u.ctx.save();
           u.ctx.strokeStyle = dark.matches ? "#8a8880" : "#8f8d85";
@@ -103,9 +106,6 @@
     const plot = new uPlot(settings, data, holder);
     holder.querySelectorAll("tr.edge").forEach((row) => row.remove());
     drawn.set(holder, plot);
-    const rest = () => plot.setLegend({ idx: plot.data[0].length - 1 });
-    plot.over.addEventListener("mouseleave", rest);
-    rest();
   }
 
   // The arrow keys move the cursor as the mouse would.
