@@ -79,7 +79,9 @@ class Engine(ABC):
         order = sorted(range(len(prompt_ids)), key=lambda i: -len(prompt_ids[i]))
         if sampling.seed is None:
             sampling = sampling.model_copy(update={"seed": self._next_seed()})
-        raw = self._generate([prompt_ids[i] for i in order], n, sampling, on_progress)
+        different = 1 if sampling.temperature == 0 else n  # greedy samples of one prompt are all the same
+        raw = self._generate([prompt_ids[i] for i in order], different, sampling, on_progress)
+        raw = [group * (n // different) for group in raw]
         groups: list[list[RawCompletion]] = [[] for _ in order]
         for i, group in zip(order, raw, strict=True):
             groups[i] = group

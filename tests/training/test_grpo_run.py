@@ -1,0 +1,272 @@
+"""`train_grpo` from checkpoint to checkpoint, on the transformers engine; vLLM where it matters."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pipeline.rollouts import EngineSettings, open_engine
+from pipeline.training.grpo import train_grpo
+from pipeline.training.grpo_settings import GRPOSettings
+from tests.rollouts.tiny import tiny_checkpoint
+
+QUESTIONS = [{"id": f"q{i}", "prompt": f"What is {i} + {i} ?", "answer": str(2 * i)} for i in range(9)]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("start"), "qwen3")
+
+
+@pytest.fixture(scope="module")
+def engine(start):
+    with open_engine(EngineSettings(kind="transformers", dtype="float32", max_model_len=128), start) as engine:
+        yield engine
+
+
+def settings(**changes) -> GRPOSettings:
+    return GRPOSettings.model_validate(
+        {
+            "prompts_per_step": 2,
+            "group_size": 4,
+            "rollout_prompts": None,
+            "max_steps": 4,
+            "max_completion_tokens": 8,
+            "max_completion_schedule": [],
+            "learning_rate": 1e-2,
+            "beta": 0.0,
+            "checkpoint_every": 2,
+            "log_rollouts_every": 1,
+        }
+        | changes
+    )
+
+
+def multiples_of_three(completion_ids, **_):
+    return [sum(token % 3 == 0 for token in ids) / len(ids) for ids in completion_ids]
+
+
+def run(start, engine, out, chosen, rewards=(multiples_of_three,), weights=None, **more):
+    engine.load_weights(start)
+    return train_grpo(
+        model_path=start,
+        tokenizer=AutoTokenizer.from_pretrained(start),
+        dataset=QUESTIONS,
+        settings=chosen,
+        engine=engine,
+        reward_functions=list(rewards),
+        reward_weights=weights or [1.0] * len(rewards),
+        output_dir=out,
+        seed=3,
+        dtype="float32",
+        **more,
+    )
+
+
+def metrics(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def rollouts(out: Path) -> dict[str, list[dict]]:
+    files = sorted((out / "rollouts").iterdir())
+    return {f.stem: [json.loads(line) for line in f.read_text().splitlines()] for f in files}
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
+
+
+def test_reward_rises(start, engine, tmp_path):
+    run(start, engine, tmp_path, settings(max_steps=25, prompts_per_step=4, checkpoint_every=25))
+    rewards = [line["reward"] for line in metrics(tmp_path)]
+    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.2
+
+
+def test_what_a_run_leaves_behind(start, engine, tmp_path):
+    def half(completions, **_):
+        return [0.5 if i % 2 else None for i in range(len(completions))]
+
+    calls = []
+    result = run(
+        start, engine, tmp_path, settings(), (multiples_of_three, half), [1.0, 0.5], progress=lambda *p: calls.append(p)
+    )
+    assert calls == [(i, 4) for i in (1, 2, 3, 4)]
+    lines = metrics(tmp_path)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    for key in ("reward", "loss", "grad_norm", "learning_rate", "entropy", "zero_spread", "truncated",
+                "completion_tokens", "sampler_gap", "seconds_rollout", "seconds_update", "seconds_sync",
+                "seconds_scoring", "rollout_tokens_per_second", "update_tokens_per_second"):  # fmt: skip
+        assert isinstance(lines[0][key], int | float), key
+    assert lines[0]["rewards"]["half"] == 0.5
+    assert lines[0]["sampler_gap_max"] < 1e-3
+    assert result.steps == 4
+    assert result.tokens_generated == sum(line["rollout_tokens"] for line in lines)
+    written = rollouts(tmp_path)
+    assert list(written) == [f"step-{i:06d}" for i in (1, 2, 3, 4)]
+    for rows in written.values():
+        assert len(rows) == 8
+        assert {row["id"] for row in rows} <= {q["id"] for q in QUESTIONS}
+        assert all({"prompt", "completion", "advantage", "tokens", "finish_reason"} <= set(row) for row in rows)
+        assert rows[0]["rewards"]["half"] is None
+    assert {p.name for p in (tmp_path / "trainer").glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "checkpoint")
+    assert tokenizer.eos_token_id == 1
+    assert any(not torch.equal(w, weights_of(start)[n]) for n, w in weights_of(tmp_path / "checkpoint").items())
+
+
+def test_reward_functions_see_columns_text_and_the_step(start, engine, tmp_path):
+    seen = []
+
+    def spy(prompts, completions, completion_ids, answer, id, trainer_state, **_):
+        seen.append((prompts, completions, answer, id, trainer_state.global_step))
+        return [0.0] * len(prompts)
+
+    run(start, engine, tmp_path, settings())
+    run(start, engine, tmp_path, settings(), (spy,))
+    assert [step for *_, step in seen] == [0, 1, 2, 3]
+    for prompts, completions, answers, ids, _ in seen:
+        by_id = {q["id"]: q for q in QUESTIONS}
+        assert all(
+            by_id[i]["prompt"] == p and by_id[i]["answer"] == a for i, p, a in zip(ids, prompts, answers, strict=True)
+        )
+        assert all(isinstance(text, str) and "<|eos|>" not in text for text in completions)
+        assert [ids.count(i) for i in dict.fromkeys(ids)] == [4, 4]
+
+
+def test_length_limit_changes_at_its_step(start, engine, tmp_path):
+    run(start, engine, tmp_path, settings(max_completion_schedule=[{"from_step": 2, "tokens": 12}]))
+    longest = [max(row["tokens"] for row in rows) for rows in rollouts(tmp_path).values()]
+    assert longest == [8, 8, 12, 12]
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("steps_a_rollout", [1, 2])
+def test_a_resumed_run_is_the_uninterrupted_run(start, engine, tmp_path, steps_a_rollout):
+    """Weights, questions, completions and metrics: with KL, a refreshed reference, Adam and two orders of questions."""
+    chosen = settings(
+        max_steps=8,
+        rollout_prompts=2 * steps_a_rollout,
+        beta=0.1,
+        reference_refresh_steps=2,
+        max_completion_schedule=[{"from_step": 6, "tokens": 10}],
+        lr_schedule="linear",
+    )
+    run(start, engine, tmp_path / "whole", chosen)
+
+    def break_off(record):
+        if record["step"] == 5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(start, engine, tmp_path / "broken", chosen, log=break_off)
+    assert len(metrics(tmp_path / "broken")) == 5
+    run(start, engine, tmp_path / "broken", chosen, resume=True)
+
+    whole, resumed = metrics(tmp_path / "whole"), metrics(tmp_path / "broken")
+    assert [line["step"] for line in resumed] == list(range(1, 9))
+    for a, b in zip(whole, resumed, strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-4, abs=1e-6)
+        assert b["kl"] == pytest.approx(a["kl"], rel=1e-3, abs=1e-6)
+        assert b["reward"] == a["reward"]
+        assert b["learning_rate"] == a["learning_rate"]
+    assert rollouts(tmp_path / "whole") == rollouts(tmp_path / "broken")
+    expected = weights_of(tmp_path / "whole" / "checkpoint")
+    for name, weight in weights_of(tmp_path / "broken" / "checkpoint").items():
+        assert torch.allclose(weight, expected[name], atol=1e-6), name
+
+
+def test_resume_passes_over_a_checkpoint_that_was_cut_off(start, engine, tmp_path):
+    run(start, engine, tmp_path, settings())
+    (tmp_path / "trainer" / "checkpoint-4" / "complete").unlink()
+    (tmp_path / "trainer" / "checkpoint-4" / "optimizer.pt").write_bytes(b"")
+    run(start, engine, tmp_path, settings(max_steps=6), resume=True)
+    assert [line["step"] for line in metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_without_resume_a_run_starts_over(start, engine, tmp_path):
+    run(start, engine, tmp_path, settings())
+    run(start, engine, tmp_path, settings(max_steps=2))
+    assert [line["step"] for line in metrics(tmp_path)] == [1, 2]
+    assert list(rollouts(tmp_path)) == ["step-000001", "step-000002"]
+
+
+def test_first_rollout_after_a_resume_has_the_resumed_weights(start, engine, tmp_path):
+    """The engine holds the start weights; completions must come from the checkpoint's."""
+    run(start, engine, tmp_path, settings(max_steps=2, learning_rate=0.05))
+    engine.load_weights(start)
+    run(start, engine, tmp_path, settings(max_steps=3, learning_rate=0.05), resume=True)
+    assert metrics(tmp_path)[2]["sampler_gap_max"] < 1e-3
+
+
+@pytest.mark.parametrize("peft", [False, True], ids=["full", "lora"])
+def test_reference_becomes_the_policy_at_its_step(start, engine, tmp_path, peft):
+    """KL to the reference is zero on the first step after a refresh, and not before."""
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM") if peft else None
+    chosen = settings(max_steps=6, beta=0.01, reference_refresh_steps=3, checkpoint_every=3)
+    run(start, engine, tmp_path, chosen, peft_config=lora)
+    kl = [line["kl"] for line in metrics(tmp_path)]
+    assert kl[0] == pytest.approx(0, abs=1e-7)
+    assert kl[1] > 1e-5
+    assert kl[2] > 1e-5
+    assert kl[3] == pytest.approx(0, abs=1e-7)
+    assert kl[4] > 1e-5
+
+
+def test_lora_run_saves_a_plain_merged_checkpoint_and_resumes(start, engine, tmp_path):
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    chosen = {"beta": 0.01, "reference_refresh_steps": 2, "learning_rate": 0.05}
+    run(start, engine, tmp_path / "whole", settings(max_steps=4, **chosen), peft_config=lora)
+    run(start, engine, tmp_path / "two", settings(max_steps=2, **chosen), peft_config=lora)
+    run(start, engine, tmp_path / "two", settings(max_steps=4, **chosen), peft_config=lora, resume=True)
+    expected = weights_of(tmp_path / "whole" / "checkpoint")
+    assert expected.keys() == weights_of(start).keys()
+    for name, weight in weights_of(tmp_path / "two" / "checkpoint").items():
+        assert torch.allclose(weight, expected[name], atol=1e-6), name
+    assert any(not torch.equal(w, weights_of(start)[n]) for n, w in expected.items())
+
+
+def test_several_steps_on_one_rollout(start, engine, tmp_path):
+    """Later slices are off-policy: the ratio moves away from one, and rollouts are made once for them all."""
+    run(start, engine, tmp_path, settings(rollout_prompts=8, max_steps=8, checkpoint_every=4, learning_rate=0.05))
+    lines = metrics(tmp_path)
+    assert [line["rollout_tokens"] > 0 for line in lines] == [True, False, False, False] * 2
+    assert [line["rollout_step"] for line in lines] == [1] * 4 + [5] * 4
+    assert lines[0]["clip_ratio/region_mean"] == 0
+    assert max(line["clip_ratio/region_mean"] for line in lines[1:4]) > 0
+    assert all(line["sampler_gap_max"] < 1e-3 for line in lines), "the sampler is compared with the rollout's policy"
+
+
+def test_truncated_completions_can_be_left_out(start, engine, tmp_path):
+    run(start, engine, tmp_path, settings(mask_truncated=True, max_steps=1))
+    line, rows = metrics(tmp_path)[0], rollouts(tmp_path)["step-000001"]
+    assert line["trained_rows"] == sum(row["finish_reason"] == "stop" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompts_per_step": 10}, "9 questions and a rollout asks 10"),
+        ({"max_completion_tokens": 120}, "max_model_len=128 leaves 8 beside completions of 120"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_loaded(start, engine, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run(start, engine, tmp_path, settings(**changes))
+
+
+def test_in_process_vllm_from_start_to_resume(start, tmp_path):
+    chosen = {"beta": 0.01, "reference_refresh_steps": 2}
+    settings_of_engine = EngineSettings(
+        kind="vllm", dtype="float32", max_model_len=128, max_sequences=16, kv_cache_gib=1
+    )
+    with open_engine(settings_of_engine, start) as vllm:
+        run(start, vllm, tmp_path, settings(max_steps=4, learning_rate=0.05, **chosen))
+        run(start, vllm, tmp_path, settings(max_steps=6, learning_rate=0.05, **chosen), resume=True)
+        assert [line["step"] for line in metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
+        assert all(line["sampler_gap_max"] < 1e-3 for line in metrics(tmp_path))
