@@ -30,7 +30,9 @@ class Job:
     payload: Any
     """Picklable."""
     deadline_s: float
-    """Seconds from when the work starts."""
+    """Seconds of wall clock from when the work starts."""
+    cpu_s: float | None = None
+    """CPU seconds, where the work is computing alone; a busy machine then costs no verdict."""
 
 
 Judged = Verdict | list[Job]
@@ -86,7 +88,7 @@ def math(answer: str, row: dict[str, Any]) -> Verdict | Job:
     settled = mathematics.compare_plain(gold, answer)
     if settled is not None:
         return settled
-    return Job("rewards.mathematics:compare", {"gold": gold, "answer": answer}, deadline_s=3.0)
+    return Job("rewards.mathematics:compare", {"gold": gold, "answer": answer}, deadline_s=10.0, cpu_s=2.0)
 
 
 @each_answer

@@ -7,6 +7,7 @@ with everything imported and warm; it may use MEMORY_BYTES of address space beyo
 
 import ctypes
 import importlib
+import math
 import os
 import pickle
 import resource
@@ -14,6 +15,7 @@ import select
 import signal
 import struct
 import sys
+import time
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -53,15 +55,34 @@ class Child:
             self.fork()
         try:
             write_frame(self.requests, job)
-            if not select.select([self.results], [], [], job.deadline_s)[0]:
+            overdue = self.overdue(job)
+            if overdue is not None:
                 self.kill()
-                return Outcome(failure=f"past its deadline of {job.deadline_s:g} s")
+                return Outcome(failure=overdue)
             outcome = read_frame(self.results)
         except (BrokenPipeError, EOFError):
             outcome = None
         if outcome is None:
             return Outcome(failure=f"the scoring process died ({self.kill()})")
         return outcome
+
+    def overdue(self, job: Job) -> str | None:
+        """Wait for the answer; what limit the child has passed, or None if the answer is there."""
+        until, cpu_until = time.monotonic() + job.deadline_s, self.cpu_used() + (job.cpu_s or math.inf)
+        while True:
+            left = min(until - time.monotonic(), cpu_until - self.cpu_used())
+            if select.select([self.results], [], [], max(left, 0.0))[0]:
+                return None
+            if time.monotonic() >= until:
+                return f"past its deadline of {job.deadline_s:g} s"
+            if self.cpu_used() >= cpu_until:
+                return f"past its deadline of {job.cpu_s:g} CPU seconds"
+
+    def cpu_used(self) -> float:
+        """CPU seconds of the child so far."""
+        with open(f"/proc/{self.pid}/stat") as file:
+            user, system = file.read().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def prepare(self, module: str) -> None:
         """Import a scorer's module before any clock runs, so that every later child has it warm."""
@@ -106,7 +127,8 @@ class Child:
 def serve(requests: IO[bytes], results: IO[bytes], memory_bytes: int) -> None:
     """The child's loop: one job at a time until the supervisor goes."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    with open("/proc/self/statm") as file:
+        in_use = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (in_use + memory_bytes,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while (job := read_frame(requests)) is not None:

@@ -2,15 +2,16 @@
 
 import importlib.util
 import time
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 
-from rewards import Verdict, judge_answers
+from rewards import Verdict, judge_answers, judging
 
 CORPUS = Path(__file__).with_name("corpus")
-DEADLINE_S = 3.0
-"""The deadline of one mathematical comparison."""
+DEADLINE_S = 10.0
+"""The wall-clock deadline of one mathematical comparison; of CPU seconds it has two."""
 
 
 def cases_of(name):
@@ -48,7 +49,8 @@ def test_every_verdict_is_as_stated(cases):
     assert not wrongly_judged, "\n".join(wrongly_judged)
 
 
-def test_no_case_takes_longer_than_its_deadline_and_a_second():
+def test_no_case_takes_longer_than_its_deadline_and_a_second(monkeypatch):
+    monkeypatch.setattr(judging, "_memory", OrderedDict())
     judge_answers(["\\boxed{\\sqrt{8}}"], [{"verifier": "math", "answer": "2\\sqrt{2}"}])  # the workers are warm
     slow = []
     for row, completion, _, why in MATHEMATICS + EXTRACTION + CHOICES:

@@ -40,7 +40,7 @@ def test_mathematics_always_gives_a_verdict_in_time(texts):
     verdicts = judge_answers(answers, [{"verifier": "math", "answer": "\\frac{\\sqrt{2}}{3}"}] * 5)
     assert all(isinstance(verdict, Verdict) for verdict in verdicts)
     assert Verdict.CORRECT not in verdicts
-    assert time.monotonic() - began < 5 * 3.0 + 10
+    assert time.monotonic() - began < 5 * 10.0 + 10
 
 
 @settings(FUZZ, max_examples=30)
@@ -112,11 +112,11 @@ def test_different_fractions_are_never_equal(one, other, denominator):
 )
 def test_reading_takes_time_linear_in_the_text(text):
     """Two hundred thousand repetitions would take minutes if any search were quadratic."""
-    began = time.monotonic()
+    began = time.process_time()
     for row in [*PLAIN_ROWS, {"verifier": "code", "tests": [{"input": "", "output": "1"}]}]:
         judge_answer(text, row)
         judge_answer(f"<think> a </think> <answer> {text} </answer>", row)
     load("format")(prompts=["q"], completions=[text])
     load("reasoning_steps")(prompts=["q"], completions=[text])
     language_share(text, "en")
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
