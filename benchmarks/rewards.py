@@ -42,7 +42,9 @@ ATTACKS = (
     "10000!^{10000}",
     "+".join(f"\\sqrt{{{n}}}" for n in range(2, 120)),
 )
-WORDS = "so we have then the next term is now add both sides and check that it holds which gives us wait let me see".split()
+WORDS = (
+    "so we have then the next term is now add both sides and check that it holds which gives us wait let me see".split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,11 @@ def questions(count: int, random_: random.Random) -> list[tuple[str, list[str], 
                     (f"{a}", [f"{a}", f"{a}.0", f"x = {a}"], [f"{a + 1}", f"{a - b}", f"-{a}"]),
                     (f"\\frac{{{a}}}{{61}}", [f"\\frac{{{a}}}{{61}}", f"{a}/61"], [f"\\frac{{61}}{{{a}}}", f"{a}"]),
                     (f"{a}.25", [f"{a}.25", f"\\frac{{{4 * a + 1}}}{{4}}"], [f"{a}.5", f"{a}"]),
-                    (f"{a}\\sqrt{{{b}}}", [f"{a}\\sqrt{{{b}}}", f"\\sqrt{{{b}}} \\cdot {a}"], [f"{b}\\sqrt{{{a}}}", f"{a + b}"]),
+                    (
+                        f"{a}\\sqrt{{{b}}}",
+                        [f"{a}\\sqrt{{{b}}}", f"\\sqrt{{{b}}} \\cdot {a}"],
+                        [f"{b}\\sqrt{{{a}}}", f"{a + b}"],
+                    ),
                     (f"x^2+{a}x+{b}", [f"x^2+{a}x+{b}", f"x(x+{a})+{b}"], [f"x^2-{a}x+{b}", f"x^2+{b}x+{a}"]),
                     (f"({a}, {b})", [f"({a}, {b})", f"\\left({a},{b}\\right)"], [f"({b}, {a})", f"{a}"]),
                 ],

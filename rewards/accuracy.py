@@ -37,7 +37,9 @@ def judge_columns(
     rows = rows_of(columns, len(completions))
     judged = [index for index, verifier in enumerate(verifiers) if verifier]
     verdicts: list[Verdict | None] = [None] * len(completions)
-    found = judge_answers([text_of(completions[index]) for index in judged], [rows[index] for index in judged], allow_weak_sandbox)
+    found = judge_answers(
+        [text_of(completions[index]) for index in judged], [rows[index] for index in judged], allow_weak_sandbox
+    )
     for index, verdict in zip(judged, found, strict=True):
         verdicts[index] = verdict
     return verdicts

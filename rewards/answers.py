@@ -1,8 +1,8 @@
 """Finding the final answer in what a completion says, and only there.
 
 The answer part is what follows the reasoning (`rewards.response`). In it, the explicit forms count, all of them:
-`<answer>` blocks, `\\boxed{}`, and plain phrases ("the answer is …", "Answer: …", "答案是 …"). A completion that gives two
-explicit answers stands by both, so each must be right. Where nothing is explicit, the last formula between math
+`<answer>` blocks, `\\boxed{}`, and plain phrases ("the answer is …", "Answer: …", "答案是 …"). A completion that gives
+two explicit answers stands by both, so each must be right. Where nothing is explicit, the last formula between math
 delimiters counts, or the whole answer part when it is one short expression without prose.
 
 Every search is linear in the text: the text was written by a model that is paid to break it.
@@ -65,7 +65,7 @@ def answers_in(speech: str) -> list[str]:
 
 
 def explicit_answers(speech: str) -> list[str]:
-    """What stands in `<answer>` blocks, in boxes, and after answer phrases, in that order of strength, strongest last."""
+    """What stands after answer phrases, in boxes, and in `<answer>` blocks, the strongest form last."""
     blocks = answer_blocks(speech)
     outside = speech
     for block in blocks:
@@ -119,7 +119,7 @@ def boxed(speech: str) -> list[str]:
 
 
 def unwrap(answer: str) -> str:
-    """`answer` without white space, closing punctuation, and the quotes, bold marks or math delimiters around it all."""
+    """`answer` without the white space, closing punctuation, quotes, bold marks and math delimiters around it."""
     while True:
         before = answer
         answer = answer.strip().rstrip(".,;:?。，；：").strip()

@@ -1,11 +1,12 @@
 """The value of simple LaTeX expressions, without computer algebra.
 
-Most symbolic answers are made of numbers, roots, fractions, powers, π and a variable or two. Their values at a few points
-tell whether two of them are equal, in microseconds and in the caller's process. Whatever this does not surely understand
-gives None and is left to `rewards.mathematics.compare` in a worker: words and functions, relations, sets, mixed numbers,
-the letters e and i, anything too large or too close to call.
+Most symbolic answers are made of numbers, roots, fractions, powers, π and a variable or two. Their values at a few
+points tell whether two of them are equal, in microseconds and in the caller's process. Whatever this does not
+surely understand gives None and is left to `rewards.mathematics.compare` in a worker: words and functions,
+relations, sets, mixed numbers, the letters e and i, anything too large or too close to call.
 """
 
+import itertools
 import math
 import re
 
@@ -185,7 +186,7 @@ def tokens_of(text: str) -> list[tuple[str, str]]:
         kind = "number" if number else "command" if command else "letter" if letter else "sign"
         tokens.append((kind, number or command or letter or sign))
         position = match.end()
-    for (kind, token), (_, next_token) in zip(tokens, tokens[1:], strict=False):
+    for (kind, token), (_, next_token) in itertools.pairwise(tokens):
         if kind == "letter" and token in "fgh" and next_token == "(":
             raise NotSimple  # a function of a variable, not a product
     if not tokens:

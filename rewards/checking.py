@@ -22,8 +22,8 @@ DEADLINE_S = 60.0
 def check(use: str, rows: Sequence[dict[str, Any]] | str | Path | None = None, **args: Any) -> int:
     """Run a reward on sample rows and print score, verdict and time of each; 0 if it keeps the contract, else 1.
 
-    `rows` are rows with a `completion` each, or a JSONL file of them; None takes the built-in samples. The contract: one
-    value a completion, float or None, no NaN; no dependence on the order of the batch; picklable.
+    `rows` are rows with a `completion` each, or a JSONL file of them; None takes the built-in samples. The
+    contract: one value a completion, float or None, no NaN; no dependence on the order of the batch; picklable.
     """
     from rich.console import Console
 
@@ -50,7 +50,9 @@ def chosen_rows(rows: Sequence[dict[str, Any]] | str | Path | None) -> list[dict
     return [checked_row(row, f"row {index}") for index, row in enumerate(rows)]
 
 
-def report(console: Any, use: str, reward: Callable[..., Any], runner: Callable[..., Any], columns: dict[str, Any]) -> int:
+def report(
+    console: Any, use: str, reward: Callable[..., Any], runner: Callable[..., Any], columns: dict[str, Any]
+) -> int:
     """Print the table and what the reward breaks."""
     from rich.table import Table
 
@@ -105,7 +107,9 @@ def order_fault(
     for index, (score, again) in enumerate(zip(scores, turned, strict=True)):
         same = score is again if score is None or again is None else math.isclose(score, again, abs_tol=1e-6)
         if not same:
-            return f"row {index} scores {score} in this order and {again} in the reverse: a score must not depend on order"
+            return (
+                f"row {index} scores {score} in this order and {again} in the reverse: a score must not depend on order"
+            )
     return None
 
 

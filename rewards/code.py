@@ -117,7 +117,9 @@ def check(payload: dict[str, Any]) -> str:
     for test in (test for test in tests if "input" in test):
         run = sandbox.run(program, test["input"], limits)
         said = run.stdout.decode(errors="replace")
-        if run.ending is not sandbox.Ending.FINISHED or not same_output(test["output"], said, payload["float_tolerance"]):
+        if run.ending is not sandbox.Ending.FINISHED or not same_output(
+            test["output"], said, payload["float_tolerance"]
+        ):
             return Verdict.WRONG
     assertions = [test["assert"] for test in tests if "assert" in test]
     if assertions and not sandbox.run_assertions(program, assertions, payload["entry_point"], limits).passed:

@@ -16,7 +16,9 @@ def rows_of(columns: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
 def column(reward: str, columns: Mapping[str, Any], name: str) -> Sequence[Any]:
     """The column that a reward cannot do without."""
     if columns.get(name) is None:
-        raise RewardError(f"reward {reward}: the data has no column {name!r}; it has {', '.join(sorted(columns)) or 'none'}")
+        raise RewardError(
+            f"reward {reward}: the data has no column {name!r}; it has {', '.join(sorted(columns)) or 'none'}"
+        )
     return columns[name]
 
 

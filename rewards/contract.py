@@ -9,11 +9,19 @@ from typing import Any
 from rewards.errors import RewardError
 
 
-def validated(use: str, reward: Callable[..., Any], scores: Any, columns: Mapping[str, Any], count: int) -> list[float | None]:
+def validated(
+    use: str, reward: Callable[..., Any], scores: Any, columns: Mapping[str, Any], count: int
+) -> list[float | None]:
     """`scores` as floats and Nones. Raises `RewardError` that names the file, the function, the row and the value."""
     where = described(use, reward)
-    if isinstance(scores, (str, bytes, Mapping)) or not hasattr(scores, "__len__") or not hasattr(scores, "__getitem__"):
-        raise RewardError(f"{where}: returned {shown(scores)}; expected a list of {count} floats or None, one a completion")
+    if (
+        isinstance(scores, (str, bytes, Mapping))
+        or not hasattr(scores, "__len__")
+        or not hasattr(scores, "__getitem__")
+    ):
+        raise RewardError(
+            f"{where}: returned {shown(scores)}; expected a list of {count} floats or None, one a completion"
+        )
     if len(scores) != count:
         raise RewardError(f"{where}: returned {len(scores)} values for {count} completions; expected one a completion")
     return [_number(score, where, index, columns) for index, score in enumerate(scores)]
@@ -27,8 +35,8 @@ def _number(score: Any, where: str, index: int, columns: Mapping[str, Any]) -> f
         raise RewardError(f"{where}: {row_name(index, columns)}: returned {shown(score)}; expected a float or None")
     if not math.isfinite(plain):
         raise RewardError(
-            f"{where}: {row_name(index, columns)}: returned {plain}; expected a finite float, or None for a row that it "
-            "has nothing to say about"
+            f"{where}: {row_name(index, columns)}: returned {plain}; expected a finite float, or None for a row "
+            "that it has nothing to say about"
         )
     return float(plain)
 
@@ -36,7 +44,7 @@ def _number(score: Any, where: str, index: int, columns: Mapping[str, Any]) -> f
 def described(use: str, reward: Callable[..., Any]) -> str:
     """The reward's file, line and name, as far as they can be found."""
     target = inspect.unwrap(getattr(reward, "func", reward))
-    code = getattr(target, "__code__", None) or getattr(getattr(type(target), "__call__", None), "__code__", None)
+    code = getattr(target, "__code__", None) or getattr(getattr(type(target), "__call__", None), "__code__", None)  # noqa: B004
     place = f"{code.co_filename}:{code.co_firstlineno}" if code else "built in"
     name = getattr(reward, "__name__", None) or getattr(target, "__name__", type(target).__name__)
     return f"reward {use}: {place} {name}"

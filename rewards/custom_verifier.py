@@ -1,10 +1,11 @@
 """Verifying answers with a function of the user's own, named by the row."""
 
+from pathlib import Path
 from typing import Any
 
 from rewards.contract import shown
 from rewards.errors import RewardError
-from rewards.registry import find
+from rewards.registry import find, located
 from rewards.verdict import Verdict
 from rewards.verifiers import Job, each_answer
 
@@ -21,7 +22,7 @@ def custom(answer: str, row: dict[str, Any]) -> Verdict | Job:
     use = row.get("verify_with")
     if not isinstance(use, str) or ":" not in use:
         return Verdict.GOLD_UNUSABLE
-    return Job("rewards.custom_verifier:check", {"use": use, "answer": answer, "row": row}, DEADLINE_S)
+    return Job("rewards.custom_verifier:check", {"use": located(use, Path()), "answer": answer, "row": row}, DEADLINE_S)
 
 
 def check(payload: dict[str, Any]) -> str:

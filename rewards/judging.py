@@ -47,8 +47,8 @@ def judge_answers(
 ) -> list[Verdict]:
     """The verdict on each completion against its question row, in order; `row["verifier"]` names one of `VERIFIERS`.
 
-    Raises `RewardError` for an unknown verifier, and for code on a weak sandbox level without consent; never for anything
-    that a completion says.
+    Raises `RewardError` for an unknown verifier, and for code on a weak sandbox level without consent; never for
+    anything that a completion says.
     """
     judged = []
     for text, row in zip(texts, rows, strict=True):

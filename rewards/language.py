@@ -27,7 +27,7 @@ NOT_LANGUAGE = (
     re.compile(r"[A-Za-z]*(?:[0-9_][A-Za-z0-9_]*)+|[A-Za-z]+\([^()\n]{0,80}\)"),
 )
 SYMBOLS = frozenset(
-    "sin cos tan log ln exp sqrt mod gcd lcm max min lim det deg pi cm mm km kg ml ok qed iff def int str".split()
+    "sin cos tan log ln exp sqrt mod gcd lcm max min lim det deg pi cm mm km kg ml ok qed iff def int str".split()  # noqa: SIM905
 )
 LATIN_WORD = re.compile(r"[A-Za-zÀ-ÖØ-öø-ɏ]+(?:['’][A-Za-z]+)?")
 SENTENCE_END = re.compile(r"[.!?。！？\n;；]+")
@@ -43,9 +43,9 @@ SCRIPTS = {
     "th": re.compile(r"[\u0e00-\u0e7f]+"),
 }
 FUNCTION_WORDS = {
-    "en": "the of and to in is that it for was on are as with be this have from or by not but what all we can so if then "
-    "let first there which now wait answer",
-    "fr": "le la les des du une et est dans que qui pour pas sur avec ce sont nous donc alors plus par mais il elle on au",
+    "en": "the of and to in is that it for was on are as with be this have from or by not but what all we can so if "
+    "then let first there which now wait answer",
+    "fr": "le la les des du une et est dans que qui pour pas sur avec ce sont nous donc alors plus par mais il elle on",
     "de": "der die das und ist nicht ein eine zu den von mit sich auf für dem wir also dann auch wird sind es als aus",
     "es": "el los las una y es de que en por con para del se no como entonces más pero son lo al su si esto",
     "it": "il gli una e è di che per con non sono del della si come quindi allora più ma lo questo anche nel",
@@ -103,8 +103,8 @@ def latin_language(words: Sequence[str]) -> str:
 class Language:
     """The share of target-language words in the chain of thought (the paper's language consistency), from 0 to 1.
 
-    The target is the row's `language`, or the argument `language` where it is given. None for a completion without words
-    in its chain of thought, and for a row without a language.
+    The target is the row's `language`, or the argument `language` where it is given. None for a completion without
+    words in its chain of thought, and for a row without a language.
     """
 
     __name__ = "language"

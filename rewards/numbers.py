@@ -76,7 +76,9 @@ def _read_literal(text: str) -> PlainNumber | None:
     if len(whole) + len(decimals) > MAX_DIGITS or abs(int(power)) > MAX_DIGITS:
         return None
     value = Fraction(int(whole + decimals or "0"), 10 ** len(decimals)) * Fraction(10) ** int(power)
-    return PlainNumber(-value if part["sign"] in ("-", "−") else value, len(decimals) - int(power) if decimals else None)
+    return PlainNumber(
+        -value if part["sign"] in ("-", "−") else value, len(decimals) - int(power) if decimals else None
+    )
 
 
 def _read_ratio(text: str) -> PlainNumber | None:

@@ -1,15 +1,16 @@
 """Worker processes that can be killed, for scoring that cannot be trusted to end.
 
 Each worker (`rewards.worker`) is a supervisor with one child: the child does the work, the supervisor watches its
-clock. The clock starts when the child starts an item, never while it waits in a queue. A child past its deadline, out of
-memory or dead is killed and forked anew from the supervisor, which has everything imported already, so a replacement
-costs milliseconds. Results come back in the order of the jobs.
+clock. The clock starts when the child starts an item, never while it waits in a queue. A child past its deadline,
+out of memory or dead is killed and forked anew from the supervisor, which has everything imported already, so a
+replacement costs milliseconds. Results come back in the order of the jobs.
 
 What a worker is protected against: time, memory, crashes, floods on standard output. What it is not: it has the
 rights of the user, so programs that a model wrote go to `pipeline.sandbox`, never here.
 """
 
 import atexit
+import contextlib
 import os
 import pickle
 import selectors
@@ -154,10 +155,8 @@ class Pool:
         return outcomes
 
     def _send(self, worker: Worker, jobs: list[tuple[int, Job]]) -> None:
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the selector reports it, and the jobs are handed out again
             worker.send(jobs)
-        except BrokenPipeError:
-            pass  # the selector reports the closed pipe, and the jobs are handed out again
 
     def _replace(self, worker: Worker, selector: selectors.BaseSelector) -> None:
         selector.unregister(worker.process.stdout)

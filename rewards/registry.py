@@ -65,11 +65,21 @@ def find(use: str) -> Any:
     where, separator, name = BUILT_IN.get(use, use).rpartition(":")
     if not separator:
         known = ", ".join(BUILT_IN)
-        raise RewardError(f"reward {use!r} is not built in ({known}), nor of the form file.py:name or package.module:name")
+        raise RewardError(
+            f"reward {use!r} is not built in ({known}), nor of the form file.py:name or package.module:name"
+        )
     module = module_from_file(use, Path(where)) if where.endswith(".py") else module_from_package(use, where)
     if not hasattr(module, name):
-        raise RewardError(f"{use}: {where} defines no {name!r}; it defines {', '.join(public_callables(module)) or 'nothing'}")
+        raise RewardError(
+            f"{use}: {where} defines no {name!r}; it defines {', '.join(public_callables(module)) or 'nothing'}"
+        )
     return getattr(module, name)
+
+
+def located(use: str, folder: Path) -> str:
+    """`use` with the whole path of its file, if it names one, found from `folder`; so any process can load it."""
+    where, separator, name = use.rpartition(":")
+    return f"{(folder / Path(where).expanduser()).resolve()}{separator}{name}" if where.endswith(".py") else use
 
 
 def module_from_file(use: str, path: Path) -> Any:
@@ -104,7 +114,9 @@ def public_callables(module: Any) -> list[str]:
 def check_arguments(use: str, target: Callable[..., Any], args: dict[str, Any]) -> None:
     """Refuse arguments that the target does not name, so that none is accepted and ignored."""
     parameters = inspect.signature(target).parameters
-    unknown = [name for name in args if name not in parameters or parameters[name].kind is inspect.Parameter.VAR_KEYWORD]
+    unknown = [
+        name for name in args if name not in parameters or parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+    ]
     made = inspect.isclass(target) or is_factory(target)
     missing = [name for name, each in parameters.items() if made and is_required(each) and name not in args]
     if unknown or missing:

@@ -83,7 +83,7 @@ def segments(text: str) -> tuple[list[str], list[str]]:
 
 
 def answer_part(speech: str) -> str:
-    """What a piece of speech gives as its answer: its last `<answer>` block, or all of it; nothing if cut off in one."""
+    """What a piece of speech answers: its last `<answer>` block, or all of it; nothing if it is cut off in one."""
     if speech.rfind("<answer>") > speech.rfind("</answer>"):
         return ""
     blocks = answer_blocks(speech)

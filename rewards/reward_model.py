@@ -20,8 +20,9 @@ SQUASHES = ("none", "sigmoid")
 def reward_model_text(prompt: Any, completion: Any, part: Literal["summary", "whole"]) -> str:
     """The text that a reward model reads, in training and in scoring.
 
-    `summary` leaves out the reasoning, as the paper's helpfulness model does; a completion whose reasoning never ends has
-    an empty summary. `whole` keeps everything, as its safety model does. Chat messages are joined by blank lines.
+    `summary` leaves out the reasoning, as the paper's helpfulness model does; a completion whose reasoning never
+    ends has an empty summary. `whole` keeps everything, as its safety model does. Chat messages are joined by blank
+    lines.
     """
     question = prompt if isinstance(prompt, str) else "\n\n".join(text_of([message]) for message in prompt)
     said = text_of(completion)
@@ -71,7 +72,9 @@ class RewardModel:
         scores = []
         for index, logit in enumerate(self.logits(texts)):
             if not math.isfinite(logit):
-                raise RewardError(f"reward reward_model: {self.folder}: {row_name(index, columns)}: the model gave {logit}")
+                raise RewardError(
+                    f"reward reward_model: {self.folder}: {row_name(index, columns)}: the model gave {logit}"
+                )
             score = (logit - self.center) / self.scale
             scores.append(0.5 * (1.0 + math.tanh(score / 2)) if self.squash == "sigmoid" else score)
         return scores
@@ -105,7 +108,9 @@ class RewardModel:
         """The model and its tokenizer, loaded once."""
         if self._loaded is None:
             if not (Path(self.folder) / "config.json").is_file():
-                raise RewardError(f"reward reward_model: {self.folder} is not a checkpoint folder: it has no config.json")
+                raise RewardError(
+                    f"reward reward_model: {self.folder} is not a checkpoint folder: it has no config.json"
+                )
             self._loaded = load_checkpoint(self.folder, self.device)
         return self._loaded
 
@@ -124,8 +129,8 @@ def load_checkpoint(folder: str, device: str | None) -> tuple[Any, Any]:
         raise RewardError(f"reward reward_model: {folder} has {model.config.num_labels} labels; a reward model has one")
     if model.config.pad_token_id is None:
         raise RewardError(
-            f"reward reward_model: {folder}/config.json has no pad_token_id, so the model cannot find the end of a text in "
-            "a batch; set it to the id that training padded with"
+            f"reward reward_model: {folder}/config.json has no pad_token_id, so the model cannot find the end of a "
+            "text in a batch; set it to the id that training padded with"
         )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(device).eval(), tokenizer

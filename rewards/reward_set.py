@@ -10,7 +10,7 @@ from typing import Any
 from rewards.contract import validated
 from rewards.custom import CustomReward
 from rewards.errors import RewardError
-from rewards.registry import BUILT_IN, find, load
+from rewards.registry import BUILT_IN, find, load, located
 from rewards.spec import RewardSpec
 from rewards.verdict import Verdict
 
@@ -68,12 +68,6 @@ def build(spec: RewardSpec, context: RewardContext) -> Callable[..., Any]:
     takes = inspect.signature(find(spec.use)).parameters
     offered = {"num_generations": context.num_generations, "allow_weak_sandbox": context.allow_weak_sandbox}
     return load(spec.use, **{name: value for name, value in offered.items() if name in takes} | spec.args)
-
-
-def located(use: str, folder: Path) -> str:
-    """`use` with its file, if it names one, found from `folder`."""
-    where, separator, name = use.rpartition(":")
-    return f"{folder / Path(where).expanduser()}{separator}{name}" if where.endswith(".py") else use
 
 
 def name_of(reward: Callable[..., Any]) -> str:

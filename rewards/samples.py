@@ -45,7 +45,7 @@ SAMPLES: tuple[tuple[dict[str, Any], str], ...] = (
 
 
 def columns_of(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Rows as the columns that a reward is called with; words stand in for tokens where a row has no `completion_ids`."""
+    """Rows as the columns that a reward is called with; words stand in for tokens where no `completion_ids` are."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: [row.get(name) for row in rows] for name in names if name not in ("prompt", "completion")}
     columns["prompts"] = [row.get("prompt", row.get("question") or "") for row in rows]

@@ -118,7 +118,7 @@ def choice_letter(text: str) -> str | None:
     """The one letter that an answer chooses, with or without the text of the choice after it."""
     text = mathematics.tidy(text[:2000])
     match = CHOICE.fullmatch(text)
-    if match is None or not text.isascii() and not match["rest"]:
+    if match is None or (not text.isascii() and not match["rest"]):
         return None
     if OTHER_CHOICE.search(match["rest"]):
         return None
@@ -189,4 +189,4 @@ def _value(node: ast.expr, used: Counter) -> Fraction:
 def gold_text(row: dict[str, Any]) -> str:
     """The row's gold answer as text; empty where it has none."""
     answer = row.get("answer")
-    return "" if answer is None or isinstance(answer, float) and answer != answer else str(answer).strip()
+    return "" if answer is None or (isinstance(answer, float) and answer != answer) else str(answer).strip()

@@ -5,6 +5,7 @@ output as soon as it is known. The child is forked from the supervisor, so that 
 with everything imported and warm; it may use MEMORY_BYTES of address space beyond what it starts with.
 """
 
+import contextlib
 import ctypes
 import importlib
 import math
@@ -117,10 +118,8 @@ class Child:
         _, status = os.waitpid(self.pid, 0)
         self.pid = None
         for stream in (self.requests, self.results):
-            try:
+            with contextlib.suppress(BrokenPipeError):  # a half-written request to a child that is gone
                 stream.close()
-            except BrokenPipeError:
-                pass  # a half-written request to a child that is gone
         return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit status {os.WEXITSTATUS(status)}"
 
 

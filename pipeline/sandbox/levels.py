@@ -54,14 +54,14 @@ def best_level() -> Level:
 
 
 def require(allow_weak: bool = False) -> Level:
-    """The level that code will run at. Raises `SandboxError` if it is a weak one and the profile does not allow that."""
+    """The level that code will run at. Raises `SandboxError` if it is weak and the profile does not allow that."""
     level = best_level()
     if level.full or allow_weak:
         return level
     raise SandboxError(
         f"code rewards need the sandbox level {Level.BUBBLEWRAP}, and this machine gives {level}. Install bubblewrap "
-        "(apt-get install bubblewrap) where user namespaces are allowed, or say allow_weak_sandbox: true in the profile "
-        "to run what the model writes with less protection"
+        "(apt-get install bubblewrap) where user namespaces are allowed, or say allow_weak_sandbox: true in the "
+        "profile to run what the model writes with less protection"
     )
 
 
@@ -82,7 +82,9 @@ def wrapped(level: Level, command: list[str], scratch_mb: int, seccomp_fd: int |
         return command
     program = shutil.which("bwrap" if level is Level.BUBBLEWRAP else "unshare")
     if program is None:
-        raise SandboxError(f"sandbox level {level}: {'bwrap' if level is Level.BUBBLEWRAP else 'unshare'} is not installed")
+        raise SandboxError(
+            f"sandbox level {level}: {'bwrap' if level is Level.BUBBLEWRAP else 'unshare'} is not installed"
+        )
     if level is Level.NAMESPACES:
         user = [] if os.geteuid() == 0 else ["--user", "--map-current-user"]
         flags = ["--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -93,7 +95,14 @@ def wrapped(level: Level, command: list[str], scratch_mb: int, seccomp_fd: int |
 
 def bubblewrap_arguments(scratch_mb: int) -> list[str]:
     """The walls: a file system of the interpreter alone, new namespaces for all else."""
-    arguments = ["--die-with-parent", "--new-session", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+    arguments = [
+        "--die-with-parent",
+        "--new-session",
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+    ]
     arguments += ["--unshare-cgroup-try", "--hostname", "sandbox", "--clearenv"]
     if os.geteuid() == 0:  # real root needs no user namespace; the program changes to its own user id before it starts
         arguments += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]

@@ -82,7 +82,9 @@ class Run:
 def run(source: str, stdin: str = "", limits: Limits | None = None, level: Level | None = None) -> Run:
     """Run a Python program on `stdin`. Raises `SandboxError` if the sandbox fails, never for what the program does."""
     limits = limits or Limits()
-    with Started("program", {"source": source}, limits, level or best_level(), stdin=stdin, keep_output=True) as started:
+    with Started(
+        "program", {"source": source}, limits, level or best_level(), stdin=stdin, keep_output=True
+    ) as started:
         return started.finish()
 
 
@@ -226,7 +228,9 @@ class Started:
         if message != READY:
             self.kill()
             said = self.process.stderr.read(STDERR_BYTES).decode(errors="replace").strip()
-            raise SandboxError(f"sandbox level {self.level} could not start an interpreter: {said or 'no reason given'}")
+            raise SandboxError(
+                f"sandbox level {self.level} could not start an interpreter: {said or 'no reason given'}"
+            )
         return time.monotonic()
 
     def read_control(self, until: float, size: int = 1 << 16) -> bytes:

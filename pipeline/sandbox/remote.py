@@ -1,4 +1,4 @@
-"""Calls between two sandboxes: the program in one, the assertions in the other. Sent in as compiled code after `inside`.
+"""Calls between two sandboxes: the program in one, the assertions in the other. Sent in after `inside`, compiled.
 
 Only plain data crosses: numbers, text, bytes, containers, fractions, decimals, dates. An object of the program's own
 stays where it is, and the assertions hold a `Remote` to it, whose attributes and operators ask the program. So a result
@@ -9,6 +9,7 @@ classes in a test.
 """
 
 import builtins
+import contextlib
 import json
 import sys
 
@@ -20,7 +21,7 @@ class ProgramEnded(Exception):
 
 
 class Peer:
-    """One end of the connection. `trusting` is the program's end, which lets the other end do anything to its objects."""
+    """One end of the connection; the `trusting` one, the program's, lets the other do anything to its objects."""
 
     def __init__(self, descriptor, trusting):
         self.stream = open(descriptor, "r+b", buffering=0)  # noqa: SIM115
@@ -58,7 +59,7 @@ class Peer:
                 continue
             if "raised" in message:
                 raise self.exception(message["raised"], message.get("message", ""))
-            for value, changed in zip(args, message.get("args", ())):
+            for value, changed in zip(args, message.get("args", ()), strict=False):
                 restore(value, self.decode(changed))
             return self.decode(message["value"])
 
@@ -180,7 +181,9 @@ ASKED = {
 
 def forward():
     for method, operator in FORWARDED.items():
-        setattr(Remote, method, lambda self, *args, _name=operator: self._peer.ask("operator", self._target, _name, args))
+        setattr(
+            Remote, method, lambda self, *args, _name=operator: self._peer.ask("operator", self._target, _name, args)
+        )
     for method, function in ASKED.items():
         setattr(Remote, method, lambda self, _name=function: self._peer.ask("builtin", self._target, _name))
     Remote.__exit__ = lambda self, *_: self._peer.ask("operator", self._target, "exit")
@@ -327,10 +330,8 @@ if CONFIG["role"] == "solution":  # noqa: F821
     import os
 
     os.close(CONFIG["control_fd"])  # noqa: F821
-    try:
+    with contextlib.suppress(ProgramEnded):  # the other end is done
         serve_program(CONFIG["source"], CONFIG["peer_fd"])  # noqa: F821
-    except ProgramEnded:
-        pass
     os._exit(0)
 else:
     import os

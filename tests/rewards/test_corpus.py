@@ -38,7 +38,9 @@ CODE = cases_of("code")
 CHOICES = [(row, well_formed(answer), verdict, why) for row, answer, verdict, why in cases_of("choices")]
 
 
-@pytest.mark.parametrize("cases", [MATHEMATICS, EXTRACTION, CHOICES, CODE], ids=["mathematics", "extraction", "choices", "code"])
+@pytest.mark.parametrize(
+    "cases", [MATHEMATICS, EXTRACTION, CHOICES, CODE], ids=["mathematics", "extraction", "choices", "code"]
+)
 def test_every_verdict_is_as_stated(cases):
     verdicts = judge_answers([completion for _, completion, _, _ in cases], [row for row, _, _, _ in cases])
     wrongly_judged = [

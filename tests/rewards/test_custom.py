@@ -129,7 +129,9 @@ def test_a_reward_that_is_not_there_is_named_with_what_is(file, use, message):
         rewards.load(use.format(file=file))
 
 
-@pytest.mark.parametrize(("name", "args"), [("brevity", {"max_token": 3}), ("Counting", {}), ("Counting", {"begin": 1})])
+@pytest.mark.parametrize(
+    ("name", "args"), [("brevity", {"max_token": 3}), ("Counting", {}), ("Counting", {"begin": 1})]
+)
 def test_arguments_that_do_not_fit_are_refused_with_those_that_do(file, name, args):
     with pytest.raises(RewardError, match=r"max_tokens=10|start"):
         rewards.load(f"{file}:{name}", **args)
@@ -138,11 +140,13 @@ def test_arguments_that_do_not_fit_are_refused_with_those_that_do(file, name, ar
 def test_a_file_that_cannot_be_loaded_is_named(tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("def f(:\n")
-    with pytest.raises(RewardError, match="broken.py.*SyntaxError"):
+    with pytest.raises(RewardError, match=r"broken.py.*SyntaxError"):
         rewards.load(f"{broken}:f")
 
 
-@pytest.mark.parametrize(("name", "scores"), [("brevity", [0.5, 0.5]), ("patient", [1.0, 1.0]), ("nothing", [None, None])])
+@pytest.mark.parametrize(
+    ("name", "scores"), [("brevity", [0.5, 0.5]), ("patient", [1.0, 1.0]), ("nothing", [None, None])]
+)
 def test_functions_sync_and_async_are_scored(file, name, scores):
     reward_set = built(file, name)
     try:
@@ -248,7 +252,8 @@ def test_check_passes_the_built_in_rewards(capsys, use):
 
 
 @pytest.mark.parametrize(
-    ("line", "fault"), [("not json", "not JSON"), ("[1]", "expected an object"), ('{"prompt": "q"}', "completion is None")]
+    ("line", "fault"),
+    [("not json", "not JSON"), ("[1]", "expected an object"), ('{"prompt": "q"}', "completion is None")],
 )
 def test_check_names_file_and_line_of_a_bad_row(tmp_path, capsys, line, fault):
     rows = tmp_path / "rows.jsonl"

@@ -62,7 +62,9 @@ def test_the_text_is_prompt_and_summary_or_the_whole():
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_scores_do_not_depend_on_batch_or_padding(checkpoint, part, batch_size):
     reward = load("reward_model", model=str(checkpoint), part=part, batch_size=batch_size, device="cpu")
-    texts = [reward_model_text(prompt, completion, part) for prompt, completion in zip(PROMPTS, COMPLETIONS, strict=True)]
+    texts = [
+        reward_model_text(prompt, completion, part) for prompt, completion in zip(PROMPTS, COMPLETIONS, strict=True)
+    ]
     scores = reward(prompts=PROMPTS, completions=COMPLETIONS)
     assert scores == pytest.approx(one_by_one(checkpoint, texts), abs=1e-5)
     assert len(set(scores)) == 3
@@ -79,7 +81,7 @@ def test_center_scale_and_sigmoid_are_applied(checkpoint):
     (scaled,) = load("reward_model", model=str(checkpoint), center=1.0, scale=2.0)(prompts=["q"], completions=["a"])
     (bounded,) = load("reward_model", model=str(checkpoint), squash="sigmoid")(prompts=["q"], completions=["a"])
     assert scaled == pytest.approx((raw - 1) / 2)
-    assert bounded == pytest.approx(1 / (1 + 2.718281828 ** -raw))
+    assert bounded == pytest.approx(1 / (1 + 2.718281828**-raw))
 
 
 def test_a_checkpoint_without_pad_token_is_refused(checkpoint, tmp_path):
@@ -92,7 +94,7 @@ def test_a_checkpoint_without_pad_token_is_refused(checkpoint, tmp_path):
 
 
 def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
-    with pytest.raises(RewardError, match="config.json"):
+    with pytest.raises(RewardError, match=r"config.json"):
         load("reward_model", model=str(tmp_path))(prompts=["q"], completions=["a"])
     with pytest.raises(RewardError, match="summary or whole"):
         load("reward_model", model=str(tmp_path), part="reasoning")
@@ -140,7 +142,10 @@ def test_marks_become_scores_and_only_the_answer_part_is_judged(endpoint):
     endpoint.replies = {"kind": [(200, "Well.\nScore: 8")], "rude": [(200, "<think> Score: 9 </think> Score: 1.5")]}
     scores, _ = judged(endpoint, ["<think> rude </think> kind", "rude"])
     assert scores == [0.8, 0.15]
-    assert all("q" in request["messages"][0]["content"] and path == "/v1/chat/completions" for path, _, request in endpoint.asked)
+    assert all(
+        "q" in request["messages"][0]["content"] and path == "/v1/chat/completions"
+        for path, _, request in endpoint.asked
+    )
 
 
 def test_what_the_policy_wrote_is_inserted_and_never_formatted(endpoint):
@@ -164,7 +169,9 @@ def test_busy_endpoints_are_asked_again(endpoint, no_waiting):
     assert len(endpoint.asked) == 3
 
 
-@pytest.mark.parametrize("reply", [(200, "no mark"), (200, "Score: 11"), (200, "Score: 7/10 or 8"), (400, ""), (500, "")])
+@pytest.mark.parametrize(
+    "reply", [(200, "no mark"), (200, "Score: 11"), (200, "Score: 7/10 or 8"), (400, ""), (500, "")]
+)
 def test_a_reply_without_a_mark_is_none_and_counted(endpoint, no_waiting, reply):
     endpoint.replies = {"fine": [(200, "Score: 5")], "odd": [reply]}
     spec = RewardSpec(use="judge", args={"endpoint": endpoint.url, "model": "m", "retries": 1})
@@ -189,11 +196,11 @@ def test_the_key_comes_from_the_environment(endpoint, monkeypatch):
 
 
 def test_a_template_must_show_the_answer():
-    with pytest.raises(RewardError, match="{answer}"):
+    with pytest.raises(RewardError, match=r"{answer}"):
         load("judge", endpoint="http://x/v1", model="m", template="{question}")
 
 
 def test_a_broken_cache_line_is_named(tmp_path):
     (tmp_path / "marks.jsonl").write_text('{"key": "a", "mark": 0.5}\nbroken\n')
-    with pytest.raises(RewardError, match="marks.jsonl line 2"):
+    with pytest.raises(RewardError, match=r"marks.jsonl line 2"):
         load("judge", endpoint="http://x/v1", model="m", cache=str(tmp_path / "marks.jsonl"))

@@ -39,7 +39,9 @@ def pool():
 
 
 def test_results_come_back_in_order(pool, tasks):
-    jobs = [tasks("nap", 0.2 if number % 7 == 0 else 0) for number in range(30)] + [tasks("same", n) for n in range(100)]
+    jobs = [tasks("nap", 0.2 if number % 7 == 0 else 0) for number in range(30)] + [
+        tasks("same", n) for n in range(100)
+    ]
     outcomes = pool.run(jobs)
     assert [outcome.value for outcome in outcomes] == [job.payload for job in jobs]
 
@@ -76,7 +78,7 @@ def test_a_job_past_its_deadline_holds_nobody_longer_than_a_second_more(pool, ta
 
 
 def test_the_clock_starts_with_the_work_and_not_in_the_queue(pool, tasks):
-    outcomes = pool.run([tasks("nap", 0.3, deadline_s=0.6) for _ in range(12)])
+    outcomes = pool.run([tasks("nap", 0.2, deadline_s=1.5) for _ in range(20)])
     assert all(outcome.failure is None for outcome in outcomes)
 
 

@@ -11,11 +11,11 @@ from rewards import Verdict, final_answer, judge_answer, judge_answers, language
 from rewards.numbers import read_number, same_number
 from rewards.voting import answer_key
 
-FRAGMENTS = st.sampled_from(
-    ["<think>", "</think>", "<answer>", "</answer>", "\\boxed{", "}", "{", "$", "\\(", "\\)", "The answer is ", "答案是", "14",
-     "\\frac", "{1}{2}", "^", "!", "or", ",", "(", ")", "[", "]", "\\pm", "\\sqrt", "9", "%", "=", "x", "B", "\n", " ", "```python\n",
-     "```", "\u200b", "１", "\\begin{pmatrix}", "&", "\\\\", "\\text{", "\\infty", "-", ".", "e", "/", "0", "+", "*", "\\", "\x00"]
-)  # fmt: skip
+MARKS = (
+    "<think> </think> <answer> </answer> \\boxed{ } { $ \\( \\) 答案是 14 \\frac {1}{2} ^ ! or , ( ) [ ] \\pm \\sqrt 9"
+)
+MORE_MARKS = "% = x B ``` \u200b １ \\begin{pmatrix} & \\\\ \\text{ \\infty - . e / 0 + * \\ \x00"
+FRAGMENTS = st.sampled_from([*MARKS.split(" "), *MORE_MARKS.split(" "), "The answer is ", "```python\n", "\n", " "])
 TEXTS = st.one_of(st.text(max_size=200), st.lists(FRAGMENTS, max_size=25).map("".join))
 PLAIN_ROWS = [
     {"verifier": "exact", "answer": "14"},
@@ -95,8 +95,17 @@ def test_reasoning_alone_never_gives_an_answer(thinking, more):
 @FUZZ
 @given(st.integers(-(10**12), 10**12))
 def test_a_whole_number_equals_itself_in_every_notation(number):
-    for written in (str(number), f"{number:,}", f"{number}.0", f"{2 * number}/2", f"\\frac{{{3 * number}}}{{3}}", f"{number}e0"):
-        assert judge_answer(f"<answer>{written}</answer>", {"verifier": "math", "answer": str(number)}) is Verdict.CORRECT
+    for written in (
+        str(number),
+        f"{number:,}",
+        f"{number}.0",
+        f"{2 * number}/2",
+        f"\\frac{{{3 * number}}}{{3}}",
+        f"{number}e0",
+    ):
+        assert (
+            judge_answer(f"<answer>{written}</answer>", {"verifier": "math", "answer": str(number)}) is Verdict.CORRECT
+        )
 
 
 @FUZZ
@@ -108,7 +117,24 @@ def test_different_fractions_are_never_equal(one, other, denominator):
 
 @pytest.mark.parametrize(
     "text",
-    [part * 200_000 for part in ("<think>", "</think>", "<answer>", "answer is ", "\\boxed{", "$", "\\(", "{", "答案是", "```\n", "1,", "`a", "Step 1:")],
+    [
+        part * 200_000
+        for part in (
+            "<think>",
+            "</think>",
+            "<answer>",
+            "answer is ",
+            "\\boxed{",
+            "$",
+            "\\(",
+            "{",
+            "答案是",
+            "```\n",
+            "1,",
+            "`a",
+            "Step 1:",
+        )
+    ],
 )
 def test_reading_takes_time_linear_in_the_text(text):
     """Two hundred thousand repetitions would take minutes if any search were quadratic."""

@@ -66,7 +66,15 @@ def test_anything_before_after_or_twice_breaks_the_zero_shape(completion):
 
 @pytest.mark.parametrize(
     "completion",
-    [ZERO, f"Sure! {SUMMARY}", f"{SUMMARY} <think> b </think>", "<think> a </think>", "<think> </think> 4", "4", "<think> a"],
+    [
+        ZERO,
+        f"Sure! {SUMMARY}",
+        f"{SUMMARY} <think> b </think>",
+        "<think> a </think>",
+        "<think> </think> 4",
+        "4",
+        "<think> a",
+    ],
 )
 def test_anything_before_after_or_twice_breaks_the_summary_shape(completion):
     assert formatted(completion, "r1") == 0.0

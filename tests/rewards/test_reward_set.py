@@ -28,7 +28,12 @@ def test_scores_follow_verdicts_and_are_counted():
 
 
 def test_every_reward_has_a_name_of_its_own():
-    specs = [RewardSpec(use="accuracy"), RewardSpec(use="format"), RewardSpec(use="accuracy"), RewardSpec(use="accuracy")]
+    specs = [
+        RewardSpec(use="accuracy"),
+        RewardSpec(use="format"),
+        RewardSpec(use="accuracy"),
+        RewardSpec(use="accuracy"),
+    ]
     names = [function.__name__ for function in RewardSet(specs).functions]
     assert names == ["accuracy", "format", "accuracy_2", "accuracy_3"]
 
@@ -45,7 +50,9 @@ def test_a_reward_applies_to_its_domains_only():
         called(reward_set, domain=None)
 
 
-@pytest.mark.parametrize(("step", "score"), [(0, None), (9, None), (10, 0.0), (15, 0.5), (20, 1.0), (95, 0.5), (100, None)])
+@pytest.mark.parametrize(
+    ("step", "score"), [(0, None), (9, None), (10, 0.0), (15, 0.5), (20, 1.0), (95, 0.5), (100, None)]
+)
 def test_a_schedule_starts_ramps_and_ends(step, score):
     schedule = {"from_step": 10, "to_step": 100, "ramp_steps": 10}
     reward_set = RewardSet([RewardSpec(use="accuracy", schedule=schedule)])
@@ -58,7 +65,8 @@ def test_a_schedule_needs_the_trainers_state():
 
 
 @pytest.mark.parametrize(
-    "spec", [{"use": "accuracy", "wieght": 1}, {"use": "accuracy", "schedule": {"from_step": 5, "to_step": 5}}, {"weight": 1}]
+    "spec",
+    [{"use": "accuracy", "wieght": 1}, {"use": "accuracy", "schedule": {"from_step": 5, "to_step": 5}}, {"weight": 1}],
 )
 def test_a_spec_with_unknown_keys_or_an_empty_schedule_is_refused(spec):
     with pytest.raises(ValidationError):
@@ -84,10 +92,19 @@ def test_rows_without_a_verifier_are_left_out():
 
 def test_an_unknown_verifier_names_the_row_and_the_known_ones():
     with pytest.raises(RewardError, match=r"row r2: verifier 'maths' is not one of math"):
-        called(RewardSet([RewardSpec(use="accuracy")]), verifier=["exact", "maths", "exact", "exact"], id=["r1", "r2", "r3", "r4"])
+        called(
+            RewardSet([RewardSpec(use="accuracy")]),
+            verifier=["exact", "maths", "exact", "exact"],
+            id=["r1", "r2", "r3", "r4"],
+        )
 
 
 def test_conversations_are_scored_like_text():
     function = RewardSet([RewardSpec(use="accuracy")]).functions[0]
     completions = [[{"role": "assistant", "content": text}] for text in COMPLETIONS]
-    assert function(prompts=[[{"role": "user", "content": "q"}]] * 4, completions=completions, **COLUMNS) == [1, 0, 0, None]
+    assert function(prompts=[[{"role": "user", "content": "q"}]] * 4, completions=completions, **COLUMNS) == [
+        1,
+        0,
+        0,
+        None,
+    ]

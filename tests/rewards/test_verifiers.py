@@ -15,7 +15,9 @@ def gym_entry(name, seed=3):
     return {"verifier": "reasoning_gym", **reasoning_gym.create_dataset(name, size=1, seed=seed)[0]}
 
 
-@pytest.mark.parametrize("name", ["chain_sum", "leg_counting", "number_sorting", "simple_equations", "polynomial_equations"])
+@pytest.mark.parametrize(
+    "name", ["chain_sum", "leg_counting", "number_sorting", "simple_equations", "polynomial_equations"]
+)
 def test_reasoning_gym_judges_by_its_own_scorer(name):
     row = gym_entry(name)
     answers = [f"<answer>{row['answer']}</answer>", "<answer>no idea</answer>", "hm"]
@@ -32,7 +34,9 @@ def test_reasoning_gym_credits_another_solution_of_the_same_puzzle():
     assert judge_answer("<answer>3+5+2</answer>", row) is Verdict.WRONG
 
 
-@pytest.mark.parametrize("name", ["string_insertion", "spiral_matrix", "binary_matrix", "n_queens", "countdown", "simple_integration"])
+@pytest.mark.parametrize(
+    "name", ["string_insertion", "spiral_matrix", "binary_matrix", "n_queens", "countdown", "simple_integration"]
+)
 def test_answers_that_a_scorer_would_evaluate_cannot_run_code(name, tmp_path):
     mark = tmp_path / "mark"
     row = gym_entry(name)
@@ -40,7 +44,7 @@ def test_answers_that_a_scorer_would_evaluate_cannot_run_code(name, tmp_path):
         f"__import__('os').mknod({str(mark)!r})",
         f"[open({str(mark)!r}, 'w')]",
         f"(lambda: open({str(mark)!r}, 'w'))()",
-        f"[].__class__.__base__.__subclasses__()",
+        "[].__class__.__base__.__subclasses__()",
         f"exec({f'open({str(mark)!r}, chr(119))'!r})",
     ]
     verdicts = judge_answers([f"<answer>{attack}</answer>" for attack in attacks], [row] * len(attacks))
@@ -70,7 +74,13 @@ def own(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "verdict"),
-    [("half", "wrong"), ("unknown", "gold_unusable"), ("word", "scorer_failed"), ("fails", "scorer_failed"), ("missing", "scorer_failed")],
+    [
+        ("half", "wrong"),
+        ("unknown", "gold_unusable"),
+        ("word", "scorer_failed"),
+        ("fails", "scorer_failed"),
+        ("missing", "scorer_failed"),
+    ],
 )
 def test_a_row_can_bring_its_own_verifier(own, name, verdict):
     assert judge_answer("<answer>four</answer>", own(name)) == verdict
@@ -89,7 +99,7 @@ def test_a_verifier_that_hangs_is_a_failure_of_the_scorer(own, monkeypatch):
 
 def test_a_sandbox_that_fails_is_not_the_programs_fault(monkeypatch):
     monkeypatch.setattr(judging.pool, "shared", lambda: BrokenPool())
-    assert judge_answer(PROGRAM, DOUBLE) is Verdict.SCORER_FAILED
+    assert judge_answer(PROGRAM, DOUBLE | {"time_limit_s": 2}) is Verdict.SCORER_FAILED
 
 
 class BrokenPool:
@@ -122,7 +132,9 @@ def test_equal_questions_are_asked_once(monkeypatch):
 
     monkeypatch.setattr(judging.pool, "shared", lambda: Counting())
     row = {"verifier": "math", "answer": "\\sqrt{1234567}"}
-    assert judge_answers(["<answer> 7\\sqrt{3} </answer>"] * 50, [dict(row) for _ in range(50)]) == [Verdict.CORRECT] * 50
+    assert (
+        judge_answers(["<answer> 7\\sqrt{3} </answer>"] * 50, [dict(row) for _ in range(50)]) == [Verdict.CORRECT] * 50
+    )
     assert len(asked) == 1
 
 

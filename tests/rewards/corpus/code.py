@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 '''Verifier `code`: (row, completion, verdict, why).
 
 Rows: `ECHO` doubles a number from standard input, `ADD` tests a function with assertions.
