@@ -63,11 +63,11 @@ def climb(run: RunRecord, set_name: str) -> list[Rung]:
         distilled = paper.DISTILLED_STUDENT_AIME if name == trained_by_rl else None
         rungs.append(
             _rung(run, results, set_name, f"{name} distilled", "distill", "SFT on the teacher's rows", distilled,
-                  "R1-Distill Qwen-32B" if distilled else "", name)
+                  paper.DISTILLED_STUDENT if distilled else "", name)
         )  # fmt: skip
     rungs.append(
         _rung(run, results, set_name, f"{trained_by_rl} RL", "student_rl", "RL with the tokens that distilling took",
-              paper.RL_STUDENT_AIME, "Qwen2.5 32B-Zero")
+              paper.RL_STUDENT_AIME, paper.RL_STUDENT)
     )  # fmt: skip
     return rungs
 

@@ -63,22 +63,11 @@ def students_table(run: RunRecord) -> dict[str, Any] | None:
     results = run.results()
     if not results:
         return None
-    main = main_set(run)
-    columns = [(main, "pass@1"), *((main, vote) for vote in _votes(results, main))]
-    columns += [(name, "pass@1") for name in run.evaluation["sets"] if name != main]
-    rows = []
-    for student in run.students:
-        for rung in (f"{student} base", f"{student} distilled"):
-            if rung not in results:
-                continue
-            cells = [
-                _rate(results[rung][name]) if key == "pass@1" else _share(results[rung][name], key)
-                for name, key in columns
-            ]
-            rows.append({"rung": rung, "cells": cells})
+    columns = _student_columns(run, results)
+    rungs = [f"{student} {kind}" for student in run.students for kind in ("base", "distilled")]
     return {
         "columns": [f"{name} {key}" for name, key in columns],
-        "rows": rows,
+        "rows": [{"rung": rung, "cells": _student_cells(results[rung], columns)} for rung in rungs if rung in results],
         "paper_columns": paper.STUDENT_BENCHMARKS,
         "paper_rows": list(paper.STUDENTS.items()),
     }
@@ -86,20 +75,40 @@ def students_table(run: RunRecord) -> dict[str, Any] | None:
 
 def distillation_table(run: RunRecord) -> dict[str, Any] | None:
     """Table 16: one student's base, after RL, and after distillation with as many tokens."""
-    results, student, main = run.results(), run.rl_student, main_set(run)
+    results, student = run.results(), run.rl_student
+    if not results:
+        return None
     manifests = {stage: run.stages[stage].manifest for stage in ("distill", "student_rl")}
     rl_tokens = spent(manifests["student_rl"].tokens) if manifests["student_rl"] else None
     distill_tokens = manifests["distill"].tokens.get(student) if manifests["distill"] else None
+    columns = _student_columns(run, results)
     rows = [
-        {"rung": rung, "cell": _rate(results[rung][main]), "tokens": tokens, "paper": published, "paper_name": name}
+        {
+            "rung": rung,
+            "cells": _student_cells(results[rung], columns),
+            "tokens": tokens,
+            "paper": published,
+            "paper_name": name,
+        }
         for rung, tokens, published, name in (
             (f"{student} base", None, None, ""),
-            (f"{student} RL", rl_tokens, paper.RL_STUDENT_AIME, "Qwen2.5-32B-Zero"),
-            (f"{student} distilled", distill_tokens, paper.DISTILLED_STUDENT_AIME, "R1-Distill-Qwen-32B"),
+            (f"{student} RL", rl_tokens, paper.RL_STUDENT_AIME, paper.RL_STUDENT),
+            (f"{student} distilled", distill_tokens, paper.DISTILLED_STUDENT_AIME, paper.DISTILLED_STUDENT),
         )
         if rung in results
     ]
-    return {"rows": rows, "main": main, "student": student} if rows else None
+    return {"rows": rows, "columns": [f"{name} {key}" for name, key in columns], "student": student}
+
+
+def _student_columns(run: RunRecord, results: dict) -> list[tuple[str, str]]:
+    """(held-out set, figure): pass@1 and the votes on the main set, pass@1 on the others."""
+    main = main_set(run)
+    columns = [(main, "pass@1"), *((main, vote) for vote in _votes(results, main))]
+    return columns + [(name, "pass@1") for name in run.evaluation["sets"] if name != main]
+
+
+def _student_cells(sets: dict, columns: list[tuple[str, str]]) -> list[Cell]:
+    return [_rate(sets[name]) if key == "pass@1" else _share(sets[name], key) for name, key in columns]
 
 
 def _rate(figures: dict) -> Cell:
