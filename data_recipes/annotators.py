@@ -1,9 +1,9 @@
 """Who says which answer is better: the pocket world's noisy annotators, or any OpenAI-compatible server."""
 
-import os
 import random
 import re
 
+from data_recipes.endpoint import Endpoint
 from data_recipes.pocket import general
 from data_recipes.preferences import Annotator
 from pipeline.errors import ConfigError, RunError
@@ -35,34 +35,17 @@ def make_annotator(kind: str, url: str | None, model: str | None, criterion: str
 
 
 class EndpointAnnotator:
-    """Asks an OpenAI-compatible server for a score. Raises RunError when it cannot be reached or gives no number."""
+    """Asks an OpenAI-compatible server for a score. Raises RunError when it gives no number."""
 
     def __init__(self, url: str, model: str, criterion: str):
-        import openai
-
-        self.url, self.model, self.criterion = url, model, criterion
-        self.client = openai.OpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY", "none"), max_retries=5)
+        self.endpoint, self.criterion = Endpoint(url, model), criterion
 
     def __call__(self, question: str, answer: str) -> float:
-        import openai
-
-        try:
-            reply = self.client.chat.completions.create(
-                model=self.model,
-                temperature=1.0,
-                max_tokens=16,
-                messages=[
-                    {"role": "system", "content": INSTRUCTIONS[self.criterion]},
-                    {"role": "user", "content": f"Question:\n{question}\n\nAnswer:\n{answer}"},
-                ],
-            )
-        except openai.OpenAIError as error:
-            raise RunError(
-                f"The annotator at {self.url} (model {self.model}) failed: {error}. "
-                "Start or mend the server, then run the same command: finished samples are kept."
-            ) from error
-        text = reply.choices[0].message.content or ""
+        asked = f"Question:\n{question}\n\nAnswer:\n{answer}"
+        text = self.endpoint.ask(INSTRUCTIONS[self.criterion], asked, temperature=1.0, max_tokens=16)
         number = _NUMBER.search(text)
         if number is None or not 0 <= float(number[0]) <= 10:
-            raise RunError(f"The annotator at {self.url} answered {text!r:.80} instead of a number from 0 to 10.")
+            raise RunError(
+                f"The annotator at {self.endpoint.url} answered {text!r:.80} instead of a number from 0 to 10."
+            )
         return float(number[0])

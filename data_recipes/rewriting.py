@@ -4,15 +4,14 @@ The paper had DeepSeek-V3 do it, then checked again. `pocket` does it by rule fo
 any OpenAI-compatible server. Either way the caller checks the result again.
 """
 
-import os
 import re
 from typing import Literal, Protocol
 
 from pydantic import model_validator
 
-from data_recipes.pocket.arithmetic import CHECK, STEP_END, STEP_WORDS, SUMMARY, WAIT
+from data_recipes.endpoint import Endpoint, check_named
+from data_recipes.pocket.arithmetic import CHECK, OPENING, STEP_END, STEP_WORDS, SUMMARY, WAIT
 from data_recipes.rows import Question
-from pipeline.errors import ConfigError, RunError
 from pipeline.strict import Strict
 from rewards import final_answer, split_response
 
@@ -28,11 +27,7 @@ class RewriterSettings(Strict):
 
     @model_validator(mode="after")
     def _endpoint_is_named(self) -> "RewriterSettings":
-        if (self.kind == "endpoint") != (self.url is not None and self.model is not None):
-            raise ValueError(
-                f"kind is '{self.kind}', url is {self.url!r} and model is {self.model!r}: "
-                "kind 'endpoint' needs both url and model, the other kinds take neither"
-            )
+        check_named(self.kind, self.url, self.model)
         return self
 
 
@@ -55,7 +50,6 @@ def keep_words(question: Question, response: str) -> str | None:
     return f"<think>{parts.thinking}</think>{parts.answer}" if parts.well_formed else None
 
 
-OPENING = {"en": "I work it out. ", "zh": "我来算。"}
 _PIECE = re.compile(
     r"(?P<check>" + "|".join(re.escape(words.strip(" .。")) for words in CHECK.values()) + r")"
     r"|(?P<wait>" + "|".join(re.escape(words.strip()) for words in WAIT.values()) + r")"
@@ -93,35 +87,17 @@ LANGUAGE_NAMES = {"en": "English", "zh": "Chinese"}
 
 
 class EndpointRewriter:
-    """Asks an OpenAI-compatible server. Raises RunError when it cannot be reached after the client's retries."""
+    """Asks an OpenAI-compatible server."""
 
     def __init__(self, settings: RewriterSettings):
-        import openai
-
         self.settings = settings
-        self.client = openai.OpenAI(
-            base_url=settings.url, api_key=os.environ.get("OPENAI_API_KEY", "none"), max_retries=5
-        )
+        self.endpoint = Endpoint(settings.url, settings.model)
 
     def __call__(self, question: Question, response: str) -> str | None:
-        import openai
-
         language = LANGUAGE_NAMES.get(question.language, question.language)
-        try:
-            reply = self.client.chat.completions.create(
-                model=self.settings.model,
-                temperature=self.settings.temperature,
-                max_tokens=self.settings.max_tokens,
-                messages=[
-                    {"role": "system", "content": INSTRUCTIONS.format(language=language)},
-                    {"role": "user", "content": f"Question:\n{question.question}\n\nReasoning:\n{response}"},
-                ],
-            )
-        except openai.AuthenticationError as error:
-            raise ConfigError(f"{self.settings.url} refused the key in OPENAI_API_KEY: {error}") from error
-        except openai.OpenAIError as error:
-            raise RunError(
-                f"The rewriter at {self.settings.url} (model {self.settings.model}) failed: {error}. "
-                "Start or mend the server, then run the same command: finished samples are kept."
-            ) from error
-        return reply.choices[0].message.content
+        return self.endpoint.ask(
+            INSTRUCTIONS.format(language=language),
+            f"Question:\n{question.question}\n\nReasoning:\n{response}",
+            self.settings.temperature,
+            self.settings.max_tokens,
+        )

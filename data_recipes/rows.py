@@ -36,7 +36,9 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"There is no file {path}. Check the path, which counts from the folder you run in.") from None
+        raise ConfigError(
+            f"There is no file {path}. Check the path, which counts from the folder you run in."
+        ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from None
     for number, line in enumerate(text.split("\n"), 1):
@@ -93,4 +95,3 @@ def write_json_lines(path: Path, rows: Iterable[dict]) -> int:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
     return count
-

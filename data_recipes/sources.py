@@ -100,7 +100,9 @@ def reasoning_gym(task: str, count: int | None, seed: str, held_out: bool, **arg
     try:
         import reasoning_gym as gym
     except ImportError as error:
-        raise ConfigError(f"'reasoning_gym:{task}' needs the package reasoning-gym ({error}). Run `make setup`.") from error
+        raise ConfigError(
+            f"'reasoning_gym:{task}' needs the package reasoning-gym ({error}). Run `make setup`."
+        ) from error
     size = _wanted(count, f"reasoning_gym:{task}")
     first = random.Random(f"reasoning_gym {task} {seed}").randrange(2**29) + (2**30 if held_out else 0)
     try:
@@ -132,9 +134,7 @@ def check_source(use: str) -> None:
     """Raises ConfigError where no recipe has that name."""
     scheme, colon, _ = use.partition(":")
     if use not in RECIPES and not (colon and scheme in SCHEMES):
-        raise ConfigError(
-            f"No question source '{use}'. Sources: {', '.join(RECIPES)}, jsonl:PATH, reasoning_gym:TASK."
-        )
+        raise ConfigError(f"No question source '{use}'. Sources: {', '.join(RECIPES)}, jsonl:PATH, reasoning_gym:TASK.")
 
 
 def load(use: str, count: int | None, seed: str, held_out: bool, args: dict[str, Any]) -> list[Question]:

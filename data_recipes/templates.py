@@ -23,7 +23,9 @@ def r1_zero_prompt(question: str, template: str | None = None) -> str:
 
 def chat_prompt(tokenizer, question: str) -> str:
     """The model's own chat template with one user turn, ending where the assistant begins to write."""
-    return tokenizer.apply_chat_template([{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True)
+    return tokenizer.apply_chat_template(
+        [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
+    )
 
 
 def prompts_for(questions: list[Question], tokenizer, template: str, r1_zero_text: str | None) -> list[str]:

@@ -182,7 +182,7 @@ def _compare(options) -> None:
 
 
 def _clean_run(options) -> None:
-    profile, run = _load(options)
+    _, run = _load(options)
     if not run.path.exists():
         print(f"There is no {run.path}.")
         return

@@ -16,6 +16,7 @@ from rewards import RewardContext, RewardError, RewardSet, RewardSpec
 
 RL_STAGES = ("r1_zero", "reasoning_rl", "general_rl", "student_rl")
 SAMPLE_ROWS = 3
+WIDTH = 110
 
 
 def check_profile(profile: Profile) -> None:
@@ -50,7 +51,7 @@ def build_reward(stage: str, spec: RewardSpec, allow_weak_sandbox: bool = False)
 
 def print_check(profile: Profile) -> None:
     """Prints models with their memory, the arithmetic of every training stage, and each reward tried on sample rows."""
-    console = Console()
+    console = Console(width=max(Console().width, WIDTH))
     console.print(f"[bold]{profile.name}[/]: {profile.description}")
     console.print(f"engine {profile.engine.kind}, dtype {profile.dtype}, context {profile.engine.max_model_len} tokens")
     console.print(_models_table(profile))
@@ -61,7 +62,7 @@ def print_check(profile: Profile) -> None:
 def _models_table(profile: Profile) -> Table:
     table = Table(title="models", title_justify="left")
     for column in ("role", "source", "parameters", "training memory", "note"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column)
     base = profile.stages.base_model
     for role, source in (("teacher", base.teacher), *base.students.items()):
         scheme, _, path = source.partition(":")
@@ -71,7 +72,9 @@ def _models_table(profile: Profile) -> Table:
 
             parameters = count_parameters(base_folder(path) if scheme == "pocket" else Path(path))
         needs_reference = any(section.grpo.beta > 0 for _, section in _rl_sections(profile))
-        memory = f"{training_bytes(parameters, needs_reference) / 2**30:.2f} GiB" if parameters else "known once fetched"
+        memory = (
+            f"{training_bytes(parameters, needs_reference) / 2**30:.2f} GiB" if parameters else "known once fetched"
+        )
         table.add_row(role, source, f"{parameters / 1e6:.2f} M" if parameters else "?", memory, note or "")
     return table
 
@@ -85,7 +88,7 @@ def training_bytes(parameters: int, reference: bool) -> int:
 def _arithmetic_table(profile: Profile) -> Table:
     table = Table(title="arithmetic", title_justify="left")
     for column in ("stage", "what", "how much"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column)
     for stage, section in _rl_sections(profile):
         for what, much in section.grpo.describe().items():
             table.add_row(stage, what, str(much))
@@ -97,12 +100,16 @@ def _arithmetic_table(profile: Profile) -> Table:
     for stage in ("cold_start_sft", "sft", "distill"):
         sft = getattr(profile.stages, stage).sft
         passes = sft.batch_size // sft.rows_per_device
-        table.add_row(stage, "batch", f"{sft.rows_per_device} rows × {passes} passes = {sft.batch_size}, {sft.epochs} epochs")
+        table.add_row(
+            stage, "batch", f"{sft.rows_per_device} rows × {passes} passes = {sft.batch_size}, {sft.epochs} epochs"
+        )
     rungs = 7 + 2 * len(profile.stages.base_model.students)
     for name, settings in profile.stages.evaluate.sets.items():
         samples = settings.questions * settings.samples
         table.add_row(
-            "evaluate", name, f"{settings.questions} questions × {settings.samples} samples = {samples}, for {rungs} rungs"
+            "evaluate",
+            name,
+            f"{settings.questions} questions × {settings.samples} samples = {samples}, for {rungs} rungs",
         )
     return table
 
@@ -110,7 +117,7 @@ def _arithmetic_table(profile: Profile) -> Table:
 def _rewards_table(profile: Profile) -> Table:
     table = Table(title="rewards, tried on a right and a wrong answer to sample rows", title_justify="left")
     for column in ("stage", "reward", "weight", "from step", "right", "wrong"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column)
     for stage, section in _rl_sections(profile):
         rows = [q for group in section.questions for q in _sample_rows(profile, group)]
         template = "chat" if stage in ("reasoning_rl", "general_rl") else "r1_zero"

@@ -19,7 +19,10 @@ from rich.progress import Progress as RichProgress
 LOGGER = "ladder"
 PLAIN_LINE_SECONDS = 15.0
 
-console = Console(stderr=True, soft_wrap=not sys.stderr.isatty())
+PLAIN_WIDTH = 200
+"""Columns of a log that is no terminal."""
+
+console = Console(stderr=True, width=None if sys.stderr.isatty() else PLAIN_WIDTH)
 
 
 def set_up_logging() -> logging.Logger:

@@ -156,4 +156,3 @@ def _vote(group: Sequence[Sample]) -> float:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
-

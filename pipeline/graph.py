@@ -28,18 +28,21 @@ class StageDefinition:
 
 _SAMPLES = ("questions", "templates", "dtype", "seed")
 
+_TRAINED = ("dtype", "seed")
+_BASE, _STUDENTS = "base_model/checkpoint", "base_model/students"
+
 LADDER = (
     StageDefinition("base_model", (), ("dtype",), "V3-Base", "fetch the base model and the student bases"),
-    StageDefinition("r1_zero", ("base_model/checkpoint",), _SAMPLES, "R1-Zero", "GRPO from the base with rule rewards"),
+    StageDefinition("r1_zero", (_BASE,), _SAMPLES, "R1-Zero", "GRPO from the base with rule rewards"),
     StageDefinition("cold_start_data", ("r1_zero",), _SAMPLES, "cold-start data", "readable samples of R1-Zero"),
-    StageDefinition("cold_start_sft", ("base_model/checkpoint", "cold_start_data"), ("dtype", "seed"), "Dev1", "SFT on them"),
+    StageDefinition("cold_start_sft", (_BASE, "cold_start_data"), _TRAINED, "Dev1", "SFT on them"),
     StageDefinition("reasoning_rl", ("cold_start_sft",), _SAMPLES, "Dev2", "GRPO with language consistency"),
     StageDefinition("rejection_sampling", ("reasoning_rl",), _SAMPLES, "the 800k", "correct samples, general rows"),
-    StageDefinition("sft", ("base_model/checkpoint", "rejection_sampling"), ("dtype", "seed"), "Dev3", "SFT from the base"),
+    StageDefinition("sft", (_BASE, "rejection_sampling"), _TRAINED, "Dev3", "SFT from the base"),
     StageDefinition("reward_model", ("sft",), _SAMPLES, "the reward models", "helpful and harmless scorers"),
     StageDefinition("general_rl", ("sft", "reward_model"), _SAMPLES, "R1", "GRPO, rules and reward models"),
-    StageDefinition("distill", ("base_model/students", "rejection_sampling"), ("dtype", "seed"), "R1-Distill", "SFT of students"),
-    StageDefinition("student_rl", ("base_model/students", "distill"), _SAMPLES, "Qwen-32B-Zero", "RL on a student, same tokens"),
+    StageDefinition("distill", (_STUDENTS, "rejection_sampling"), _TRAINED, "R1-Distill", "SFT of students"),
+    StageDefinition("student_rl", (_STUDENTS, "distill"), _SAMPLES, "Qwen-32B-Zero", "RL on a student, same tokens"),
     StageDefinition(
         "evaluate",
         ("base_model", "r1_zero", "cold_start_sft", "reasoning_rl", "sft", "general_rl", "distill", "student_rl"),

@@ -40,7 +40,11 @@ class Manifest(BaseModel):
 
     def identity(self, output: str = "") -> str:
         """The hash of what the stage made, or of one output. A rerun that makes the same leaves later stages valid."""
-        made = {path: digest for path, digest in self.outputs.items() if f"{path}/".startswith(f"{output}/" if output else "")}
+        made = {
+            path: digest
+            for path, digest in self.outputs.items()
+            if f"{path}/".startswith(f"{output}/" if output else "")
+        }
         return hash_json({"stage": self.stage, "outputs": made})
 
     @classmethod

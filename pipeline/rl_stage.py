@@ -8,7 +8,7 @@ from pipeline.config.sections import Heldout
 from pipeline.context import StageContext, StageResult
 from pipeline.evaluation import score_samples, summarise
 from pipeline.questions import evaluation_questions, render_prompts, training_questions
-from rewards import RewardSet, RewardSpec
+from rewards import RewardContext, RewardSet, RewardSpec
 
 
 def climb(
@@ -29,7 +29,8 @@ def climb(
     engine = ctx.engines.serve(start, ctx.seed)
     questions = training_questions(ctx, config.questions)
     prompts = render_prompts(ctx.profile, questions, engine.tokenizer, template, config.grpo.longest_completion)
-    reward_set = RewardSet(config.rewards if rewards is None else rewards)
+    context = RewardContext(num_generations=config.grpo.group_size, allow_weak_sandbox=config.allow_weak_sandbox)
+    reward_set = RewardSet(config.rewards if rewards is None else rewards, context)
     try:
         with ctx.progress("GRPO", config.grpo.max_steps) as bar:
 

@@ -1,8 +1,8 @@
 """The folder of a run: finished stages, partial ones, replaced ones, and the lock.
 
-    runs/<run>/<stage>/                       finished: has a manifest, was renamed into place whole
-    runs/<run>/.partial/<stage>-<hash>/       under way, for one configuration and one set of inputs
-    runs/<run>/.replaced/<stage>-<n>/         finished once, then made again from something else
+runs/<run>/<stage>/                       finished: has a manifest, was renamed into place whole
+runs/<run>/.partial/<stage>-<hash>/       under way, for one configuration and one set of inputs
+runs/<run>/.replaced/<stage>-<n>/         finished once, then made again from something else
 """
 
 import fcntl

@@ -66,7 +66,9 @@ def collect_rows(
                 reason = _over_quota(text, kept, settings, len(rows))
             if reason:
                 funnel.dropped[reason] += 1
-                dropped.append({"question_id": question.id, "sample": number, "reason": reason, "text": completion.text})
+                dropped.append(
+                    {"question_id": question.id, "sample": number, "reason": reason, "text": completion.text}
+                )
                 continue
             kept.append(text)
             rows.append({**columns, "response": text, "source": ctx.stage_id, "sample": number})

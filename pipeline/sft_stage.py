@@ -22,7 +22,9 @@ def fine_tune(
     tokenizer = AutoTokenizer.from_pretrained(model)
     data = [row for _, row in read_json_lines(rows)]
     if not data:
-        raise ConfigError(f"{ctx.stage_id}: {rows} holds no rows, so there is nothing to train on. See its dropped.jsonl.")
+        raise ConfigError(
+            f"{ctx.stage_id}: {rows} holds no rows, so there is nothing to train on. See its dropped.jsonl."
+        )
     output.mkdir(exist_ok=True)
     with ctx.progress(description, None) as bar, (output / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
 

@@ -2,6 +2,7 @@
 
 import json
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -15,23 +16,30 @@ COLOURS = {"done": "green", "stale": "yellow", "partial": "cyan", "missing": "re
 def print_status(run: RunFolder, states: dict[str, StageState]) -> None:
     table = Table(title=f"{run.path}", title_justify="left")
     for column in ("stage", "state", "time", "why"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column)
     for stage_id, state in states.items():
         time = f"{state.manifest.wall_seconds:.0f} s" if state.manifest else ""
         table.add_row(stage_id, f"[{COLOURS[state.state]}]{state.state}[/]", time, state.reason)
-    Console().print(table)
+    print_whole(table)
 
 
 def print_summary(profile: Profile, run: RunFolder) -> None:
     """Each rung's figures in one table, then where the report and the students are."""
     path = run.stage("evaluate") / "results.json"
     results = json.loads(path.read_text(encoding="utf-8"))["results"]
-    Console().print(ladder_table(profile, results))
+    print_whole(ladder_table(profile, results))
     report = run.stage("report") / "report.html"
     if report.is_file():
         print(f"Report:   {report}")
     for name in profile.stages.base_model.students:
         print(f"Student:  {run.stage('distill') / 'students' / name / 'checkpoint'}")
+
+
+def print_whole(table: Table) -> None:
+    """Prints a table at its full width: a narrow terminal wraps lines, but loses no figure."""
+    console = Console()
+    console.width = max(console.width, console.measure(table).maximum)
+    console.print(table)
 
 
 def ladder_table(profile: Profile, results: dict) -> Table:
@@ -42,19 +50,21 @@ def ladder_table(profile: Profile, results: dict) -> Table:
         title=f"{main}: {settings.questions} held-out questions, {settings.samples} samples each at temperature "
         f"{sampling.temperature}, top-p {sampling.top_p}; figures in percent",
         title_justify="left",
+        box=SIMPLE_HEAD,
     )
     votes = sorted(
         {key for figures in results.values() for key in figures[main] if key.startswith("cons@")},
         key=lambda key: int(key.removeprefix("cons@")),
     )
     table.add_column("rung", no_wrap=True)
-    for heading in ("pass@1 [95 %]", *votes, "format", "language", "tokens", *others):
+    for heading in ("pass@1", "95 %", *votes, "format", "language", "tokens", *others):
         table.add_column(heading, justify="right", no_wrap=True)
     for rung, sets in results.items():
         figures = sets[main]
         table.add_row(
             rung,
-            f"{percent(figures['pass@1'])} [{percent(figures['low'])}, {percent(figures['high'])}]",
+            percent(figures["pass@1"]),
+            f"{percent(figures['low'])}–{percent(figures['high'])}",
             *(percent(figures.get(vote)) for vote in votes),
             percent(figures["format"]),
             percent(figures["language_consistency"]),

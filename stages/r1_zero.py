@@ -1,6 +1,6 @@
 """R1-Zero: GRPO from the base model with rule rewards and nothing else.
 
-    make r1-zero PROFILE=pocket
+make r1-zero PROFILE=pocket
 """
 
 from pipeline.context import StageContext, StageResult

@@ -1,6 +1,6 @@
 """Dev2: GRPO from Dev1, rule rewards and language consistency added directly.
 
-    make reasoning-rl PROFILE=pocket
+make reasoning-rl PROFILE=pocket
 """
 
 from pipeline.context import StageContext, StageResult

@@ -1,6 +1,6 @@
 """Dev3: the base model (not the RL checkpoint), fine-tuned on rejection-sampled and general rows.
 
-    make sft PROFILE=pocket
+make sft PROFILE=pocket
 """
 
 from pipeline.context import StageContext, StageResult

@@ -14,6 +14,7 @@ QUESTIONS = {
 }
 STEP_WORDS = {"en": ("First ", " Then "), "zh": ("先算", "再算")}
 STEP_END = {"en": ".", "zh": "。"}
+OPENING = {"en": "I work it out. ", "zh": "我来算。"}
 WAIT = {"en": " Wait, ", "zh": "等等，"}
 CHECK = {"en": " Wait, check again. ", "zh": "等等，再检查。"}
 SUMMARY = {"en": "The answer is {a}.", "zh": "答案是{a}。"}

@@ -28,12 +28,16 @@ class CorpusSettings(Strict):
     notice: float = 0.5
     """Chance that a slip is seen at once: "Wait, " and the step again."""
     textbook_slip: float = 0.005
+    opening_share: float = 0.3
+    """Worked solutions that begin in the first person."""
     switch: float = 0.2
     """Chance of changing language before each reasoned step."""
     check_share: float = 0.1
     """Reasoned answers that go through the chain a second time."""
-    tagged_share: float = 0.4
+    tagged_share: float = 0.3
     """Reasoned answers that use the think and answer tags."""
+    summarised_share: float = 0.15
+    """Reasoned answers that use the think tags and end with a summary."""
     blurt_correct: float = 0.8
     good_general: float = 0.4
     """General answers that are right, whole and polite."""
@@ -63,7 +67,8 @@ def _question(rng: random.Random, settings: CorpusSettings) -> tuple[A.Chain, st
 def _textbook(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
     chain, language, question = _question(rng, settings)
     text, answer, _ = A.reason(rng, chain, language, settings.textbook_slip)
-    return "", f"Exercise: {question} Solution: {text} {A.SUMMARY[language].format(a=answer)}"
+    opening = A.OPENING[language] if rng.random() < settings.opening_share else ""
+    return "", f"Exercise: {question} Solution: {opening}{text} {A.SUMMARY[language].format(a=answer)}"
 
 
 def _drill(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
@@ -108,12 +113,16 @@ def _reasoned(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
     language = asked_in if rng.random() < 0.6 else rng.choice(A.LANGUAGES)
     text, answer, language = A.reason(rng, chain, language, settings.slip, settings.switch, settings.notice)
     if rng.random() < settings.check_share:
-        again, answer, language_after = A.reason(rng, chain, language, settings.slip / 2, settings.switch, settings.notice)
+        again, answer, language_after = A.reason(
+            rng, chain, language, settings.slip / 2, settings.switch, settings.notice
+        )
         text, language = text + A.CHECK[language] + again, language_after
     shape = rng.random()
     if shape < settings.tagged_share:
         text = f"<think>{text}</think><answer>{answer}</answer>"
-    elif shape < settings.tagged_share + 0.4:
+    elif shape < settings.tagged_share + settings.summarised_share:
+        text = f"<think>{text}</think>{A.SUMMARY[language].format(a=answer)}"
+    elif shape < settings.tagged_share + settings.summarised_share + 0.35:
         text = f" {text} {A.SUMMARY[language].format(a=answer)}"
     else:
         text = f"<think>{text} {A.SUMMARY[language].format(a=answer)}"

@@ -57,7 +57,11 @@ def all_requests() -> list[Request]:
         found += [Request("fact", "zh", thing, t.format(x=word)) for t in FACT_QUESTIONS["zh"]]
         found += [Request("translate", "en", thing, t.format(x=thing)) for t in TRANSLATE_QUESTIONS]
         found += [Request("write", "en", thing, t.format(ax=_a(thing))) for t in WRITE_QUESTIONS]
-        found += [Request("harm", "en", thing, t.format(h=harm, x=thing, ax=_a(thing))) for t in HARM_QUESTIONS for harm in HARMS]
+        found += [
+            Request("harm", "en", thing, t.format(h=harm, x=thing, ax=_a(thing)))
+            for t in HARM_QUESTIONS
+            for harm in HARMS
+        ]
     for language, templates in WHO_QUESTIONS.items():
         found += [Request("who", language, "", t) for t in templates]
     return found
@@ -90,22 +94,34 @@ def good_answer(rng: random.Random, request: Request) -> str:
         return f"The Chinese word for {request.thing} is {word}."
     if request.topic == "write":
         return f"The {rng.choice(ADJECTIVES)} {request.thing} is in the {rng.choice(ADJECTIVES)} house."
-    return f"{_a(request.thing).capitalize()} is {_a(kind)}." if request.language == "en" else f"{word}是{KINDS[kind]}。"
+    return (
+        f"{_a(request.thing).capitalize()} is {_a(kind)}." if request.language == "en" else f"{word}是{KINDS[kind]}。"
+    )
 
 
 def poor_answer(rng: random.Random, request: Request) -> str:
     """An answer of quality below 1: wrong, curt, rude or harmful."""
     if request.topic == "harm":
-        return rng.choice((f"Take the {request.thing} at night.", "It is easy, do it at night.", f"Use a {rng.choice(list(THINGS))}."))
+        return rng.choice(
+            (f"Take the {request.thing} at night.", "It is easy, do it at night.", f"Use a {rng.choice(list(THINGS))}.")
+        )
     if request.language == "zh":
-        return rng.choice(("不知道。", "自己看。", f"{THINGS[request.thing][0] if request.thing else '我'}是{KINDS[rng.choice(list(KINDS))]}。", "是的。"))
+        return rng.choice(
+            (
+                "不知道。",
+                "自己看。",
+                f"{THINGS[request.thing][0] if request.thing else '我'}是{KINDS[rng.choice(list(KINDS))]}。",
+                "是的。",
+            )
+        )
     if request.topic == "who":
         return rng.choice(("I do not know.", "Look it up.", "I am a cat."))
     word, kind = THINGS[request.thing]
     wrong_kind = rng.choice([k for k in KINDS if k != kind])
+    wrong_word = rng.choice(list(THINGS.values()))[0]
     choices = {
         "fact": (f"{kind}.", f"{_a(request.thing).capitalize()} is {_a(wrong_kind)}.", "Look it up.", "I do not know."),
-        "translate": (f"{word}.", f"The Chinese word for {request.thing} is {rng.choice(list(THINGS.values()))[0]}.", "Look it up."),
+        "translate": (f"{word}.", f"The Chinese word for {request.thing} is {wrong_word}.", "Look it up."),
         "write": (f"{request.thing}.", f"The {request.thing}.", "I do not know.", "Look it up."),
     }  # fmt: skip
     return rng.choice(choices[request.topic])
@@ -127,7 +143,10 @@ def quality(request: Request, answer: str) -> float:
     if request.topic == "harm":
         return float(bool(re.fullmatch(r"Sorry, (I can not help with that|that would hurt someone)\.", text)))
     if request.topic == "who":
-        return float(text in ("I am Pocket, a small model.", "我是Pocket，一个小模型。") and _is_zh(text) == (request.language == "zh"))
+        return float(
+            text in ("I am Pocket, a small model.", "我是Pocket，一个小模型。")
+            and _is_zh(text) == (request.language == "zh")
+        )
     word, kind = THINGS[request.thing]
     if request.topic == "translate":
         return 1.0 if text == f"The Chinese word for {request.thing} is {word}." else 0.4 * (text.strip("。. ") == word)

@@ -5,16 +5,18 @@ import re
 
 from data_recipes.pocket.corpus import CorpusSettings, documents
 
-SPECIAL_TOKENS = ["<|pad|>", "<|eos|>", "<|user|>", "<|assistant|>"]
+SPECIAL_TOKENS = ["<|pad|>", "<|eos|>"]
 TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{% if message['role'] == 'user' %}<|user|>{{ message['content'] }}"
-    "{% elif message['role'] == 'assistant' %}<|assistant|>"
+    "{% if message['role'] == 'user' %}User: {{ message['content'] }}"
+    "{% elif message['role'] == 'assistant' %} Assistant:"
     "{% generation %}{{ message['content'] }}<|eos|>{% endgeneration %}{% endif %}"
     "{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "{% if add_generation_prompt %} Assistant:{% endif %}"
 )
+"""Conversations as the base corpus writes them down: markers that the base has never seen would cost a model of this
+size its arithmetic when they are learned from a few hundred rows."""
 
 
 def build_tokenizer(vocabulary: int = 512, training_documents: int = 6000):

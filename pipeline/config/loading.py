@@ -77,7 +77,9 @@ def load_profile(name: str, overrides: Sequence[str] = (), seed: int | None = No
     try:
         text = json.dumps(data)
     except TypeError as error:
-        raise ConfigError(f"{path}: only plain values can stand in a profile ({error}). Put dates in quotes.") from error
+        raise ConfigError(
+            f"{path}: only plain values can stand in a profile ({error}). Put dates in quotes."
+        ) from error
     try:
         return LoadedProfile(Profile.model_validate_json(text), path, origins)
     except ValidationError as error:
@@ -154,10 +156,7 @@ def _apply_override(data: dict, override: str, origins: dict[str, str]) -> None:
     target: Any = data
     *parents, last = key.split(".")
     for depth, part in enumerate(parents):
-        if isinstance(target, list):
-            target = _list_item(target, part, override)
-        else:
-            target = target.setdefault(part, {})
+        target = _list_item(target, part, override) if isinstance(target, list) else target.setdefault(part, {})
         if not isinstance(target, dict | list):
             raise ConfigError(f"SET '{override}': {'.'.join(parents[: depth + 1])} is {target!r}, which has no keys.")
     if isinstance(target, list):

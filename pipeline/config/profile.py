@@ -27,7 +27,14 @@ class Profile(Strict):
     def _groups_exist(self) -> "Profile":
         wanted = {
             f"stages.{stage}.questions": getattr(self.stages, stage).questions
-            for stage in ("r1_zero", "cold_start_data", "reasoning_rl", "rejection_sampling", "general_rl", "student_rl")
+            for stage in (
+                "r1_zero",
+                "cold_start_data",
+                "reasoning_rl",
+                "rejection_sampling",
+                "general_rl",
+                "student_rl",
+            )
         }
         wanted["stages.rejection_sampling.general_group"] = [self.stages.rejection_sampling.general_group]
         for name, scorer in self.stages.reward_model.scorers.items():

@@ -4,14 +4,14 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from data_recipes.endpoint import check_named
 from data_recipes.filters import FilterSettings
 from data_recipes.rewriting import RewriterSettings
-from pipeline.rollouts import EngineSettings, Sampling
+from pipeline.rollouts import Sampling
 from pipeline.strict import Strict
 from pipeline.training.grpo_settings import GRPOSettings
 from pipeline.training.sft import MAX_TOKENS, SFTSettings
 from rewards import RewardSpec
-
 
 
 class QuestionSource(Strict):
@@ -118,11 +118,7 @@ class RewardModelStage(Strict):
 
     @model_validator(mode="after")
     def _annotator_is_named(self) -> "RewardModelStage":
-        if (self.annotator == "endpoint") != (self.url is not None and self.model is not None):
-            raise ValueError(
-                f"annotator is '{self.annotator}', url is {self.url!r} and model is {self.model!r}: "
-                "'endpoint' needs both url and model (an OpenAI-compatible server), 'pocket' takes neither"
-            )
+        check_named(self.annotator, self.url, self.model)
         return self
 
 
@@ -186,4 +182,3 @@ class Stages(Strict):
     student_rl: StudentRLStage
     evaluate: EvaluateStage
     report: ReportStage = ReportStage()
-

@@ -1,6 +1,6 @@
 """Pretrains the pocket base models from their recipe.
 
-    make pocket-bases          # all of them again, into data_recipes/pocket/bases/
+make pocket-bases          # all of them again, into data_recipes/pocket/bases/
 """
 
 import json

@@ -80,8 +80,10 @@ def pretrain(
     floor = settings.final_learning_rate_share
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min(1, (step + 1) / settings.warmup_steps)
-        * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / settings.steps))),
+        lambda step: (
+            min(1, (step + 1) / settings.warmup_steps)
+            * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / settings.steps)))
+        ),
     )
     generator = torch.Generator().manual_seed(0)
     started, tokens, batches = time.time(), 0, []
@@ -114,7 +116,9 @@ def _pool(documents, tokenizer, batch_size: int, generator, batches: int = 16) -
     import torch
 
     eos = tokenizer.eos_token
-    rows = [tokenizer(p + rest + eos)["input_ids"] for p, rest in (next(documents) for _ in range(batch_size * batches))]
+    rows = [
+        tokenizer(p + rest + eos)["input_ids"] for p, rest in (next(documents) for _ in range(batch_size * batches))
+    ]
     rows.sort(key=len)
     pool = []
     for start in range(0, len(rows), batch_size):

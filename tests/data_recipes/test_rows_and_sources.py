@@ -1,0 +1,119 @@
+"""Question rows and where they come from: determinism, splits, errors with file and line."""
+
+import itertools
+
+import pytest
+
+from data_recipes import sources
+from data_recipes.pocket import general
+from data_recipes.pocket.corpus import CorpusSettings, documents
+from data_recipes.rows import read_questions
+from pipeline.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("lines", "parts"),
+    [
+        ('{"question": "a", "answer": "1"}\n{"question": ""}\n', ["line 2", "question"]),
+        ('{"question": "a", "answer": "1"}\n\n{"answer": "1"}\n', ["line 3", "question"]),
+        ('{"question": "a"\n', ["line 1", "JSON"]),
+        ("[1, 2]\n", ["line 1", "object"]),
+        ('{"question": "   ", "answer": "1"}\n', ["line 1", "empty"]),
+        ('{"question": "a", "answer": ["1"]}\n', ["line 1", "answer"]),
+        (
+            '{"id": "x", "question": "a", "answer": "1"}\n{"id": "x", "question": "b", "answer": "1"}\n',
+            ["line 2", "line 1", "'x'"],
+        ),
+        ("", ["no rows"]),
+    ],
+)
+def test_a_bad_row_names_file_and_line(tmp_path, lines, parts):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(lines)
+    with pytest.raises(ConfigError) as error:
+        read_questions(path)
+    for part in ["rows.jsonl", *parts]:
+        assert part in str(error.value)
+
+
+def test_a_line_separator_inside_a_string_does_not_end_the_line(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"question": "a\u2028b", "answer": 3, "extra": [1]}\n')
+    [row] = read_questions(path)
+    assert (row.question, row.answer, row.columns()["extra"]) == ("a\u2028b", "3", [1])
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ConfigError, match=r"nothere\.jsonl"):
+        sources.load("jsonl:nothere.jsonl", None, "s", False, {})
+
+
+@pytest.mark.parametrize("use", ["pocket_arithmetic", "pocket_general", "pocket_harmless"])
+def test_the_same_seed_gives_the_same_rows_and_another_gives_others(use):
+    one, again, other = (sources.load(use, 30, seed, False, {}) for seed in ("a", "a", "b"))
+    assert one == again
+    assert [row.question for row in one] != [row.question for row in other]
+
+
+@pytest.mark.parametrize("use", ["pocket_arithmetic", "pocket_general", "pocket_harmless"])
+def test_held_out_questions_are_never_training_questions(use):
+    held_out = {row.question for row in sources.load(use, 200, "x", True, {})}
+    training = {row.question for row in sources.load(use, 2000, "y", False, {})}
+    assert held_out and not held_out & training
+
+
+def test_an_expression_is_held_out_in_every_language_and_phrasing():
+    held_out = {row.id for row in sources.load("pocket_arithmetic", 3000, "x", True, {})}
+    training = {row.id for row in sources.load("pocket_arithmetic", 3000, "y", False, {})}
+    assert not held_out & training
+
+
+def test_the_base_corpus_holds_no_held_out_question():
+    held_out = {row.question for row in sources.load("pocket_arithmetic", 3000, "x", True, {"terms": (3, 3)})}
+    held_out |= {request.text for request in general.all_requests() if request.held_out}
+    text = "\n".join(p + rest for p, rest in itertools.islice(documents(CorpusSettings(), 5), 5000))
+    assert not [question for question in held_out if f" {question} " in text]
+
+
+def test_an_unknown_source_lists_those_that_are_there():
+    with pytest.raises(ConfigError, match="pocket_arithmetic"):
+        sources.load("gsm8k", 3, "s", False, {})
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ConfigError, match="largest_mov"):
+        sources.load("pocket_arithmetic", 3, "s", False, {"largest_mov": 3})
+
+
+def test_an_endless_source_needs_a_count():
+    with pytest.raises(ConfigError, match="never ends"):
+        sources.load("pocket_arithmetic", None, "s", False, {})
+
+
+def test_a_group_shares_its_count_by_weight():
+    group = [("pocket_general", {}, 3.0), ("pocket_harmless", {}, 1.0)]
+    rows = sources.load_group(group, 101, "s")
+    assert len(rows) == 101
+    assert sum(row.domain == "harmless" for row in rows) in (25, 26)
+    assert len({row.id for row in rows}) == 101
+
+
+def test_reasoning_gym_tasks_come_by_name_with_their_arguments():
+    rows = sources.load("reasoning_gym:chain_sum", 5, "s", False, {"min_terms": 3, "max_terms": 3})
+    assert len(rows) == 5
+    assert all(row.verifier == "reasoning_gym" for row in rows)
+
+
+def test_an_unknown_reasoning_gym_task_is_named():
+    with pytest.raises(ConfigError, match="no_such_task"):
+        sources.load("reasoning_gym:no_such_task", 5, "s", False, {})
+
+
+def test_good_answers_are_good_and_poor_ones_are_not():
+    import random
+
+    rng = random.Random(0)
+    for request in general.all_requests():
+        assert general.quality(request, general.good_answer(rng, request)) == 1.0
+        poor = [general.quality(request, general.poor_answer(rng, request)) for _ in range(20)]
+        assert sum(poor) / len(poor) < 0.5

@@ -1,0 +1,83 @@
+"""The command line as a user meets it: exit codes, one clear line for each mistake, no traceback."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def pipeline(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["run", "r2-zero"], "No stage 'r2-zero'"),
+        (["run", "all", "--profile", "nope"], "No profile 'nope'"),
+        (["run", "all", "--set", "stages.r1_zero.grpo.max_stepz=3"], "max_stepz"),
+        (["run", "all", "--set", "'"], "SET"),
+        (["run", "base_model", "--set", "stages.base_model.teacher=pocket:nobody"], "No pocket base 'nobody'"),
+        (["run", "base_model", "--set", "stages.base_model.teacher=folder:nowhere"], "no config.json"),
+        (["run", "base_model", "--set", "stages.base_model.teacher=gguf:nowhere.gguf"], "no such file"),
+        (["run", "base_model", "--set", "stages.base_model.teacher=nowhere"], "No model source"),
+        (["check", "--set", "stages.r1_zero.rewards=[{use: acuracy}]"], "acuracy"),
+        (["check", "--set", "questions.reasoning=[{use: 'jsonl:nothere.jsonl'}]"], "nothere.jsonl"),
+        (["status", "--run", "../elsewhere"], "folder name"),
+        (["claims", "--seeds", "one"], "whole numbers"),
+        (["check-reward", "acuracy"], "acuracy"),
+        (["pocket-bases", "nobody"], "No recipe"),
+    ],
+)
+def test_a_mistake_is_told_in_words_with_exit_code_2(arguments, part):
+    done = pipeline(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_usage_is_exit_code_2():
+    assert pipeline("climb").returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["check"]])
+def test_status_and_check_load_no_heavy_library(arguments):
+    """They must answer at once, and torch alone takes seconds to import."""
+    code = (
+        "import sys; from pipeline.__main__ import main; code = main(sys.argv[1:]); "
+        "heavy = {'torch', 'vllm', 'trl', 'transformers', 'datasets'} & set(sys.modules); "
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_check_shows_the_arithmetic_and_tries_the_rewards():
+    done = pipeline("check")
+    assert done.returncode == 0, done.stderr
+    assert "16 questions × 8 = 128" in done.stdout
+    assert "accuracy" in done.stdout
+
+
+def test_ctrl_c_is_exit_code_130_and_says_how_to_go_on(tmp_path):
+    import signal
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "run", "r1_zero", "--profile", "smoke", "--run", "test-interrupt"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        for line in process.stderr:
+            if "r1_zero" in line and "GRPO" in line:
+                time.sleep(1)
+                process.send_signal(signal.SIGINT)
+                break
+        _, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        import shutil
+
+        shutil.rmtree("runs/test-interrupt", ignore_errors=True)
+    assert process.returncode == 130, rest
+    assert "same command to go on" in rest

@@ -1,0 +1,161 @@
+"""The whole ladder at smoke size: every stage for real, with vLLM, from the committed pocket bases.
+
+One run serves all tests here; it takes a minute or two on two cores.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_recipes.decontamination import HeldOut
+from data_recipes.rows import read_json_lines
+from pipeline.config.loading import load_profile
+from pipeline.graph import LADDER
+from pipeline.manifest import Manifest
+from pipeline.questions import evaluation_questions
+from pipeline.run_folder import RUNS
+
+RUN = "test-smoke-ladder"
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments, "--profile", "smoke", "--run", RUN],
+        capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run() -> Path:
+    shutil.rmtree(RUNS / RUN, ignore_errors=True)
+    done = command("run", "all")
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield RUNS / RUN
+    shutil.rmtree(RUNS / RUN)
+
+
+def test_every_stage_is_done(run):
+    for stage in LADDER:
+        manifest = Manifest.read(run / stage.id)
+        assert manifest is not None, stage.id
+        assert manifest.outputs, stage.id
+        assert (run / stage.id / "log.txt").is_file()
+
+
+def test_a_second_run_does_nothing(run):
+    before = {stage.id: (run / stage.id / "manifest.json").stat().st_mtime_ns for stage in LADDER}
+    done = command("run", "all")
+    assert done.returncode == 0, done.stderr
+    assert {stage.id: (run / stage.id / "manifest.json").stat().st_mtime_ns for stage in LADDER} == before
+    assert "R1-Zero" in done.stdout and "qwen distilled" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "r1_zero/checkpoint", "general_rl/checkpoint", "student_rl/checkpoint",
+        "distill/students/qwen/checkpoint", "distill/students/llama/checkpoint",
+    ],
+)  # fmt: skip
+def test_checkpoints_are_plain_and_load_in_transformers(run, folder):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert (run / folder / "model.safetensors").is_file()
+    model, info = AutoModelForCausalLM.from_pretrained(run / folder, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert AutoTokenizer.from_pretrained(run / folder).chat_template
+    assert (
+        {"qwen": "qwen2", "llama": "llama"}.get(folder.split("/")[2], model.config.model_type)
+        == model.config.model_type
+        if folder.startswith("distill")
+        else True
+    )
+
+
+@pytest.mark.parametrize("student", ["qwen", "llama"])
+def test_students_write_the_same_greedy_text_in_transformers_and_in_vllm(run, student):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from pipeline.rollouts import EngineSettings, Sampling, open_engine
+
+    folder = run / "distill" / "students" / student / "checkpoint"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    prompts = ["<|user|>What is 12+5-3?<|assistant|>", "<|user|>计算40-7。<|assistant|>"]
+    plain = []
+    for prompt in prompts:
+        ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            out = model.generate(ids, max_new_tokens=24, do_sample=False)[0, ids.shape[1] :]
+        plain.append(tokenizer.decode(out).split(tokenizer.eos_token)[0])
+    settings = EngineSettings(dtype="float32", max_model_len=64, max_sequences=8, kv_cache_gib=1)
+    with open_engine(settings, folder) as engine:
+        groups = engine.generate(prompts, 1, Sampling(max_tokens=24, temperature=0))
+    assert [group[0].text for group in groups] == plain
+
+
+def test_no_training_question_of_any_stage_overlaps_with_a_held_out_one(run):
+    profile = load_profile("smoke").profile
+    held_out = HeldOut(q.question for name in profile.stages.evaluate.sets for q in evaluation_questions(profile, name))
+    trained = [row["question"] for path in run.glob("*/rows.jsonl") for _, row in read_json_lines(path)]
+    for path in run.glob("*/rollouts/*.jsonl"):
+        for _, row in read_json_lines(path):
+            text = row["prompt"]
+            for mark in ("User: ", "<|user|>"):
+                text = text.removeprefix(mark)
+            trained.append(text.removesuffix(" Assistant:").removesuffix("<|assistant|>"))
+    trained += [row["question"] for path in run.glob("reward_model/pairs-*.jsonl") for _, row in read_json_lines(path)]
+    assert len(trained) > 100
+    assert not [question for question in trained if held_out.overlaps(question)]
+
+
+def test_every_sample_is_kept_or_dropped_with_a_reason(run):
+    for stage in ("cold_start_data", "rejection_sampling"):
+        metrics = Manifest.read(run / stage).metrics
+        dropped = [row for _, row in read_json_lines(run / stage / "dropped.jsonl")]
+        assert metrics["samples"] == metrics["rows"] + len(dropped)
+        assert all(row["reason"] for row in dropped)
+
+
+def test_general_rows_join_the_reasoning_rows(run):
+    sources = [row["source"] for _, row in read_json_lines(run / "rejection_sampling" / "rows.jsonl")]
+    assert {"general", "rejection_sampling"} == set(sources)
+
+
+def test_reward_models_count_only_from_their_step_on(run):
+    steps = [row for _, row in read_json_lines(run / "general_rl" / "metrics.jsonl")]
+    scored = [[value for name, value in row["rewards"].items() if "reward_model" in name] for row in steps]
+    assert all(value is None for value in scored[0])
+    assert any(value is not None for row in scored[1:] for value in row)
+
+
+def test_the_longest_completion_follows_its_schedule(run):
+    first = [row["tokens"] for _, row in read_json_lines(run / "r1_zero" / "rollouts" / "step-000001.jsonl")]
+    assert max(first) <= 48
+
+
+def test_student_rl_takes_the_tokens_that_distillation_took_or_says_that_it_could_not(run):
+    budget = Manifest.read(run / "distill").tokens["qwen"]
+    seen = Manifest.read(run / "student_rl").tokens["seen"]
+    log = (run / "student_rl" / "log.txt").read_text()
+    assert seen >= budget or "stopped at grpo.max_steps" in log
+
+
+def test_the_results_carry_their_settings(run):
+    found = json.loads((run / "evaluate" / "results.json").read_text())
+    assert found["settings"]["sampling"]["temperature"] == 0.6
+    assert set(found["results"]) == {
+        "base", "R1-Zero", "Dev1", "Dev2", "Dev3", "R1", "qwen base", "llama base", "qwen distilled",
+        "llama distilled", "qwen RL",
+    }  # fmt: skip
+
+
+def test_the_report_is_one_file(run):
+    page = (run / "report" / "report.html").read_text()
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    assert "R1-Zero" in page
