@@ -14,12 +14,12 @@ import torch
 from accelerate.utils import is_peft_model
 from trl import GRPOTrainer
 
-from pipeline.rollouts import Engine, Sampling
-from pipeline.training.grpo_advantages import group_advantages
+from pipeline.rollouts import Engine
 from pipeline.training.grpo_attention import attach_packed_forward
 from pipeline.training.grpo_checkpoints import finish_checkpoint
 from pipeline.training.grpo_packing import Row, pack, packed_tokens, plan_microbatches
 from pipeline.training.grpo_reference import Reference, RefreshReference
+from pipeline.training.grpo_rollouts import Rollouts
 from pipeline.training.grpo_sampler import QuestionSampler
 from pipeline.training.grpo_settings import GRPOSettings
 
@@ -39,16 +39,14 @@ class LadderGRPOTrainer(GRPOTrainer):
         super().__init__(**kwargs)
         self.engine = engine
         self.settings = settings
-        self._on_rollout = on_rollout
         self._on_step = on_step
         self._shares = settings.speedups.packing and settings.speedups.share_prompts
         self._synced_step: int | None = None
         self._forward_result: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._loss_tokens = 0.0
         self._gap_max = 0.0
         self.use_vllm = settings.sampler_correction is not None  # TRL's name for "the loss takes the sampler's ratio"
         self.seconds = dict.fromkeys(("rollout", "scoring", "sync", "update"), 0.0)
-        self.rollout_record: dict = {}
+        self.rollouts = Rollouts(self, engine, on_rollout)
         self.step_record: dict = {}
         if settings.speedups.packing:
             for model in filter(None, (self.model, self.ref_model)):
@@ -74,8 +72,12 @@ class LadderGRPOTrainer(GRPOTrainer):
     def _prepare_inputs(self, generation_batch):
         """The rows of this micro-step: a new rollout where one is due, else the next slice of the last one."""
         if self._step % (self.args.steps_per_generation * self.num_iterations) == 0 or self._buffered_inputs is None:
-            rows = self._rollout(generation_batch)
-            self._buffered_inputs = self._split(rows)
+            self.max_completion_length = self.settings.completion_limit(self.state.global_step)
+            self.sync()
+            before = self.engine.stats.tokens
+            self._buffered_inputs = self._split(self.rollouts.make(generation_batch))
+            (written,) = self.totals([self.engine.stats.tokens - before])
+            self.step_record["rollout_tokens"] = int(written)
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def _split(self, rows: list[Row]) -> list[list[Row]]:
@@ -83,7 +85,7 @@ class LadderGRPOTrainer(GRPOTrainer):
         parts = self.args.steps_per_generation
         if parts == 1:
             return [rows]
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._rollout_seed())).tolist()
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.rollouts.seed)).tolist()
         size = len(rows) // parts
         slices = [[rows[i] for i in order[p * size : (p + 1) * size]] for p in range(parts)]
         later = [row for part in slices[self.args.gradient_accumulation_steps :] for row in part]
@@ -97,52 +99,6 @@ class LadderGRPOTrainer(GRPOTrainer):
             for row, values in zip(batch, logprobs, strict=True):
                 row.old_logprobs = values[: len(row.completion_ids)].clone()
 
-    def _rollout_seed(self) -> int:
-        return (self.args.seed * 1_000_003 + self.state.global_step) * 4_099 + self.accelerator.process_index
-
-    def _rollout(self, inputs: list[dict]) -> list[Row]:
-        """Generate, score and compare: questions repeated `group_size` times → one row each, advantages set."""
-        self.max_completion_length = self.settings.completion_limit(self.state.global_step)
-        prompts = [x["prompt"] for x in inputs]
-        prompt_ids, *_ = self._tokenize_prompts(prompts[:: self.num_generations])
-        self.sync()
-        started = time.perf_counter()
-        sampling = Sampling(
-            max_tokens=self.max_completion_length,
-            temperature=self.temperature,
-            seed=self._rollout_seed() % 2**31,
-        )
-        groups = self.engine.generate(prompt_ids, self.num_generations, sampling)
-        completions = [completion for group in groups for completion in group]
-        scoring = time.perf_counter()
-        self.seconds["rollout"] += scoring - started
-        texts = [c.text for c in completions]
-        if not isinstance(prompts[0], str):
-            texts = [[{"role": "assistant", "content": text}] for text in texts]
-        rewards = self._calculate_rewards(inputs, prompts, texts, [c.token_ids for c in completions])
-        self.seconds["scoring"] += time.perf_counter() - scoring
-        result = group_advantages(
-            rewards, self.reward_weights.to(rewards.device), self.num_generations, self.scale_rewards
-        )
-        mine = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
-        rows = [
-            Row(
-                prompt_ids=prompt_ids[i // self.num_generations],
-                completion_ids=c.token_ids,
-                advantage=advantage,
-                sampler_logprobs=c.logprobs,
-                truncated=c.finish_reason == "length",
-                group=i // self.num_generations,
-                masked=self.mask_truncated_completions and c.finish_reason == "length",
-            )
-            for i, (c, advantage) in enumerate(zip(completions, result.advantages[mine].tolist(), strict=True))
-        ]
-        (self._loss_tokens,) = self._totals([sum(row.loss_tokens for row in rows)])
-        self._record_rollout(rows, rewards, result)
-        if self._on_rollout:
-            self._on_rollout(self.state.global_step, inputs, completions, rewards[mine], rows, self.reward_func_names)
-        return rows
-
     def sync(self) -> None:
         """Give the engine the policy's weights. After a resume nothing has been synced, so the first rollout syncs."""
         if self._synced_step != self.state.global_step:
@@ -151,33 +107,7 @@ class LadderGRPOTrainer(GRPOTrainer):
             self._synced_step = self.state.global_step
             self.seconds["sync"] += time.perf_counter() - started
 
-    def _record_rollout(self, rows: list[Row], rewards: torch.Tensor, result) -> None:
-        lengths = [len(row.completion_ids) for row in rows]
-        tokens, prompt_tokens, truncated, count = self._totals(
-            [sum(lengths), sum(len(row.prompt_ids) for row in rows), sum(row.truncated for row in rows), len(rows)]
-        )
-        longest = self.accelerator.gather(torch.tensor([max(lengths)], device=rewards.device)).max().item()
-        scored = result.rewards[~result.rewards.isnan()]
-        self.state.num_input_tokens_seen += int(tokens + prompt_tokens)
-        self.step_record["rollout_tokens"] = int(tokens)
-        self.rollout_record = {
-            "rollout_step": self.state.global_step + 1,
-            "reward": scored.mean().item(),
-            "reward_std": scored.std(unbiased=False).item(),
-            "rewards": {name: torch.nanmean(rewards[:, i]).item() for i, name in enumerate(self.reward_func_names)},
-            "unscored": 1 - len(scored) / len(result.rewards),
-            "zero_spread": result.zero_spread.float().mean().item(),
-            "completion_tokens": tokens / count,
-            "completion_tokens_max": longest,
-            "prompt_tokens": prompt_tokens / count,
-            "truncated": truncated / count,
-        }
-        for name, values in self._pending_metrics.items():
-            self.rollout_record[name] = sum(values) / len(values)
-        self._pending_metrics.clear()
-        self._pending_extra_logs.clear()
-
-    def _totals(self, values) -> list[float]:
+    def totals(self, values) -> list[float]:
         """Sums over processes."""
         if self.accelerator.num_processes == 1:
             return list(values)
@@ -285,7 +215,7 @@ class LadderGRPOTrainer(GRPOTrainer):
             "completion_ids": mask,
             "completion_mask": mask,
             "advantages": torch.tensor([row.advantage for row in rows], device=device),
-            "num_items_in_batch": torch.tensor(self._loss_tokens, device=device),
+            "num_items_in_batch": torch.tensor(self.rollouts.loss_tokens, device=device),
         }
         if self.use_vllm:
             inputs["sampling_per_token_logps"] = _pad([row.sampler_logprobs for row in rows], 0.0, device)
@@ -338,7 +268,7 @@ class LadderGRPOTrainer(GRPOTrainer):
     def _record_update(self, metrics, tokens: list[int], trained, rows, batches) -> None:
         """Metrics of the loss as means over the tokens that trained, over micro-batches and processes."""
         sums = [sum(m[name] * t for m, t in zip(metrics, tokens, strict=True)) for name in metrics[0]]
-        *sums, whole = self._totals([*sums, sum(tokens)])
+        *sums, whole = self.totals([*sums, sum(tokens)])
         for name, value in zip(metrics[0], sums, strict=True):
             self.step_record[name] = value / whole if whole else None
         names = ("trained_tokens", "forward_tokens", "trained_rows", "rows")
@@ -348,7 +278,7 @@ class LadderGRPOTrainer(GRPOTrainer):
             len(trained),
             len(rows),
         )
-        self.step_record |= dict(zip(names, map(int, self._totals(counts)), strict=True))
+        self.step_record |= dict(zip(names, map(int, self.totals(counts)), strict=True))
         self.step_record |= {"microbatches": len(batches), "sampler_gap_max": self._gap_max}
         self._gap_max = 0.0
 
@@ -356,7 +286,7 @@ class LadderGRPOTrainer(GRPOTrainer):
         super().log(logs, start_time)
         if "loss" not in logs:
             return
-        record = {"step": self.state.global_step, **logs, **self.rollout_record, **self.step_record}
+        record = {"step": self.state.global_step, **logs, **self.rollouts.record, **self.step_record}
         record |= {f"seconds_{name}": value for name, value in self.seconds.items()}
         if generated := record.setdefault("rollout_tokens", 0):
             record["rollout_tokens_per_second"] = generated / max(self.seconds["rollout"], 1e-9)

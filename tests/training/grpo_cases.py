@@ -56,7 +56,6 @@ class ScriptedEngine:
         self.synced = []
 
     def generate(self, prompts, n, sampling):
-        self.sampling = sampling
         groups = []
         for ids in prompts:
             case = self._cases[self._tokenizer.decode(ids)]
@@ -68,6 +67,7 @@ class ScriptedEngine:
                     for tokens, values in zip(case["ids"][:n], case["logprobs"][:n], strict=True)
                 ]
             )
+        self.stats.tokens += sum(len(c.token_ids) for group in groups for c in group)
         return groups
 
     def sync_weights(self, model):

@@ -248,6 +248,24 @@ def test_truncated_completions_can_be_left_out(start, engine, tmp_path):
     assert line["trained_rows"] == sum(row["finish_reason"] == "stop" for row in rows)
 
 
+def test_flat_groups_give_way_to_other_questions(start, engine, tmp_path):
+    """Questions with an even number get one reward for all completions; with dynamic sampling none of them trains."""
+
+    def even_is_flat(completion_ids, answer, **_):
+        return [0.0 if int(a) % 4 == 0 else float(ids[0]) for ids, a in zip(completion_ids, answer, strict=True)]
+
+    run(start, engine, tmp_path / "off", settings(max_steps=8), (even_is_flat,))
+    run(start, engine, tmp_path / "on", settings(max_steps=8, dynamic_sampling=8), (even_is_flat,))
+    off, on = metrics(tmp_path / "off"), metrics(tmp_path / "on")
+    assert sum(line["zero_spread"] for line in off) > 0
+    assert [line["zero_spread_after_resampling"] for line in on] == [0] * 8
+    assert all(line["trained_rows"] == 8 for line in on)
+    for rows in rollouts(tmp_path / "on").values():
+        assert all(int(row["id"][1:]) % 2 for row in rows)
+        assert len({row["id"] for row in rows}) == 2
+    assert sum(line["rollout_tokens"] for line in on) > sum(line["rollout_tokens"] for line in off)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
