@@ -10,7 +10,7 @@ Importing this package is cheap: computer algebra, reasoning-gym and torch are i
 from rewards.answers import final_answer
 from rewards.checking import check
 from rewards.errors import RewardError
-from rewards.judging import judge_answer, judge_answers
+from rewards.judging import judge_answer, judge_answers, prefetch
 from rewards.language import language_share
 from rewards.registry import load, names
 from rewards.response import Response, split_response
@@ -36,6 +36,7 @@ __all__ = [
     "language_share",
     "load",
     "names",
+    "prefetch",
     "reward_model_text",
     "split_response",
 ]

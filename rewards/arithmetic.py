@@ -16,8 +16,10 @@ MAX_NESTING = 25
 """Brackets inside brackets."""
 POINTS = (61, 113, 171)
 """Numerators of the points at which variables are set; positive, and far from round numbers."""
-EQUAL, DIFFERENT = 1e-9, 1e-5
+EQUAL, DIFFERENT = 2e-14, 1e-5
 """Relative differences below which two values are equal, and above which they differ; between them algebra decides."""
+LARGEST = 1e12
+"""A larger value has too few digits left for a float to tell it from its neighbour."""
 PRECISION_LEFT = 1e3
 """How much larger than the result anything on the way to it may be."""
 
@@ -61,7 +63,7 @@ class Expression:
         value = self.sum()
         if self.position != len(self.tokens) or not math.isfinite(value):
             raise NotSimple
-        if self.largest > PRECISION_LEFT * abs(value) and value != self.largest:
+        if self.largest > min(LARGEST, PRECISION_LEFT * abs(value)):
             raise NotSimple
         return value
 
@@ -128,10 +130,7 @@ class Expression:
             exponent = -self.atom() if self.take("-") else self.atom()
         if self.next() == ("sign", "^"):
             raise NotSimple
-        raised = base**exponent
-        if isinstance(raised, complex):
-            raise NotSimple
-        return raised
+        return raised(base, exponent)
 
     def atom(self) -> float:
         kind, token = self.next()
@@ -148,7 +147,7 @@ class Expression:
             degree = 2.0
             if self.take("["):
                 degree = self.nested("]")
-            return self.argument() ** (1 / degree)
+            return raised(self.argument(), 1 / degree)
         if token in ("(", "{"):
             return self.nested(")" if token == "(" else "}")
         raise NotSimple
@@ -170,6 +169,14 @@ class Expression:
         self.depth -= 1
         self.expect(closing)
         return value
+
+
+def raised(base: float, exponent: float) -> float:
+    """A real power; a root of a negative number raises `NotSimple`."""
+    power = base**exponent
+    if isinstance(power, complex):
+        raise NotSimple
+    return power
 
 
 def tokens_of(text: str) -> list[tuple[str, str]]:

@@ -34,7 +34,7 @@ def reasoning_gym(answer: str, row: dict[str, Any]) -> Verdict | Job:
         return Verdict.GOLD_UNUSABLE
     entry = {"question": row.get("question"), "answer": row.get("answer"), "metadata": metadata}
     payload = {"data_set": metadata["source_dataset"], "answer": answer, "entry": entry}
-    return Job("rewards.gym:check", payload, deadline_s=5.0)
+    return Job("rewards.gym:check", payload, deadline_s=30.0, cpu_s=5.0)
 
 
 def check(payload: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ import pickle
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from pipeline.sandbox.levels import SandboxError, require
@@ -35,6 +36,7 @@ REMEMBERED = 50_000
 
 _memory: OrderedDict[bytes, Verdict] = OrderedDict()
 _memory_lock = threading.Lock()
+_background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judging")
 
 
 def judge_answer(text: str, row: Mapping[str, Any], allow_weak_sandbox: bool = False) -> Verdict:
@@ -72,17 +74,25 @@ def check_row(row: Mapping[str, Any], allow_weak_sandbox: bool) -> None:
             raise RewardError(str(error)) from error
 
 
+def prefetch(texts: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Future[list[Verdict]]:
+    """Judge completions in the background, say those that are finished while others are still being generated.
+
+    A later call that asks for the same verdicts finds them remembered, or waits for them.
+    """
+    return _background.submit(judge_answers, texts, rows)
+
+
 def do_jobs(jobs: Sequence[Job]) -> dict[bytes, Verdict]:
     """The verdict of each distinct job, by its key. A failure is not remembered: the machine may have been busy."""
     wanted = {key(job): job for job in jobs}
     with _memory_lock:
         settled = {known: _memory[known] for known in wanted if known in _memory}
-    new = {known: job for known, job in wanted.items() if known not in settled}
-    outcomes = pool.shared().run(list(new.values())) if new else []
-    for known, outcome in zip(new, outcomes, strict=True):
-        settled[known] = Verdict.SCORER_FAILED if outcome.failure else Verdict(outcome.value)
-    with _memory_lock:
-        _memory.update((known, settled[known]) for known in new if settled[known] is not Verdict.SCORER_FAILED)
+        new = {known: job for known, job in wanted.items() if known not in settled}
+        outcomes = pool.shared().run(list(new.values())) if new else []
+        for known, outcome in zip(new, outcomes, strict=True):
+            settled[known] = Verdict.SCORER_FAILED if outcome.failure else Verdict(outcome.value)
+            if not outcome.failure:
+                _memory[known] = settled[known]
         while len(_memory) > REMEMBERED:
             _memory.popitem(last=False)
     return settled

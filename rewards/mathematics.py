@@ -269,17 +269,17 @@ def same_equation(gold: Any, answer: Any) -> bool:
 def same_value(gold: Any, answer: Any) -> bool | None:
     """Whether two scalars have one value, at random points if they have variables; None where they have none at all.
 
-    Two expressions that agree to twenty digits at three random points are equal but for a chance of nothing, and it
+    Two expressions that agree to 45 digits at three random points are equal but for a chance of nothing, and it
     takes no simplification, which is where algebra systems hang. With a written decimal, six digits must agree.
     """
     from sympy import Float, Rational
 
-    tolerance = 1e-6 if gold.has(Float) or answer.has(Float) else 1e-18
+    tolerance = 1e-6 if gold.has(Float) or answer.has(Float) else 1e-45
     symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
     compared = False
     for point in POINTS if symbols else POINTS[:1]:
         values = {symbol: Rational(point + 37 * index, 97) for index, symbol in enumerate(symbols)}
-        ours, theirs = gold.evalf(25, subs=values), answer.evalf(25, subs=values)
+        ours, theirs = gold.evalf(60, subs=values), answer.evalf(60, subs=values)
         if not (ours.is_number and theirs.is_number and ours.is_finite and theirs.is_finite):
             continue
         if abs(ours - theirs) > tolerance * abs(ours):

@@ -128,7 +128,8 @@ def serve(requests: IO[bytes], results: IO[bytes], memory_bytes: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     with open("/proc/self/statm") as file:
         in_use = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (in_use + memory_bytes,) * 2)
+    _, most = resource.getrlimit(resource.RLIMIT_AS)  # a sandbox that this process starts sets its own below it
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + memory_bytes, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while (job := read_frame(requests)) is not None:
         try:

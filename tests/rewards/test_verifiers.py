@@ -2,7 +2,7 @@
 
 import pytest
 
-from rewards import RewardError, Verdict, judge_answer, judge_answers, judging
+from rewards import RewardError, Verdict, judge_answer, judge_answers, judging, prefetch
 from rewards.code import same_output
 
 PROGRAM = "```python\nprint(2 * int(input()))\n```"
@@ -136,6 +136,22 @@ def test_equal_questions_are_asked_once(monkeypatch):
         judge_answers(["<answer> 7\\sqrt{3} </answer>"] * 50, [dict(row) for _ in range(50)]) == [Verdict.CORRECT] * 50
     )
     assert len(asked) == 1
+
+
+def test_verdicts_can_be_fetched_while_others_are_generated(monkeypatch):
+    asked = []
+
+    class Counting:
+        def run(self, jobs):
+            asked.extend(jobs)
+            return [judging.pool.Outcome(value="correct") for _ in jobs]
+
+    monkeypatch.setattr(judging.pool, "shared", lambda: Counting())
+    row = {"verifier": "math", "answer": "(7654321, 1)"}
+    texts = [f"<answer> ({number}, 2) </answer>" for number in range(5)]
+    fetched = prefetch(texts, [row] * 5)
+    assert judge_answers(texts, [row] * 5) == fetched.result() == [Verdict.CORRECT] * 5
+    assert len(asked) == 5
 
 
 @pytest.mark.parametrize(
