@@ -1,9 +1,10 @@
 """Verifying programs: the code of an answer, run against the row's tests in the sandbox.
 
 A row's `tests` is a list (or the JSON of one) of `{"input": …, "output": …}` for standard input and output, and of
-`{"assert": …}` for pieces of Python with asserts. Beside it a row may have `entry_point` (the function under test),
-`float_tolerance` (relative; numbers in the output may differ by it), `time_limit_s` (CPU seconds a test; 5) and
-`memory_limit_mb` (512). Output must be the whole expected output, white space at the end of lines and of all apart.
+`{"assert": …}` (or the text alone) for pieces of Python with asserts. Beside it a row may have `entry_point` (the
+function under test), `float_tolerance` (numbers in the output may differ by it, relatively or absolutely),
+`time_limit_s` (CPU seconds a test; 5) and `memory_limit_mb` (512). Output must be the whole expected output, white space
+at the end of lines and of all apart.
 """
 
 import ast
@@ -62,6 +63,8 @@ def read_tests(tests: Any) -> list[dict[str, str]] | None:
 
 
 def read_test(test: Any) -> dict[str, str] | None:
+    if isinstance(test, str):
+        test = {"assert": test}
     if not isinstance(test, Mapping):
         return None
     given = {name: value for name, value in test.items() if value is not None}

@@ -42,6 +42,7 @@ CASES = [
     (DOUBLE, "<answer>\nn = int(input())\nprint(2 * n)\n</answer>", C, "a program in the answer block without a fence"),
     (DOUBLE | {"tests": '[{"input": "3", "output": "6"}]'}, fenced("print(2 * int(input()))"), C, "tests as JSON"),
     (ADD, fenced("def add(a, b):\n    return a + b"), C, "the plain function"),
+    (FAST | {"tests": ["assert add(2, 3) == 5"]}, fenced("def add(a, b):\n    return a + b"), C, "assertions as text, as in MBPP"),
     (ADD, fenced("def add(a, b):\n    print('working')\n    return a + b"), C, "a function that prints"),
     (ADD, fenced("class Adder:\n    def __call__(self, a, b):\n        return a + b\nadd = Adder()"), C, "a callable object"),
     (
