@@ -30,6 +30,8 @@ REASONS = {
     "not_rewritable": "the rewriter could not follow it",
 }
 """What a reason means, for those whose name does not say it all."""
+SPARE = ("duplicate", "enough_of_this_question", "enough_rows")
+"""Drops of samples that were good, but not needed."""
 
 
 def funnel(run: RunRecord, stage_id: str) -> dict[str, Any] | None:
@@ -44,6 +46,7 @@ def funnel(run: RunRecord, stage_id: str) -> dict[str, Any] | None:
         {
             "reason": reason,
             "meaning": REASONS.get(reason.removeprefix("rewriting: "), ""),
+            "spare": reason in SPARE,
             "count": count,
             "share": count / total,
             "examples": dropped.get(reason, []),

@@ -9,6 +9,9 @@ from pipeline.reporting.records import RunRecord
 Cell = dict[str, Any] | None
 """{value, low?, high?}, shares of 1; None where there is no figure."""
 
+RATES = {"accuracy": "pass@1", "quality": "mean grade"}
+"""What the main figure of a held-out set is called, by the set's metric."""
+
 
 def settings_in_words(run: RunRecord) -> str:
     """How the held-out figures were sampled."""
@@ -28,7 +31,7 @@ def stages_table(run: RunRecord) -> dict[str, Any] | None:
     rungs = [name for name, *_ in TEACHER if name in results]
     rows = []
     for name, settings in run.evaluation["sets"].items():
-        kind = "pass@1" if settings["metric"] == "accuracy" else "mean grade"
+        kind = RATES[settings["metric"]]
         rows.append({"set": name, "figure": kind, "first": True, "cells": [_rate(results[r][name]) for r in rungs]})
         for key in _votes(results, name):
             cells = [_share(results[rung][name], key) for rung in rungs]
@@ -66,7 +69,7 @@ def students_table(run: RunRecord) -> dict[str, Any] | None:
     columns = _student_columns(run, results)
     rungs = [f"{student} {kind}" for student in run.students for kind in ("base", "distilled")]
     return {
-        "columns": [f"{name} {key}" for name, key in columns],
+        "columns": _headings(run, columns),
         "rows": [{"rung": rung, "cells": _student_cells(results[rung], columns)} for rung in rungs if rung in results],
         "paper_columns": paper.STUDENT_BENCHMARKS,
         "paper_rows": list(paper.STUDENTS.items()),
@@ -97,7 +100,7 @@ def distillation_table(run: RunRecord) -> dict[str, Any] | None:
         )
         if rung in results
     ]
-    return {"rows": rows, "columns": [f"{name} {key}" for name, key in columns], "student": student}
+    return {"rows": rows, "columns": _headings(run, columns), "student": student}
 
 
 def _student_columns(run: RunRecord, results: dict) -> list[tuple[str, str]]:
@@ -105,6 +108,11 @@ def _student_columns(run: RunRecord, results: dict) -> list[tuple[str, str]]:
     main = main_set(run)
     columns = [(main, "pass@1"), *((main, vote) for vote in _votes(results, main))]
     return columns + [(name, "pass@1") for name in run.evaluation["sets"] if name != main]
+
+
+def _headings(run: RunRecord, columns: list[tuple[str, str]]) -> list[str]:
+    metrics = {name: settings["metric"] for name, settings in run.evaluation["sets"].items()}
+    return [f"{name} {RATES[metrics[name]] if key == 'pass@1' else key}" for name, key in columns]
 
 
 def _student_cells(sets: dict, columns: list[tuple[str, str]]) -> list[Cell]:

@@ -124,6 +124,8 @@ def write_steps(folder: Path, profile: Profile, stage_id: str, world: World, rng
         for step in range(0, world.steps + 1, world.rollouts_every):
             groups = [[sample(q, 0.1 + 0.6 * step / world.steps, rng) for _ in range(2)] for q in range(4)]
             points.append({"step": step, "set": section.heldout.set, **summarise(groups, [2])})
+            (folder / "heldout").mkdir(exist_ok=True)
+            write_json_lines(folder / "heldout" / f"step-{step:06d}.jsonl", sample_rows(groups, section.heldout.set))
         write_json_lines(folder / "heldout.jsonl", points)
 
 
@@ -240,15 +242,18 @@ def evaluate(folder, profile, world, rng):
                 [sample(q, skill, rng, settings.metric) for _ in range(world.samples)] for q in range(world.questions)
             ]
             results[rung][name] = summarise(groups, [world.samples])
-            rows = [
-                {"question": f"What is {q}+1? ({name}) {EVIL}", "answer": str(q + 1), "language": "en", **asdict(s)}
-                for q, group in enumerate(groups)
-                for s in group
-            ]
-            write_json_lines(folder / "samples" / f"{rung}-{name}.jsonl", rows)
+            write_json_lines(folder / "samples" / f"{rung}-{name}.jsonl", sample_rows(groups, name))
     settings = {"sampling": section.sampling.model_dump(), "seed": section.seed}
     (folder / "results.json").write_text(json.dumps({"settings": settings, "results": results}))
     return ["results.json", "samples"], results, {"sampled": 16541}
+
+
+def sample_rows(groups: list[list[Sample]], set_name: str) -> list[dict]:
+    return [
+        {"question": f"What is {q}+1? ({set_name}) {EVIL}", "answer": str(q + 1), "language": "en", **asdict(s)}
+        for q, group in enumerate(groups)
+        for s in group
+    ]
 
 
 WRITERS = {

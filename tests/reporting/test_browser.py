@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from pipeline.compare import compare_runs
 from tests.reporting.run_folders import EVIL, make_run, smoke_profile
 
-ANSWERS = 11 * 3 * 8 * 4 + 192
+ANSWERS = 11 * 3 * 8 * 4 + 2 * 4 * 4 * 2 + 4 * 3 * 16
 STATUS = "#rollouts [role=status]"
 
 
@@ -147,6 +147,7 @@ def test_thinking_and_answer_are_told_apart_and_second_looks_marked(report, open
 
 def test_one_question_is_answered_by_every_rung_side_by_side(report, open_page):
     page = open_page(report)
+    page.locator("[name=set]").select_option("general")
     page.locator(".cards .card").nth(3).get_by_role("button", name="side by side").click()
     heads = page.locator(".columns .card-head strong").all_inner_texts()
     assert heads[:6] == ["base", "R1-Zero", "Dev1", "Dev2", "Dev3", "R1"]
@@ -159,6 +160,13 @@ def test_one_question_is_answered_by_every_rung_side_by_side(report, open_page):
     assert column.inner_text() != before
     page.locator("[name=later]").click()
     assert page.locator(".asked").inner_text() != asked
+
+
+def test_steps_of_training_stand_beside_the_rungs(report, open_page):
+    page = open_page(report)
+    page.get_by_role("button", name="One question, side by side").click()
+    heads = page.locator(".columns .card-head strong").all_inner_texts()
+    assert heads[11:15] == ["R1-Zero at step 0", "R1-Zero at step 10", "R1-Zero at step 20", "R1-Zero at step 30"]
 
 
 def test_charts_show_values_under_mouse_and_arrow_keys(report, open_page):
@@ -193,7 +201,7 @@ def test_charts_follow_the_colour_scheme_and_the_width(report, open_page):
 def test_page_of_an_unfinished_run_has_no_complaints(home, open_page):
     from pipeline.reporting import RunRecord, write_report
 
-    profile = smoke_profile()
+    profile = smoke_profile("stages.r1_zero.heldout=null")
     run = make_run("smoke", profile, upto="r1_zero")
     write_report(RunRecord.of_folder(profile, run), home / "preview.html")
     page = open_page(home / "preview.html", width=360)

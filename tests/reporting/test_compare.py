@@ -12,10 +12,10 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_only_what_differs_is_listed():
-    make_run("a", smoke_profile())
+    make_run("a", smoke_profile("stages.r1_zero.grpo.learning_rate=2e-5"))
     make_run("b", smoke_profile("stages.r1_zero.grpo.learning_rate=1e-5"))
     differences = config_differences([RunRecord.as_made("a"), RunRecord.as_made("b")])
-    assert differences == [("r1_zero", "grpo.learning_rate", ["0.0002", "1e-05"])]
+    assert differences == [("r1_zero", "grpo.learning_rate", ["2e-05", "1e-05"])]
 
 
 def test_what_differs_alike_in_many_stages_is_said_once():

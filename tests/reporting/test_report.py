@@ -19,6 +19,9 @@ from pipeline.reporting.page import embedded
 from pipeline.runner import stage_states
 from tests.reporting.run_folders import World, make_run, smoke_profile, write_steps
 
+KINDS = {"rung": 11 * 3 * 8 * 4, "heldout": 2 * 4 * 4 * 2, "training": 4 * 3 * 16}
+"""How many answers of each kind the finished run of `make_run` holds."""
+
 
 def written(profile, run, overlaid=()):
     path = run.path / "report.html"
@@ -209,10 +212,19 @@ def test_all_answers_travel_in_the_page(home):
     run = make_run("smoke", profile)
     page = written(profile, run)
     blocks = viewer_rows(page)["blocks"]
-    samples = 11 * 3 * 8 * 4
-    assert sum(len(b["text"]) for b in blocks if b["kind"] == "rung") == samples
-    assert sum(len(b["text"]) for b in blocks if b["kind"] == "training") == 4 * 3 * 16
-    assert f"All {samples + 192:,} answers" in text_of(page)
+    counts = {kind: sum(len(b["text"]) for b in blocks if b["kind"] == kind) for kind in KINDS}
+    assert counts == KINDS
+    assert f"All {sum(KINDS.values()):,} answers" in text_of(page)
+
+
+def test_held_out_questions_keep_their_place_from_step_to_step_and_rung_to_rung(home):
+    profile = smoke_profile()
+    blocks = viewer_rows(written(profile, make_run("smoke", profile)))["blocks"]
+    steps = [b for b in blocks if b["kind"] == "heldout" and b["stage"] == "r1_zero"]
+    assert [b["step"] for b in steps] == [0, 10, 20, 30]
+    assert len({tuple(b["question"]) for b in steps}) == 1
+    evaluated = next(b for b in blocks if b["label"] == "R1" and b["set"] == "reasoning")
+    assert set(steps[0]["question"]) < set(evaluated["question"])
 
 
 def test_answers_over_the_bound_are_left_out_evenly_and_counted(home, monkeypatch):
@@ -224,7 +236,7 @@ def test_answers_over_the_bound_are_left_out_evenly_and_counted(home, monkeypatc
     rungs = [b for b in data["blocks"] if b["kind"] == "rung" and b["set"] == "reasoning"]
     assert len({tuple(sorted(set(b["question"]))) for b in rungs}) == 1, "every rung keeps the same questions"
     shown = sum(len(b["text"]) for b in data["blocks"])
-    total = 11 * 3 * 8 * 4 + 192
+    total = sum(KINDS.values())
     assert 0 < shown < total
     assert f"{shown:,} of {total:,} answers are in this page" in text_of(page)
     assert f"{total - shown:,} are left out" in text_of(page)
