@@ -53,6 +53,14 @@ def fetch_base(source: str, target: Path, dtype: str) -> int:
     return count_parameters(target)
 
 
+def local_folder(source: str) -> Path | None:
+    """The folder of a checkpoint that lies on this machine as it is, None for one that is fetched or converted."""
+    scheme, path = _split(source)
+    if scheme == "pocket":
+        return base_folder(path)
+    return Path(path) if scheme == "folder" else None
+
+
 def count_parameters(checkpoint: Path) -> int:
     """Number of stored weights, read from the headers of the safetensors files. A tied head counts once."""
     total = 0

@@ -1,5 +1,6 @@
 """What can be found wrong, and what can be worked out, before anything runs."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from rich.table import Table
 
 from data_recipes import sources
 from data_recipes.rows import Question
-from pipeline.base_models import check_base, count_parameters
+from pipeline.base_models import check_base, count_parameters, local_folder
 from pipeline.config.profile import Profile
 from pipeline.config.sections import RLStage
 from pipeline.errors import ConfigError
@@ -24,6 +25,7 @@ def check_profile(profile: Profile) -> None:
     base = profile.stages.base_model
     for source in (base.teacher, *base.students.values()):
         check_base(source)
+        _check_context(source, profile.engine.max_model_len)
     for group in profile.questions.values():
         for source in group:
             _check_source(source.use)
@@ -32,6 +34,19 @@ def check_profile(profile: Profile) -> None:
     for stage, section in _rl_sections(profile):
         for spec in section.rewards:
             build_reward(stage, spec, section.allow_weak_sandbox).close()
+
+
+def _check_context(source: str, wanted: int) -> None:
+    """Raises ConfigError where a model on this machine cannot take prompts and completions of the engine's length."""
+    folder = local_folder(source)
+    if folder is None:
+        return
+    context = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
+    if context is not None and context < wanted:
+        raise ConfigError(
+            f"engine.max_model_len is {wanted}, but {source} was made for {context} tokens. "
+            f"Set engine.max_model_len to at most {context}, and completion lengths below it."
+        )
 
 
 def _check_source(use: str) -> None:
@@ -65,12 +80,8 @@ def _models_table(profile: Profile) -> Table:
         table.add_column(column)
     base = profile.stages.base_model
     for role, source in (("teacher", base.teacher), *base.students.items()):
-        scheme, _, path = source.partition(":")
-        note, parameters = check_base(source), None
-        if scheme in ("pocket", "folder"):
-            from data_recipes.pocket.bases import base_folder
-
-            parameters = count_parameters(base_folder(path) if scheme == "pocket" else Path(path))
+        note, folder = check_base(source), local_folder(source)
+        parameters = count_parameters(folder) if folder else None
         needs_reference = any(section.grpo.beta > 0 for _, section in _rl_sections(profile))
         memory = (
             f"{training_bytes(parameters, needs_reference) / 2**30:.2f} GiB" if parameters else "known once fetched"

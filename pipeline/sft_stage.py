@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from data_recipes.rows import read_json_lines
+from data_recipes.rows import read_json_lines, write_json_lines
 from data_recipes.templates import chat_prompt
 from pipeline.context import StageContext
 from pipeline.errors import ConfigError
@@ -26,6 +26,7 @@ def fine_tune(
             f"{ctx.stage_id}: {rows} holds no rows, so there is nothing to train on. See its dropped.jsonl."
         )
     output.mkdir(exist_ok=True)
+    forget_later_steps(output)
     with ctx.progress(description, None) as bar, (output / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
 
         def on_step(step: int, steps: int, figures: dict) -> None:
@@ -54,3 +55,14 @@ def fine_tune(
         )  # fmt: skip
     ctx.log.info("%s: %d rows, %d steps, loss %.3f", description, result.rows, result.steps, result.final_loss)
     return result
+
+
+def forget_later_steps(output: Path) -> None:
+    """Drops from `metrics.jsonl` the steps that an interrupted run made after its last whole checkpoint."""
+    from pipeline.training.grpo_checkpoints import checkpoint_step, last_checkpoint
+
+    path = output / "metrics.jsonl"
+    if path.is_file():
+        checkpoint = last_checkpoint(output / "trainer")
+        reached = checkpoint_step(checkpoint) if checkpoint else 0
+        write_json_lines(path, [row for _, row in read_json_lines(path) if row["step"] <= reached])

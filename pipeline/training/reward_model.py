@@ -56,7 +56,7 @@ def train_reward_model(
     if not rows:
         raise ValueError(f"none of the {len(pairs)} preference pairs fits max_tokens {max_tokens}; raise it")
     model = AutoModelForSequenceClassification.from_pretrained(
-        model_path, num_labels=1, dtype=getattr(torch, dtype), pad_token_id=tokenizer.pad_token_id
+        model_path, num_labels=1, dtype=torch.float32, pad_token_id=tokenizer.pad_token_id
     )
     rows_per_device = min(batch_size, 8 if device != "cpu" else 64)
     trainer = RewardTrainer(
@@ -73,7 +73,7 @@ def train_reward_model(
             report_to=[],
             disable_tqdm=True,
             use_cpu=device == "cpu",
-            bf16=device != "cpu" and dtype == "bfloat16",
+            bf16=dtype == "bfloat16",
             gradient_checkpointing=device != "cpu",
             dataloader_pin_memory=device != "cpu",
             seed=seed,
@@ -85,6 +85,6 @@ def train_reward_model(
     )
     trainer.train()
     accuracy = float(trainer.evaluate()["eval_accuracy"]) if checks else None
-    save_checkpoint(trainer.model, tokenizer, output)
+    save_checkpoint(trainer.model.to(getattr(torch, dtype)), tokenizer, output)
     tokens = epochs * sum(len(ids) for row in rows for ids in row.values())
     return RewardModelResult(trainer.state.global_step, tokens, len(rows), accuracy)

@@ -77,8 +77,9 @@ def train_sft(
     dtype: str,
     on_step: Callable[[int, int, dict], None],
 ) -> SFTResult:
-    """Fine-tunes the checkpoint at `model_path` and saves a plain one to `output/checkpoint`.
+    """Fine-tunes the checkpoint at `model_path` and saves a plain one of `dtype` to `output/checkpoint`.
 
+    Weights and optimizer are float32 (bfloat16 weights would swallow small updates); `dtype` is that of the arithmetic.
     Trainer checkpoints go to `output/trainer`; where some are there, training goes on from the last.
     `on_step(step, steps, figures)` is called after each optimizer step.
     Raises ValueError where no row fits `settings.max_tokens`.
@@ -88,14 +89,15 @@ def train_sft(
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    from pipeline.training.trainer_io import StepCallback, last_trainer_checkpoint, save_checkpoint
+    from pipeline.training.grpo_checkpoints import last_checkpoint
+    from pipeline.training.trainer_io import StepCallback, WholeCheckpoints, save_checkpoint
 
     rows, too_long = encode_rows(tokenizer, prompts, responses, settings.max_tokens)
     if not rows:
         raise ValueError(
             f"none of the {too_long} training rows fits max_tokens {settings.max_tokens}; raise it in the profile"
         )
-    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=getattr(torch, dtype))
+    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
     trainer = SFTTrainer(
         model,
         args=SFTConfig(
@@ -112,22 +114,22 @@ def train_sft(
             packing=False,
             train_sampling_strategy="group_by_length",
             save_steps=settings.checkpoint_every,
-            save_total_limit=settings.keep_checkpoints,
             logging_steps=1,
             report_to=[],
             disable_tqdm=True,
             use_cpu=device == "cpu",
-            bf16=device != "cpu" and dtype == "bfloat16",
+            bf16=dtype == "bfloat16",
             gradient_checkpointing=device != "cpu",
             dataloader_pin_memory=device != "cpu",
             seed=seed,
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        callbacks=[StepCallback(on_step)],
+        callbacks=[StepCallback(on_step), WholeCheckpoints(settings.keep_checkpoints)],
     )
-    trainer.train(resume_from_checkpoint=last_trainer_checkpoint(output / "trainer"))
-    save_checkpoint(trainer.model, tokenizer, output / "checkpoint")
+    checkpoint = last_checkpoint(output / "trainer")
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    save_checkpoint(trainer.model.to(getattr(torch, dtype)), tokenizer, output / "checkpoint")
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return SFTResult(
         steps=trainer.state.global_step,

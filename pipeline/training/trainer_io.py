@@ -1,10 +1,11 @@
-"""What every trainer here shares: where it resumes, how it reports, how it saves."""
+"""What the SFT and reward-model trainers share: how they report, checkpoint and save."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from transformers import TrainerCallback
+
+from pipeline.training.grpo_checkpoints import finish_checkpoint
 
 
 class StepCallback(TrainerCallback):
@@ -19,24 +20,17 @@ class StepCallback(TrainerCallback):
             self.on_step(state.global_step, state.max_steps, figures)
 
 
-def last_trainer_checkpoint(folder: Path) -> str | None:
-    """The last whole checkpoint that a trainer left in `folder`, None where there is none.
+class WholeCheckpoints(TrainerCallback):
+    """Marks each checkpoint as whole once it is on disk, and keeps the last few whole ones."""
 
-    The trainer writes `trainer_state.json` last, so a checkpoint without a readable one was cut short.
-    """
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    return next((str(path) for path in found if _is_whole(path)), None)
+    def __init__(self, keep: int):
+        self.keep = keep
 
-
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return True
+    def on_save(self, args, state, control, **_):
+        finish_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.keep)
 
 
 def save_checkpoint(model, tokenizer, folder: Path) -> None:
     """A plain Hugging Face checkpoint: safetensors, configuration, generation configuration, tokenizer."""
-    model.save_pretrained(folder, safe_serialization=True)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

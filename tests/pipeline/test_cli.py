@@ -81,3 +81,9 @@ def test_ctrl_c_is_exit_code_130_and_says_how_to_go_on(tmp_path):
         shutil.rmtree("runs/test-interrupt", ignore_errors=True)
     assert process.returncode == 130, rest
     assert "same command to go on" in rest
+
+
+def test_a_context_longer_than_the_models_is_refused():
+    done = pipeline("check", "--set", "engine.max_model_len=4096")
+    assert done.returncode == 2
+    assert "4096" in done.stderr and "512" in done.stderr

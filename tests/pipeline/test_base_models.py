@@ -1,0 +1,70 @@
+"""What is asked of a base model before anything is trained on it."""
+
+import json
+import shutil
+
+import pytest
+
+from data_recipes.pocket.bases import base_folder
+from pipeline.base_models import count_parameters, fetch_base
+from pipeline.errors import ConfigError
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    shutil.copytree(base_folder("student-qwen"), tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def change(checkpoint, **values):
+    path = checkpoint / "tokenizer_config.json"
+    config = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def test_a_local_folder_becomes_a_plain_checkpoint(checkpoint, tmp_path):
+    parameters = fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32")
+    assert parameters == count_parameters(checkpoint) > 100_000
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_code_and_pickled_weights_stay_behind(checkpoint, tmp_path):
+    (checkpoint / "modeling_evil.py").write_text("raise SystemExit")
+    (checkpoint / "pytorch_model.bin").write_bytes(b"pickle")
+    fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32")
+    assert not (tmp_path / "out" / "modeling_evil.py").exists()
+    assert not (tmp_path / "out" / "pytorch_model.bin").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "part"),
+    [
+        ({"eos_token": None}, "end-of-sequence"),
+        ({"pad_token": None}, "padding"),
+        ({"pad_token": "<|eos|>"}, "pads with its end-of-sequence token"),
+    ],
+)
+def test_a_tokenizer_without_the_needed_tokens_is_refused(checkpoint, tmp_path, values, part):
+    change(checkpoint, **values)
+    with pytest.raises(ConfigError, match=part):
+        fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32")
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused(checkpoint, tmp_path):
+    (checkpoint / "chat_template.jinja").unlink()
+    change(checkpoint, chat_template=None)
+    with pytest.raises(ConfigError, match="chat template"):
+        fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32")
+
+
+def test_pickled_weights_alone_are_refused(checkpoint, tmp_path):
+    (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match="safetensors"):
+        fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32")
+
+
+def test_a_hub_model_that_cannot_be_reached_is_a_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match="hub:nobody/nothing"):
+        fetch_base("hub:nobody/nothing", tmp_path / "out", "float32")
