@@ -33,7 +33,8 @@ class UnsupportedModelError(ValueError):
 def attach_packed_forward(model: torch.nn.Module, temperature: float) -> None:
     """Let `model(packed=PackedBatch)` return `(log_probs, entropies)`, each (S,), of the scored positions.
 
-    Logits are divided by `temperature`. The (S, vocabulary) logits exist only a tile at a time.
+    With `entropy=False` the second is None, and costs nothing. Logits are divided by `temperature`. The (S, vocabulary)
+    logits exist only a tile at a time.
 
     Raises:
         UnsupportedModelError: the model scales its logits or uses another attention than softmax over all keys.
@@ -50,7 +51,7 @@ def attach_packed_forward(model: torch.nn.Module, temperature: float) -> None:
     original = model.forward
 
     @functools.wraps(type(model).forward)
-    def forward(self, *args, packed: PackedBatch | None = None, **kwargs):
+    def forward(self, *args, packed: PackedBatch | None = None, entropy: bool = True, **kwargs):
         if packed is None:
             return original(*args, **kwargs)
         hidden = self.base_model(
@@ -62,8 +63,9 @@ def attach_packed_forward(model: torch.nn.Module, temperature: float) -> None:
             packed_batch=packed,
         ).last_hidden_state[0, packed.first_scored :]
         head = self.get_output_embeddings()
+        outputs = ("entropy",) if entropy else ()
         log_probs, entropies, *_ = ChunkedLogProbFunction.apply(
-            hidden, head.weight, head.bias, packed.labels, temperature, VOCABULARY_CHUNK, None, 1.0, ("entropy",)
+            hidden, head.weight, head.bias, packed.labels, temperature, VOCABULARY_CHUNK, None, 1.0, outputs
         )
         return log_probs, entropies
 

@@ -34,7 +34,7 @@ class Reference:
         """(rows, longest completion) log-probabilities of the rows' completion tokens."""
         with self._adapter_in_place():
             model = self._trainer.model if self.model is None else self.model
-            return self._trainer.logprobs_and_entropies(model, rows)[0]
+            return self._trainer.logprobs_and_entropies(model, rows, entropy=False)[0]
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -95,7 +95,7 @@ class LadderGRPOTrainer(GRPOTrainer):
     @torch.no_grad()
     def _remember_old_logprobs(self, rows: list[Row]) -> None:
         for batch in plan_microbatches(rows, self.settings.max_tokens_per_microbatch, self._shares):
-            logprobs, _ = self.logprobs_and_entropies(self.model, batch)
+            logprobs, _ = self.logprobs_and_entropies(self.model, batch, entropy=False)
             for row, values in zip(batch, logprobs, strict=True):
                 row.old_logprobs = values[: len(row.completion_ids)].clone()
 
@@ -182,14 +182,16 @@ class LadderGRPOTrainer(GRPOTrainer):
         """TRL's loss asks for the forward pass here; `_compute_loss` has made it already."""
         return *self._forward_result, None
 
-    def logprobs_and_entropies(self, model, rows: list[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+    def logprobs_and_entropies(
+        self, model, rows: list[Row], entropy: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Log-probability of each completion token and entropy at its position, both (rows, longest completion)."""
         device = self.accelerator.device
         if self.settings.speedups.packing:
             batch = pack(rows, self._shares, device)
             with self.accelerator.autocast():
-                logprobs, entropies = model(packed=batch)
-            return batch.unpack(logprobs), batch.unpack(entropies)
+                logprobs, entropies = model(packed=batch, entropy=entropy)
+            return batch.unpack(logprobs), batch.unpack(entropies) if entropy else None
         padding = self._tokenizer.pad_token_id
         prompts = _pad([row.prompt_ids for row in rows], padding, device, left=True)
         prompt_mask = _pad([[1] * len(row.prompt_ids) for row in rows], 0, device, left=True)
@@ -200,7 +202,7 @@ class LadderGRPOTrainer(GRPOTrainer):
             torch.cat([prompts, completions], dim=1),
             torch.cat([prompt_mask, mask], dim=1),
             completions.shape[1],
-            compute_entropy=model is not self.reference.model,
+            compute_entropy=entropy,
         )
         return logprobs, entropies
 
