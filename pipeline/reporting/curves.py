@@ -53,7 +53,12 @@ def _charts(stage: StageRecord, records, heldout):
     yield "Response length", "tokens", length, {"held-out mean": _key("mean_tokens")}
     yield "KL to the reference", "nats a token", {"KL": _key("kl")}, {}
     yield "Entropy", "nats a token", {"entropy": _key("entropy")}, {}
-    yield "Groups of equal rewards", "share", {"zero spread": _key("zero_spread")}, {}
+    yield (
+        "Groups of equal rewards",
+        "share",
+        {"as drawn": _key("zero_spread"), "after resampling": _key("zero_spread_after_resampling")},
+        {},
+    )
     yield "Cut at the length limit", "share", {"training": _key("truncated")}, {"held-out": _key("truncated")}
     yield "Format", "share", {}, {"held-out": _key("format")}
     language = {"consistency": _key("language_consistency"), "answers that mix": _key("mixed")}
