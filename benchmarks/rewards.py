@@ -1,6 +1,6 @@
 """How fast rewards are scored, beside what a user would use instead.
 
-    python -m benchmarks.rewards [--completions 960] [--out benchmarks/results/rewards.json]
+    python -m benchmarks.rewards [--completions 480] [--out benchmarks/results/rewards.json]
 
 Scores the same completions, in one run on one machine, with `rewards.judge_answers`, with TRL's `accuracy_reward` and
 with math-verify (one after another, as they are used), and prints completions a second and their ratio:
@@ -154,7 +154,7 @@ def pool_memory_mb() -> float:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--completions", type=int, default=960)
+    arguments.add_argument("--completions", type=int, default=480)
     arguments.add_argument("--out", type=Path, default=Path("benchmarks/results/rewards.json"))
     options = arguments.parse_args()
     logging.disable(logging.CRITICAL)

@@ -3,8 +3,8 @@
 A row's `tests` is a list (or the JSON of one) of `{"input": …, "output": …}` for standard input and output, and of
 `{"assert": …}` (or the text alone) for pieces of Python with asserts. Beside it a row may have `entry_point` (the
 function under test), `float_tolerance` (numbers in the output may differ by it, relatively or absolutely),
-`time_limit_s` (CPU seconds a test; 5) and `memory_limit_mb` (512). Output must be the whole expected output, white space
-at the end of lines and of all apart.
+`time_limit_s` (CPU seconds a test; 5) and `memory_limit_mb` (512). Output must be the whole expected output, white
+space at the end of lines and of all apart.
 """
 
 import ast
