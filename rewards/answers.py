@@ -1,8 +1,8 @@
 """Finding the final answer in what a completion says, and only there.
 
 The answer part is what follows the reasoning (`rewards.response`). In it, the explicit forms count, all of them:
-`<answer>` blocks, `\\boxed{}`, and plain phrases ("the answer is …", "Answer: …", "答案是 …"). A completion that gives
-two explicit answers stands by both, so each must be right. Where nothing is explicit, the last formula between math
+`<answer>` blocks, `\\boxed{}`, and plain phrases ("the answer is …", "Answer: …", "答案是 …", "#### …"). A completion
+that gives two explicit answers stands by both, so each must be right. Where nothing is explicit, the last formula between math
 delimiters counts, or the whole answer part when it is one short expression without prose.
 
 Every search is linear in the text: the text was written by a model that is paid to break it.
@@ -22,7 +22,8 @@ MAX_BARE = 80
 
 PHRASE = re.compile(
     r"(?:\banswers?\b(?:[ \t]+[A-Za-z]+){0,6}?\s*(?:\b(?:is|are|be|equals)\b\s*[:：]?|[:：=])"
-    r"|答案\s*(?:应该|就)?\s*(?:是|为|等于|[:：])\s*[:：]?)"
+    r"(?:\s*(?:therefore|thus|then|hence|indeed|simply|clearly|just|exactly|equal to|given by)\b)?"
+    r"|####|答案\s*(?:应该|就)?\s*(?:是|为|等于|[:：])\s*[:：]?)"
     r"(?!\s*(?:not|n't|n’t|不是|unknown)\b)\s*(?:\*\*(?=\s))?\s*",
     re.IGNORECASE,
 )

@@ -39,7 +39,8 @@ UNIT = re.compile(
     r"(?:centimet(?:er|re)s?|millimet(?:er|re)s?|kilomet(?:er|re)s?|met(?:er|re)s?|inch(?:es)?|feet|foot|miles?|yards?|"
     r"cm|mm|km|m|in|ft|mi|yd|kilograms?|grams?|kg|g|mg|lbs?|pounds?|ounces?|oz|seconds?|minutes?|hours?|days?|weeks?|"
     r"months?|years?|s|sec|min|h|hr|hrs|mph|kph|km/h|m/s|m/s\^2|dollars?|cents?|euros?|units?|points?|degrees?|"
-    r"lit(?:er|re)s?|ml|l|gallons?|apples?|people|students|ways|times|%)"
+    r"lit(?:er|re)s?|ml|l|gallons?|apples?|people|students|ways|times|%|"
+    r"[个元米克人次天秒度种岁只本块]|厘米|千米|公里|千克|公斤|小时|分钟|平方米|平方厘米|立方米)"
     r"(?:\s*\^?\s*\{?[23]\}?)?)\s*$",
     re.IGNORECASE,
 )

@@ -43,7 +43,7 @@ def load(use: str, **args: Any) -> Callable[..., Any]:
         raise RewardError(f"{use}: this is a {type(target).__name__}; a reward is a function or a class")
     check_arguments(use, target, args)
     if inspect.isclass(target) or is_factory(target):
-        reward = target(**args)
+        reward = made(use, target, args)
         if not callable(reward):
             raise RewardError(f"{use}: it gives a {type(reward).__name__}, which cannot be called to score completions")
     else:
@@ -51,6 +51,16 @@ def load(use: str, **args: Any) -> Callable[..., Any]:
     if not hasattr(reward, "__name__"):
         reward.__name__ = use.rpartition(":")[2]
     return reward
+
+
+def made(use: str, target: Callable[..., Any], args: dict[str, Any]) -> Any:
+    """The reward that a class or factory gives for `args`."""
+    try:
+        return target(**args)
+    except RewardError:
+        raise
+    except Exception as error:
+        raise RewardError(f"{use}: args {args} are not accepted: {type(error).__name__}: {error}") from error
 
 
 def is_factory(function: Callable[..., Any]) -> bool:

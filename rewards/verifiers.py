@@ -88,7 +88,7 @@ def math(answer: str, row: dict[str, Any]) -> Verdict | Job:
     settled = mathematics.compare_plain(gold, answer)
     if settled is not None:
         return settled
-    return Job("rewards.mathematics:compare", {"gold": gold, "answer": answer}, deadline_s=10.0, cpu_s=2.0)
+    return Job("rewards.mathematics:compare", {"gold": gold, "answer": answer}, deadline_s=10.0, cpu_s=3.0)
 
 
 @each_answer

@@ -11,7 +11,7 @@ from rewards import Verdict, judge_answers, judging
 
 CORPUS = Path(__file__).with_name("corpus")
 DEADLINE_S = 10.0
-"""The wall-clock deadline of one mathematical comparison; of CPU seconds it has two."""
+"""The wall-clock deadline of one mathematical comparison; of CPU seconds it has three."""
 
 
 def cases_of(name):

@@ -137,6 +137,11 @@ def test_arguments_that_do_not_fit_are_refused_with_those_that_do(file, name, ar
         rewards.load(f"{file}:{name}", **args)
 
 
+def test_arguments_that_a_class_refuses_are_named(file):
+    with pytest.raises(RewardError, match=r"soft_overlong: args .* not accepted: TypeError"):
+        rewards.load("soft_overlong", max_tokens="many", cache_tokens=5)
+
+
 def test_a_file_that_cannot_be_loaded_is_named(tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("def f(:\n")

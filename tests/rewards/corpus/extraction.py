@@ -34,6 +34,13 @@ CASES = [
     (M, "7", "<think> a </think> We get $x + y = 9$, so $x = 7$", C, "the last formula counts"),
     (M, "7.5", "<think> a </think> The answer is 7.5.", C, "a point that does not end the sentence"),
     (M, "4", "<think> a </think> The answer is $x=4$. \\boxed{4}", C, "two explicit forms that are both right"),
+    (E, "14", "<think> a </think> The answer is therefore 14.", C, "an adverb before the answer"),
+    (E, "14", "<think> a </think> 12 + 5 - 3\n#### 14", C, "the mark of GSM8K"),
+    (M, "14", "<think> a </think> 答案是14米。", C, "a Chinese unit"),
+    (M, "14", "<think> a </think> 答案是14或15。", W, "a Chinese hedge"),
+    (M, "14", "<think> a </think> 答案是14不对。", W, "a Chinese denial after the number"),
+    (M, "14", "<think> a </think> The answer is 12 + 5 - 3 = 14.", C, "the last sum written out"),
+    (M, "14", "<think> a </think> The answer is 12 + 5 - 3 = 15.", W, "the last sum written out, and wrong"),
     # the reasoning is never read
     (E, "14", "<think> The answer is 14 .", N, "the reasoning never ends"),
     (E, "14", "<think> The answer is 14 . </think>", N, "nothing after the reasoning"),
