@@ -2,8 +2,8 @@
 
 The answer part is what follows the reasoning (`rewards.response`). In it, the explicit forms count, all of them:
 `<answer>` blocks, `\\boxed{}`, and plain phrases ("the answer is …", "Answer: …", "答案是 …", "#### …"). A completion
-that gives two explicit answers stands by both, so each must be right. Where nothing is explicit, the last formula between math
-delimiters counts, or the whole answer part when it is one short expression without prose.
+that gives two explicit answers stands by both, so each must be right. Where nothing is explicit, the last formula
+between math delimiters counts, or the whole answer part when it is one short expression without prose.
 
 Every search is linear in the text: the text was written by a model that is paid to break it.
 """
