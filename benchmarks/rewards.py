@@ -109,7 +109,7 @@ def adversarial(count: int, random_: random.Random) -> list[Sample]:
 
 
 def by_this_library(samples: Sequence[Sample]) -> list[float | None]:
-    judging._memory.clear()
+    judging.remembered.clear()
     rows = [{"verifier": "math", "answer": sample.gold} for sample in samples]
     return [verdict.score for verdict in judge_answers([sample.text for sample in samples], rows)]
 
@@ -137,7 +137,7 @@ def programs(count: int) -> float:
     """Sandboxed runs a second of a trivial program, each a different one, one test each."""
     rows = [{"verifier": "code", "tests": [{"input": "1", "output": str(1 + number)}]} for number in range(count)]
     texts = [f"```python\nprint(int(input()) + {number})\n```" for number in range(count)]
-    judging._memory.clear()
+    judging.remembered.clear()
     began = time.perf_counter()
     verdicts = judge_answers(texts, rows)
     seconds = time.perf_counter() - began

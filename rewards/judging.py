@@ -31,10 +31,10 @@ VERIFIERS: dict[str, Callable[[str, dict[str, Any]], Judged]] = {
 }
 """The verifiers that a row can name."""
 
-REMEMBERED = 50_000
+MAX_REMEMBERED = 50_000
 """Verdicts kept for later calls."""
 
-_memory: OrderedDict[bytes, Verdict] = OrderedDict()
+remembered: OrderedDict[bytes, Verdict] = OrderedDict()
 _memory_lock = threading.Lock()
 _background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judging")
 
@@ -86,15 +86,15 @@ def do_jobs(jobs: Sequence[Job]) -> dict[bytes, Verdict]:
     """The verdict of each distinct job, by its key. A failure is not remembered: the machine may have been busy."""
     wanted = {key(job): job for job in jobs}
     with _memory_lock:
-        settled = {known: _memory[known] for known in wanted if known in _memory}
+        settled = {known: remembered[known] for known in wanted if known in remembered}
         new = {known: job for known, job in wanted.items() if known not in settled}
         outcomes = pool.shared().run(list(new.values())) if new else []
         for known, outcome in zip(new, outcomes, strict=True):
             settled[known] = Verdict.SCORER_FAILED if outcome.failure else Verdict(outcome.value)
             if not outcome.failure:
-                _memory[known] = settled[known]
-        while len(_memory) > REMEMBERED:
-            _memory.popitem(last=False)
+                remembered[known] = settled[known]
+        while len(remembered) > MAX_REMEMBERED:
+            remembered.popitem(last=False)
     return settled
 
 

@@ -52,7 +52,7 @@ def test_every_verdict_is_as_stated(cases):
 
 
 def test_no_case_takes_longer_than_its_deadline_and_a_second(monkeypatch):
-    monkeypatch.setattr(judging, "_memory", OrderedDict())
+    monkeypatch.setattr(judging, "remembered", OrderedDict())
     judge_answers(["\\boxed{\\sqrt{8}}"], [{"verifier": "math", "answer": "2\\sqrt{2}"}])  # the workers are warm
     slow = []
     for row, completion, _, why in MATHEMATICS + EXTRACTION + CHOICES:
