@@ -22,7 +22,7 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Event files under `<stage>/tensorboard/`. A resumed run hides what the interrupted one wrote past its checkpoint."""
+    """Event files under `<stage>/tensorboard/`. A resumed run hides what was written past the checkpoint before."""
 
     def __init__(self, run: str, stage: str, folder: Path, config: dict[str, Any]):
         self._folder, self._writer = folder / "tensorboard", None
