@@ -5,7 +5,7 @@ from typing import Any
 
 from rewards.columns import column, rows_of
 from rewards.judging import judge_answers
-from rewards.response import text_of
+from rewards.response import whole_text
 from rewards.verdict import Verdict
 
 
@@ -25,12 +25,12 @@ class Accuracy:
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
     ) -> list[float | None]:
-        self.verdicts = judge_columns(self.__name__, completions, columns, self.allow_weak_sandbox)
+        self.verdicts = judge_columns(self.__name__, prompts, completions, columns, self.allow_weak_sandbox)
         return [None if verdict is None else verdict.score for verdict in self.verdicts]
 
 
 def judge_columns(
-    reward: str, completions: Sequence[Any], columns: dict[str, Any], allow_weak_sandbox: bool
+    reward: str, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any], allow_weak_sandbox: bool
 ) -> list[Verdict | None]:
     """The verdict on each completion whose row names a verifier, None for the others."""
     verifiers = column(reward, columns, "verifier")
@@ -38,7 +38,9 @@ def judge_columns(
     judged = [index for index, verifier in enumerate(verifiers) if verifier]
     verdicts: list[Verdict | None] = [None] * len(completions)
     found = judge_answers(
-        [text_of(completions[index]) for index in judged], [rows[index] for index in judged], allow_weak_sandbox
+        [whole_text(prompts[index], completions[index]) for index in judged],
+        [rows[index] for index in judged],
+        allow_weak_sandbox,
     )
     for index, verdict in zip(judged, found, strict=True):
         verdicts[index] = verdict

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewards.errors import RewardError
-from rewards.response import SHAPES, has_shape, text_of
+from rewards.response import SHAPES, has_shape, text_of, whole_text
 
 
 class Format:
@@ -24,13 +24,9 @@ class Format:
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         return [
-            float(has_shape(self.opening(prompt) + text_of(completion), self.shape))
+            float(has_shape(whole_text("<think>" if self.think_prefilled else prompt, completion), self.shape))
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
-
-    def opening(self, prompt: Any) -> str:
-        """What the prompt has already written of the completion's shape."""
-        return "<think>" if self.think_prefilled or text_of(prompt).rstrip().endswith("<think>") else ""
 
 
 class TagCount:

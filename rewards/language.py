@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewards.errors import RewardError
-from rewards.response import split_response, text_of
+from rewards.response import split_response, whole_text
 
 NOT_LANGUAGE = (
     re.compile(r"```.{0,20000}?(?:```|\Z)", re.DOTALL),
@@ -119,7 +119,7 @@ class Language:
         if targets is None:
             raise RewardError("reward language: the data has no column 'language'; add it, or set args: {language: en}")
         scores: list[float | None] = []
-        for completion, target in zip(completions, targets, strict=True):
-            thinking = split_response(text_of(completion)).thinking
+        for prompt, completion, target in zip(prompts, completions, targets, strict=True):
+            thinking = split_response(whole_text(prompt, completion)).thinking
             scores.append(language_share(thinking, target) if thinking and target else None)
         return scores

@@ -54,7 +54,7 @@ class KimiLength:
         self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
     ) -> list[float | None]:
         lengths = token_lengths(self.__name__, completion_ids)
-        self.verdicts = judge_columns(self.__name__, completions, columns, self.allow_weak_sandbox)
+        self.verdicts = judge_columns(self.__name__, prompts, completions, columns, self.allow_weak_sandbox)
         scores: list[float | None] = [None] * len(lengths)
         for group in groups_of(prompts, self.num_generations):
             shortest = min(lengths[index] for index in group)
@@ -100,7 +100,7 @@ class CosineLength:
         self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
     ) -> list[float | None]:
         lengths = token_lengths(self.__name__, completion_ids)
-        self.verdicts = judge_columns(self.__name__, completions, columns, self.allow_weak_sandbox)
+        self.verdicts = judge_columns(self.__name__, prompts, completions, columns, self.allow_weak_sandbox)
         return [self.score(length, verdict) for length, verdict in zip(lengths, self.verdicts, strict=True)]
 
     def score(self, length: int, verdict: Verdict | None) -> float | None:

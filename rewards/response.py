@@ -36,6 +36,12 @@ def text_of(completion: Any) -> str:
     return "".join(content_of(message) for message in completion)
 
 
+def whole_text(prompt: Any, completion: Any) -> str:
+    """The text of a completion together with a `<think>` that its prompt has already opened."""
+    opened = text_of(prompt).rstrip().endswith("<think>")
+    return "<think>" + text_of(completion) if opened else text_of(completion)
+
+
 def content_of(message: dict[str, Any]) -> str:
     content = message.get("content") or ""
     if isinstance(content, str):

@@ -88,6 +88,14 @@ def test_a_prompt_that_opens_the_reasoning_counts_as_its_opening_tag():
     assert formatted(ZERO, prompt="q <think>") == 0.0
 
 
+def test_reasoning_that_the_prompt_opened_and_nothing_closed_is_no_answer():
+    reward = load("accuracy")
+    columns = {"verifier": ["exact"] * 2, "answer": ["4"] * 2}
+    completions = ["so the answer is 4", "so </think> The answer is 4"]
+    assert reward(prompts=["q <think>"] * 2, completions=completions, **columns) == [0.0, 1.0]
+    assert reward(prompts=["q"] * 2, completions=completions, **columns) == [1.0, 1.0]
+
+
 def test_chat_messages_are_read_like_plain_text():
     assert formatted([{"role": "assistant", "content": ZERO}]) == 1.0
 
