@@ -74,6 +74,7 @@ def take_shots(browser: Browser, report: Path, folder: Path) -> None:
             page, _ = open_report(
                 browser, report, viewport={"width": width, "height": 900}, color_scheme=scheme, device_scale_factor=1
             )
+            page.add_style_tag(content="nav { position: static !important; }")
             for section in ("ladder", "tables", "claims", "curves", "rollouts", "data"):
                 path = folder / f"{section}-{name}-{scheme}.png"
                 page.locator(f"#{section}").screenshot(path=path)
