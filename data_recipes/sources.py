@@ -52,7 +52,7 @@ def pocket_harmless(count: int | None, seed: str, held_out: bool) -> list[Questi
     return _pocket_requests(count, seed, held_out, "harmless")
 
 
-GOOD_REFERENCE_SHARE = 0.6
+GOOD_REFERENCE_SHARE = 0.7
 
 
 def _pocket_requests(count: int | None, seed: str, held_out: bool, domain: str) -> list[Question]:

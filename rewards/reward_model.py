@@ -29,6 +29,12 @@ def reward_model_text(prompt: Any, completion: Any, part: Literal["summary", "wh
     return question + (split_response(said).answer if part == "summary" else said)
 
 
+def reward_model_ids(tokenizer: Any, text: str) -> list[int]:
+    """The tokens of such a text, in training and in scoring: the score is read at the end-of-sequence token."""
+    end = tokenizer.eos_token or ""
+    return tokenizer(text if text.endswith(end) else text + end)["input_ids"]
+
+
 class RewardModel:
     """The score of a reward model (a folder with a sequence-classification checkpoint), of the summary or of the whole.
 
@@ -84,9 +90,7 @@ class RewardModel:
         import torch
 
         model, tokenizer = self.load()
-        ends = tokenizer.eos_token or ""
-        complete = [text if text.endswith(ends) else text + ends for text in texts]
-        ids = [tokenizer(text)["input_ids"] for text in complete]
+        ids = [reward_model_ids(tokenizer, text) for text in texts]
         if self.max_tokens is not None:
             ids = [each[-self.max_tokens :] for each in ids]
         by_length = sorted(range(len(ids)), key=lambda index: len(ids[index]))

@@ -41,12 +41,13 @@ def train_reward_model(
     from trl import RewardConfig, RewardTrainer
 
     from pipeline.training.trainer_io import StepCallback, save_checkpoint
+    from rewards.reward_model import reward_model_ids
 
     def encode(found: Sequence[tuple[str, str]]) -> list[dict[str, list[int]]]:
         rows = [
             {
-                "chosen_ids": tokenizer(chosen, add_special_tokens=False)["input_ids"],
-                "rejected_ids": tokenizer(rejected, add_special_tokens=False)["input_ids"],
+                "chosen_ids": reward_model_ids(tokenizer, chosen),
+                "rejected_ids": reward_model_ids(tokenizer, rejected),
             }
             for chosen, rejected in found
         ]
