@@ -18,13 +18,13 @@ def stage_curves(runs: list[RunRecord], stage_id: str) -> dict[str, Any] | None:
     A chart is {title, unit, lines: [{name, run, x, y, low?, high?}]}; x are optimizer steps, low and high a 95 %
     interval.
     """
-    records = [(run, run.stages[stage_id].lines("metrics.jsonl")) for run in runs]
+    records = [(run, _steps(run.stages[stage_id])) for run in runs]
     heldout = [(run, run.stages[stage_id].lines("heldout.jsonl")) for run in runs]
     if not any(steps for _, steps in records):
         return None
     owner = next(run for run, steps in records if steps)
     charts = []
-    for title, unit, training, held in _charts(owner.stages[stage_id], records, heldout):
+    for title, unit, training, held in _charts(records, heldout):
         lines = [_line(name, run, rows, get) for run, rows in records for name, get in training.items()]
         lines += [_line(name, run, rows, get) for run, rows in heldout for name, get in held.items()]
         lines = [line for line in lines if line["x"]]
@@ -39,15 +39,12 @@ def stage_curves(runs: list[RunRecord], stage_id: str) -> dict[str, Any] | None:
     }
 
 
-def _charts(stage: StageRecord, records, heldout):
+def _charts(records, heldout):
     """(title, unit, lines of metrics.jsonl, lines of heldout.jsonl) of each chart, in reading order."""
-    names = reward_names(stage)
-    for _, rows in records:
-        for row in rows[:1]:
-            names = {name: names.get(name, name) for name in row["rewards"]}
+    rewards = {label: _reward(label) for _, rows in records for row in rows[:1] for label in row["rewards"]}
     votes = sorted({key for _, rows in heldout for row in rows for key in row if key.startswith("cons@")})
     yield "Held-out accuracy", "share", {}, {"pass@1": _key("pass@1"), **{vote: _key(vote) for vote in votes}}
-    yield "Training rewards, each apart", "mean", {label: _reward(name) for name, label in names.items()}, {}
+    yield "Training rewards, each apart", "mean", rewards, {}
     yield "Reward in all", "weighted sum", {"mean": _key("reward"), "standard deviation": _key("reward_std")}, {}
     length = {"mean": _key("completion_tokens"), "longest": _key("completion_tokens_max")}
     yield "Response length", "tokens", length, {"held-out mean": _key("mean_tokens")}
@@ -71,17 +68,24 @@ def _charts(stage: StageRecord, records, heldout):
     yield "Clipped ratios", "share of tokens", {"clipped": _key("clip_ratio/region_mean")}, {}
 
 
-def reward_names(stage: StageRecord) -> dict[str, str]:
-    """Metric name of each reward -> a name that tells two rewards of the same kind apart."""
-    names: dict[str, str] = {}
-    counts: dict[str, int] = {}
+def reward_labels(stage: StageRecord) -> list[str]:
+    """A name for each reward of the stage, in the profile's order, that tells two of one kind apart."""
+    labels: list[str] = []
     for spec in stage.config["rewards"]:
-        kind = spec["use"].rpartition(":")[2]
-        counts[kind] = counts.get(kind, 0) + 1
-        metric = kind if counts[kind] == 1 else f"{kind}_{counts[kind]}"
-        model = str(spec["args"].get("model", ""))
-        names[metric] = f"{model.removeprefix('stage:')} model" if model.startswith("stage:") else metric
-    return names
+        kind, model = spec["use"].rpartition(":")[2], str(spec["args"].get("model", ""))
+        label = f"{model.removeprefix('stage:')} model" if model.startswith("stage:") else kind
+        alike = sum(other == label or other.startswith(f"{label} ") for other in labels)
+        labels.append(f"{label} {alike + 1}" if alike else label)
+    return labels
+
+
+def labelled(stage: StageRecord, rewards: dict[str, Any]) -> dict[str, Any]:
+    """Values of the rewards, as the trainer wrote them in the profile's order, by `reward_labels`."""
+    return dict(zip(reward_labels(stage), rewards.values(), strict=True))
+
+
+def _steps(stage: StageRecord) -> list[dict]:
+    return [{**row, "rewards": labelled(stage, row["rewards"])} for row in stage.lines("metrics.jsonl")]
 
 
 def marks(run: RunRecord, stage_id: str, last_step: int) -> list[dict[str, Any]]:
@@ -92,9 +96,9 @@ def marks(run: RunRecord, stage_id: str, last_step: int) -> list[dict[str, Any]]
         found += [{"step": step, "what": "reference refreshed"} for step in range(every, last_step + 1, every)]
     for change in config["grpo"]["max_completion_schedule"]:
         found.append({"step": change["from_step"], "what": f"up to {change['tokens']} tokens"})
-    for metric, spec in zip(reward_names(run.stages[stage_id]).values(), config["rewards"], strict=True):
+    for label, spec in zip(reward_labels(run.stages[stage_id]), config["rewards"], strict=True):
         if spec["schedule"]:
-            found.append({"step": spec["schedule"]["from_step"], "what": f"{metric} counts"})
+            found.append({"step": spec["schedule"]["from_step"], "what": f"{label} counts"})
     return sorted((mark for mark in found if mark["step"] <= last_step), key=lambda mark: mark["step"])
 
 

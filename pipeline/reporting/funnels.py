@@ -1,6 +1,7 @@
 """What became of the samples: drops by reason with examples, and the lengths of what was kept and what was not."""
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from pipeline.reporting.records import RunRecord, StageRecord, read_lines
 DATA_STAGES = ("cold_start_data", "rejection_sampling")
 EXAMPLES = 3
 """Dropped samples shown of each reason, and rows shown that were kept."""
+MOST_READ = 20_000
+"""Kept rows, and dropped ones, that lengths and examples are taken from: the first of the file."""
 BINS = 20
 
 REASONS = {
@@ -40,7 +43,8 @@ def funnel(run: RunRecord, stage_id: str) -> dict[str, Any] | None:
     metrics = stage.metrics
     if not metrics:
         return None
-    dropped = _examples(stage)
+    dropped = list(islice(_lines(stage, "dropped.jsonl"), MOST_READ))
+    examples = _examples(dropped)
     total = metrics["samples"] or 1
     drops = [
         {
@@ -49,12 +53,12 @@ def funnel(run: RunRecord, stage_id: str) -> dict[str, Any] | None:
             "spare": reason in SPARE,
             "count": count,
             "share": count / total,
-            "examples": dropped.get(reason, []),
+            "examples": examples.get(reason, []),
         }
         for reason, count in metrics["dropped"].items()
     ]
-    rows = stage.lines("rows.jsonl")
-    sampled = [row for row in rows if row.get("source") == stage_id]
+    own = (row for row in _lines(stage, "rows.jsonl") if row.get("source") == stage_id)
+    sampled = list(islice(own, MOST_READ))
     return {
         "questions": metrics["questions"],
         "samples": metrics["samples"],
@@ -66,20 +70,21 @@ def funnel(run: RunRecord, stage_id: str) -> dict[str, Any] | None:
         "lengths": histogram(
             {
                 "kept": [len(words(row["response"])) for row in sampled],
-                "dropped": [len(words(row["text"])) for row in _dropped(stage)],
+                "dropped": [len(words(row["text"])) for row in dropped],
             }
         ),
+        "read": MOST_READ if MOST_READ in (len(dropped), len(sampled)) else None,
     }
 
 
-def _dropped(stage: StageRecord) -> Iterable[dict]:
-    path: Path = stage.folder / "dropped.jsonl"
+def _lines(stage: StageRecord, name: str) -> Iterable[dict]:
+    path: Path = stage.folder / name
     return read_lines(path) if path.is_file() else ()
 
 
-def _examples(stage: StageRecord) -> dict[str, list[dict]]:
+def _examples(dropped: list[dict]) -> dict[str, list[dict]]:
     found: dict[str, list[dict]] = {}
-    for row in _dropped(stage):
+    for row in dropped:
         of_reason = found.setdefault(row["reason"], [])
         if len(of_reason) < EXAMPLES:
             of_reason.append({"question": row["question_id"], "text": row["text"]})

@@ -10,14 +10,17 @@ import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline.reporting.curves import RL_STAGES, reward_names
+from pipeline.reporting.curves import RL_STAGES, labelled
 from pipeline.reporting.records import RunRecord, StageRecord, read_lines
 
 MOST_BYTES = 12 * 2**20
 """UTF-8 bytes of text embedded: what keeps the page under 8 MB even where text shrinks to a third only."""
+MOST_STEPS = 40
+"""Steps of one RL stage whose training rollouts are read."""
 LONGEST_TEXT = 8000
 """Characters of one text; of longer ones the middle is cut out."""
 MIXED_BELOW = 0.95
@@ -37,8 +40,14 @@ class Block:
 
 
 def viewer_data(run: RunRecord) -> dict[str, Any] | None:
-    """{packed, shown, total}: the rows as compressed JSON in base64; None where no model has written anything yet."""
-    blocks = [*_rungs(run), *_heldout(run), *_training(run)]
+    """The rows as compressed JSON in base64, and what of all there is was taken; None where there is nothing yet.
+
+    {packed, shown, total (rows read), training: [(stage, steps read, steps written)], per_step (rows read of a step)}.
+    """
+    per_step = run.profile.stages.report.rollouts_per_step
+    files = {stage_id: run.stages[stage_id].files("rollouts/step-*.jsonl") for stage_id in RL_STAGES}
+    chosen_files = {stage_id: _spread(paths, MOST_STEPS) for stage_id, paths in files.items()}
+    blocks = [*_rungs(run), *_heldout(run), *_training(run, chosen_files, per_step)]
     total = sum(len(block.rows) for block in blocks)
     if not total:
         return None
@@ -50,7 +59,13 @@ def viewer_data(run: RunRecord) -> dict[str, Any] | None:
     data = {"blocks": packed, "questions": table}
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     packed_text = base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
-    return {"packed": packed_text, "shown": sum(map(len, chosen)), "total": total}
+    return {
+        "packed": packed_text,
+        "shown": sum(map(len, chosen)),
+        "total": total,
+        "training": [(name, len(chosen_files[name]), len(paths)) for name, paths in files.items() if paths],
+        "per_step": per_step,
+    }
 
 
 def _rungs(run: RunRecord) -> Iterator[Block]:
@@ -70,13 +85,20 @@ def _heldout(run: RunRecord) -> Iterator[Block]:
             yield Block(f"{stage.definition.paper_name} at step {step}", "heldout", stage_id, step, rows)
 
 
-def _training(run: RunRecord) -> Iterator[Block]:
-    for stage_id in RL_STAGES:
+def _training(run: RunRecord, files: dict[str, list[Path]], per_step: int) -> Iterator[Block]:
+    for stage_id, paths in files.items():
         stage = run.stages[stage_id]
-        for path in stage.files("rollouts/step-*.jsonl"):
+        for path in paths:
             step = _step(path)
-            rows = [_rollout(row, stage) for row in read_lines(path)]
+            rows = [_rollout(row, stage) for row in islice(read_lines(path), per_step)]
             yield Block(f"{stage.definition.paper_name}, training step {step}", "training", stage_id, step, rows)
+
+
+def _spread(paths: list[Path], most: int) -> list[Path]:
+    """At most `most` of the files, first and last among them, as evenly spread as they come."""
+    if len(paths) <= most:
+        return paths
+    return [paths[round(i * (len(paths) - 1) / (most - 1))] for i in range(most)]
 
 
 def _step(path: Path) -> int:
@@ -87,7 +109,7 @@ def _sample(row: dict, set_name: str) -> dict[str, Any]:
     """A judged held-out answer, as `evaluate` writes it."""
     return {
         "question": (row["question_id"], set_name, row["question"], row["answer"]),
-        "text": row["text"],
+        "text": _cut(row["text"]),
         "reward": row["score"],
         "verdict": row["verdict"],
         "tokens": row["tokens"],
@@ -100,14 +122,14 @@ def _sample(row: dict, set_name: str) -> dict[str, Any]:
 
 def _rollout(row: dict, stage: StageRecord) -> dict[str, Any]:
     """A training completion, as the GRPO trainer writes it: the weighted reward, and accuracy as the verdict."""
-    names = reward_names(stage)
-    scores = {names.get(name, name): score for name, score in row["rewards"].items() if score is not None}
-    weights = {name: spec["weight"] for name, spec in zip(names.values(), stage.config["rewards"], strict=True)}
+    every = labelled(stage, row["rewards"])
+    weights = {label: spec["weight"] for label, spec in zip(every, stage.config["rewards"], strict=True)}
+    scores = {label: score for label, score in every.items() if score is not None}
     accuracy, form = scores.get("accuracy"), scores.get("format")
     return {
         "question": (row["id"], "training", row["prompt"], row.get("answer")),
-        "text": row["completion"],
-        "reward": sum(weights.get(name, 1.0) * score for name, score in scores.items()) if scores else None,
+        "text": _cut(row["completion"]),
+        "reward": sum(weights[label] * score for label, score in scores.items()) if scores else None,
         "verdict": "not judged" if accuracy is None else "correct" if accuracy > 0 else "wrong",
         "tokens": row["tokens"],
         "truncated": row["finish_reason"] == "length",
@@ -129,8 +151,7 @@ def _within(blocks: list[Block], most: int) -> list[list[dict]]:
     chosen: list[list[int]] = [[] for _ in blocks]
     used = 0
     for _, _, number, place in ranked:
-        text = _cut(blocks[number].rows[place]["text"])
-        used += len(text.encode()) + 60
+        used += len(blocks[number].rows[place]["text"].encode()) + 60
         if used > most:
             break
         chosen[number].append(place)
@@ -154,7 +175,7 @@ def _columns(block: Block, rows: list[dict], questions: dict[tuple, int]) -> dic
         "step": block.step,
         "set": rows[0]["question"][1],
         "question": [questions.setdefault(row["question"][:2], len(questions)) for row in rows],
-        "text": [_cut(row["text"]) for row in rows],
+        "text": [row["text"] for row in rows],
         "tokens": [row["tokens"] for row in rows],
         "verdict": [row["verdict"] for row in rows],
         "truncated": [int(row["truncated"]) for row in rows],

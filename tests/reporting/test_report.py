@@ -214,7 +214,7 @@ def test_all_answers_travel_in_the_page(home):
     blocks = viewer_rows(page)["blocks"]
     counts = {kind: sum(len(b["text"]) for b in blocks if b["kind"] == kind) for kind in KINDS}
     assert counts == KINDS
-    assert f"All {sum(KINDS.values()):,} answers" in text_of(page)
+    assert f"All these {sum(KINDS.values()):,} answers" in text_of(page)
 
 
 def test_held_out_questions_keep_their_place_from_step_to_step_and_rung_to_rung(home):
@@ -238,8 +238,29 @@ def test_answers_over_the_bound_are_left_out_evenly_and_counted(home, monkeypatc
     shown = sum(len(b["text"]) for b in data["blocks"])
     total = sum(KINDS.values())
     assert 0 < shown < total
-    assert f"{shown:,} of {total:,} answers are in this page" in text_of(page)
+    assert f"{shown:,} of these {total:,} answers are in this page" in text_of(page)
     assert f"{total - shown:,} are left out" in text_of(page)
+
+
+def test_training_rollouts_are_read_from_steps_spread_over_the_stage(home, monkeypatch):
+    profile = smoke_profile("stages.report.rollouts_per_step=5")
+    run = make_run("smoke", profile, upto="r1_zero", world=World(steps=90, rollouts_every=10))
+    monkeypatch.setattr(rollouts, "MOST_STEPS", 3)
+    page = written(profile, run)
+    blocks = [b for b in viewer_rows(page)["blocks"] if b["kind"] == "training"]
+    assert [b["step"] for b in blocks] == [1, 41, 81]
+    assert {len(b["text"]) for b in blocks} == {5}
+    assert "the first 5 of a step, in r1_zero of 3 of 9 recorded steps" in text_of(page)
+
+
+def test_rewards_of_one_kind_keep_names_and_weights_of_their_own(home):
+    two = "[{use: accuracy, domains: [math]}, {use: accuracy, weight: 3.0}, {use: format}]"
+    profile = smoke_profile(f"stages.r1_zero.rewards={two}")
+    run = make_run("smoke", profile, upto="r1_zero")
+    [chart] = [
+        c for c in stage_curves([RunRecord.of_folder(profile, run)], "r1_zero")["charts"] if "each apart" in c["title"]
+    ]
+    assert [line["name"] for line in chart["lines"]] == ["accuracy", "accuracy 2", "format"]
 
 
 def test_long_answers_lose_their_middle_and_say_so():
