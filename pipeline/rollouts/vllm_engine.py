@@ -40,6 +40,8 @@ class VLLMEngine(Engine):
             if self._cpu
             else {"gpu_memory_utilization": settings.gpu_memory_utilization}
         )
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # started by torchrun or accelerate: one engine a process
+            memory["distributed_executor_backend"] = "external_launcher"
         with _torch_state_kept(self._cpu):
             self._llm = LLM(
                 model=self.model_path,

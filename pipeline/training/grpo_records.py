@@ -36,6 +36,7 @@ class RunRecords:
     def rollout(self, step: int, inputs: list[dict], completions, rewards, rows, names: list[str]) -> None:
         """Write the completions of the rollout made at `step` (0 for the first), if its turn has come.
 
+        With several processes these are the main process's share.
         The file carries the number of the first step trained on it, counted from 1 as in `metrics.jsonl`.
         """
         if step < self._next_rollout:
