@@ -50,7 +50,7 @@ def main() -> None:
         opening = [open_report(browser, options.report)[1] for _ in range(REPEATS)]
         print(f"open until the viewer is ready: median {statistics.median(opening):.2f} s, worst {max(opening):.2f} s")
         page, _ = open_report(browser, options.report, bypass_csp=True)
-        print(page.locator("#rollouts [role=status]").inner_text().split(",  found")[0])
+        print(page.locator("#rollouts [role=status]").inner_text().split(", found")[0])
         for name, change in FILTERS.items():
             took = [page.evaluate(TIMED, change) for _ in range(REPEATS)]
             print(f"filter, {name}: median {statistics.median(took):.0f} ms, worst {max(took):.0f} ms")
