@@ -32,7 +32,7 @@ def make_pairs(
     question: str, answers: Sequence[str], read: Callable[[str], str], annotator: Annotator, judgements: int,
     min_gap: float, rng: random.Random,
 ) -> tuple[list[Pair], list[Rejected]]:  # fmt: skip
-    """One pair a question: its best answer against its worst, each judged `judgements` times in random order.
+    """The best answer against each other one, all judged `judgements` times in random order.
 
     `read` gives what the annotator reads of an answer. Kept where the gap is over `min_gap` (DeepSeek-R1, section on
     the helpful reward model: four judgements, gap over 1).
@@ -44,13 +44,14 @@ def make_pairs(
     for answer in order:
         scores[answer].append(annotator(question, read(answer)))
     means = {answer: sum(found) / len(found) for answer, found in scores.items()}
-    best, worst = max(means, key=means.get), min(means, key=means.get)
-    pair = Pair(question, best, worst, means[best] - means[worst])
-    if best == worst:
-        return [], [Rejected(pair, "same_answer")]
-    if pair.gap <= min_gap:
-        return [], [Rejected(pair, "small_gap")]
-    return [pair], []
+    best = max(means, key=means.get)
+    pairs = [Pair(question, best, other, means[best] - means[other]) for other in unique if other != best]
+    if not pairs:
+        return [], [Rejected(Pair(question, best, best, 0.0), "same_answer")]
+    return (
+        [pair for pair in pairs if pair.gap > min_gap],
+        [Rejected(pair, "small_gap") for pair in pairs if pair.gap <= min_gap],
+    )
 
 
 def balance_lengths(
