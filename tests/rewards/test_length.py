@@ -1,7 +1,7 @@
 """Length and repetition rewards: tokens, clamped, per group."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewards import RewardError, load
@@ -65,6 +65,7 @@ def test_cosine_runs_between_its_two_values():
     assert scored("cosine_length", [0, 50, 100], [False] * 3, max_tokens=100) == pytest.approx([-1.0, -0.75, -0.5])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 1000), min_size=2, max_size=20))
 def test_cosine_never_rises_again_with_length(lengths):
     lengths.sort()
@@ -74,6 +75,7 @@ def test_cosine_never_rises_again_with_length(lengths):
     assert wrong == sorted(wrong)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 500), st.booleans()), min_size=1, max_size=16))
 def test_kimi_stays_within_a_half(completions):
     lengths, right = zip(*completions, strict=True)
