@@ -1,11 +1,12 @@
 """How fast GRPO is here, beside stock TRL on the same completions, engine and machine.
 
-    python -m benchmarks.grpo [update step rollout memory] [--completions 64] [--out benchmarks/results/grpo.json]
+    python -m benchmarks.grpo [update step rollout memory] [--completions 64] [--policy CHECKPOINT] [--out FILE]
 
 - update: everything between scored completions and gradients, ours against stock TRL with vLLM's importance correction
   on, as is its default; with half of the groups without reward spread and with none. 64 completions of mean 60 and max
   170 tokens on a model of SmolLM2-135M's shape with random weights. Loss and gradient norm are compared as well.
-- step: whole RL steps of the pocket model: ours, stock TRL on the same vLLM, stock TRL with `generate`.
+- step: whole RL steps of the pocket model (the base, or a later checkpoint, which writes longer): ours, stock TRL on
+  the same vLLM, stock TRL with `generate`.
 - rollout: tokens a second of our engine and of a bare `LLM.generate` on the same prompts.
 - memory: peak of the update over the memory before it, at several numbers of completions.
 
@@ -38,7 +39,6 @@ from pipeline.training.grpo_settings import GRPOSettings
 from tests.rollouts.tiny import tiny_tokenizer
 from tests.training.grpo_cases import END, make_trainer
 
-TEACHER = BASES / "teacher"
 GROUP = 8
 PROMPT_TOKENS = 40
 MEAN_TOKENS, MAX_TOKENS = 60, 170
@@ -230,13 +230,13 @@ def bench_memory(model: str) -> dict:
     return rows
 
 
-def bench_rollout(repeats: int) -> dict:
+def bench_rollout(policy: Path, repeats: int) -> dict:
     """Our engine against `LLM.generate`, alternating, on the prompts of a pocket step."""
     from vllm import SamplingParams
 
-    tokenizer = AutoTokenizer.from_pretrained(TEACHER)
+    tokenizer = AutoTokenizer.from_pretrained(policy)
     prompts = pocket_prompts(tokenizer, 16)
-    with open_engine(pocket_engine(), TEACHER) as engine:
+    with open_engine(pocket_engine(), policy) as engine:
         llm = engine._llm
 
         def bare(**more):
@@ -298,7 +298,7 @@ class StepTimes:
         }
 
 
-def bench_step(steps: int) -> dict:
+def bench_step(policy: Path, steps: int) -> dict:
     """Whole steps of the pocket model, with a learning rate so small that all three keep writing alike."""
     import trl
     from datasets import Dataset
@@ -320,7 +320,7 @@ def bench_step(steps: int) -> dict:
             "loss_type": "dapo",
         }
     )
-    tokenizer = AutoTokenizer.from_pretrained(TEACHER, padding_side="left")
+    tokenizer = AutoTokenizer.from_pretrained(policy, padding_side="left")
     prompts = [{"prompt": tokenizer.decode(ids)} for ids in pocket_prompts(tokenizer, 400)]
 
     def long_or_not(completion_ids, **_):
@@ -340,7 +340,7 @@ def bench_step(steps: int) -> dict:
         args = trainer_arguments(settings, [1.0], Path(folder), 0, "float32")
         args.save_strategy, args.report_to = "no", []
         return cls(
-            model=str(TEACHER),
+            model=str(policy),
             reward_funcs=[long_or_not],
             args=args,
             train_dataset=Dataset.from_list(prompts),
@@ -379,7 +379,7 @@ def bench_step(steps: int) -> dict:
             lengths = [e["completions/mean_length"] for e in trainer.state.log_history if "loss" in e]
         return times.result(lengths)
 
-    with open_engine(pocket_engine(), TEACHER) as engine:
+    with open_engine(pocket_engine(), policy) as engine:
         results = {kind: run(kind) for kind in ("ours", "stock TRL, same engine", "stock TRL, generate")}
     ours = results["ours"]["seconds a step, median"]
     for kind in ("stock TRL, same engine", "stock TRL, generate"):
@@ -410,6 +410,7 @@ def show(title: str, values: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=["update", "step", "rollout", "memory"])
+    parser.add_argument("--policy", type=Path, default=BASES / "teacher", help="pocket checkpoint for step and rollout")
     parser.add_argument("--completions", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/grpo.json"))
@@ -425,9 +426,9 @@ def main() -> None:
         if "memory" in options.parts:
             results["memory"] = bench_memory(model)
         if "rollout" in options.parts:
-            results["rollout"] = bench_rollout(options.repeats)
+            results["rollout"] = bench_rollout(options.policy, options.repeats)
         if "step" in options.parts:
-            results["step"] = bench_step(steps=8)
+            results["step"] = bench_step(options.policy, steps=8)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(results, indent=2) + "\n")
 

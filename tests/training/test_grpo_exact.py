@@ -168,7 +168,7 @@ def test_two_processes(model, tmp_path, loss_type):
         )
     )
     ours, stock = (_on_two_processes(kind, model, case, tmp_path / f"{kind}.safetensors") for kind in ("ours", "stock"))
-    assert ours["loss"].item() == pytest.approx(stock["loss"].item(), rel=1e-5)
+    assert ours["loss"].item() == pytest.approx(stock["loss"].item(), rel=1e-5, abs=1e-7)
     for name, expected in stock.items():
         assert (ours[name] - expected).norm() <= 1e-5 * expected.norm() + 1e-9, name
 
