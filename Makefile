@@ -75,4 +75,5 @@ lint: .venv/ready ## check style
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 
 test: .venv/ready ## every test, with a whole ladder at smoke size
+	@command -v chromium >/dev/null || WITH_BROWSER=1 bash requirements/install.sh '$(VARIANT)'
 	@.venv/bin/python -m pytest

@@ -140,6 +140,7 @@ def _check_reward(options) -> int:
             raise ConfigError(f"ARGS '{key}': expected key=value.")
     arguments = {key: read_value(text, f"ARGS '{key}'") for key, _, text in pairs}
     try:
+        rewards.load(options.reward, **arguments)
         return rewards.check(options.reward, rows=options.rows, **arguments)
     except rewards.RewardError as error:
         raise ConfigError(str(error)) from error

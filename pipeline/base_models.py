@@ -140,13 +140,35 @@ def _check_tokenizer(source: str, folder: Path) -> None:
                 f"The tokenizer of {source} has no {name} token. Set `{'eos' if name[0] == 'e' else 'pad'}_token` in "
                 "its tokenizer_config.json (many models pad with their end-of-sequence token's unused neighbour)."
             )
+    declared = _declared_end_ids(folder)
+    if declared and tokenizer.eos_token_id not in declared:
+        raise ConfigError(
+            f"The tokenizer of {source} ends with {tokenizer.eos_token!r} (id {tokenizer.eos_token_id}), but the model "
+            f"has the end-of-sequence ids {sorted(declared)}. Set `eos_token` in its tokenizer_config.json to that token."
+        )
     if tokenizer.eos_token_id == tokenizer.pad_token_id:
         raise ConfigError(
             f"The tokenizer of {source} pads with its end-of-sequence token ({tokenizer.eos_token!r}), so the end of "
             "an answer could not be told from padding. Give it another `pad_token` in its tokenizer_config.json."
+        )
+    vocabulary = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("vocab_size")
+    if vocabulary is not None and tokenizer.pad_token_id >= vocabulary:
+        raise ConfigError(
+            f"The tokenizer of {source} has the padding token {tokenizer.pad_token!r} (id {tokenizer.pad_token_id}), "
+            f"but the model has only {vocabulary} tokens. Set `pad_token` in its tokenizer_config.json to one of them."
         )
     if not tokenizer.chat_template:
         raise ConfigError(
             f"The tokenizer of {source} has no chat template, which every stage after R1-Zero needs. "
             "Set `chat_template` in its tokenizer_config.json."
         )
+
+
+def _declared_end_ids(folder: Path) -> set[int]:
+    """The end-of-sequence ids of the model's configuration and of its generation configuration."""
+    found: set[int] = set()
+    for name in ("config.json", "generation_config.json"):
+        if (folder / name).is_file():
+            ids = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
+            found.update([ids] if isinstance(ids, int) else ids or [])
+    return found

@@ -13,6 +13,8 @@ from pipeline.base_models import check_base, count_parameters, local_folder
 from pipeline.config.profile import Profile
 from pipeline.config.sections import RLStage
 from pipeline.errors import ConfigError
+from pipeline.reporting.trackers import check_trackers
+from pipeline.sandbox import describe
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
 
 RL_STAGES = ("r1_zero", "reasoning_rl", "general_rl", "student_rl")
@@ -31,6 +33,7 @@ def check_profile(profile: Profile) -> None:
             _check_source(source.use)
     for settings in profile.stages.evaluate.sets.values():
         _check_source(settings.source.use)
+    check_trackers(profile.trackers)
     for stage, section in _rl_sections(profile):
         for spec in section.rewards:
             build_reward(stage, spec, section.allow_weak_sandbox).close()
@@ -69,6 +72,7 @@ def print_check(profile: Profile) -> None:
     console = Console(width=max(Console().width, WIDTH))
     console.print(f"[bold]{profile.name}[/]: {profile.description}")
     console.print(f"engine {profile.engine.kind}, dtype {profile.dtype}, context {profile.engine.max_model_len} tokens")
+    console.print(f"sandbox for code rewards: {describe()}", highlight=False)
     console.print(_models_table(profile))
     console.print(_arithmetic_table(profile))
     console.print(_rewards_table(profile))

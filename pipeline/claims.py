@@ -166,7 +166,7 @@ def _consistency_mended(f: RunFigures) -> Claim:
     return Claim(
         "consistency",
         f"reasoning RL brings language consistency over {100 * CONSISTENT:.0f} % and costs no more than a few points",
-        f"Dev2's consistency over {100 * CONSISTENT:.0f} %, its pass@1 at most {100 * FEW_POINTS:.0f} points below Zero's",
+        f"Dev2: consistency over {100 * CONSISTENT:.0f} %, pass@1 at most {100 * FEW_POINTS:.0f} points below R1-Zero",
         f"consistency {_percent(zero)} -> {_percent(dev2)}, pass@1 {gap}",
         dev2 > CONSISTENT and gap.mean >= -FEW_POINTS,
     )

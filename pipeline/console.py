@@ -55,8 +55,9 @@ def logged_to(path: Path) -> Iterator[logging.Logger]:
 class Progress:
     """One bar. `update(done, **figures)` sets how much is done and the figures shown beside it."""
 
-    def __init__(self, description: str, total: int | None, logger: logging.Logger):
-        self.description, self.total, self.logger = description, total, logger
+    def __init__(self, description: str, total: int | None, logger: logging.Logger, quiet: bool = False):
+        """`quiet` leaves out the plain lines, where something else says how far it is."""
+        self.description, self.total, self.logger, self.quiet = description, total, logger, quiet
         self.started = self.said = time.monotonic()
         self.first = None
         self.bar = None
@@ -84,7 +85,7 @@ class Progress:
         now = time.monotonic()
         if self.first is None:
             self.first = (done, now)
-        if now - self.said >= PLAIN_LINE_SECONDS:
+        if not self.quiet and now - self.said >= PLAIN_LINE_SECONDS:
             self.said = now
             self.logger.info("%s: %s  %s%s", self.description, self._counted(done), shown, self._left(done, now))
 

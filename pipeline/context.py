@@ -45,13 +45,16 @@ class StageContext:
     an interrupted run of the same configuration left there."""
 
     stage_id: str
+    run: str
+    """The name of the run's folder."""
     profile: Profile
     config: Any
     inputs: dict[str, StageInput]
     folder: Path
     device: str
     log: logging.Logger
-    progress: Callable[[str, int | None], Progress]
+    progress: Callable[..., Progress]
+    """`progress(description, total, quiet=False)`: a bar with the time left."""
     engines: EnginePool
 
     @property

@@ -4,7 +4,7 @@ import math
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from data_recipes.pocket import general
@@ -73,6 +73,15 @@ def _quality(question: Question, answer: str) -> float:
     """1 for an answer that is right, whole and polite, else 0, by the pocket world's ground truth."""
     request = general.request_of(question.question)
     return float(request is not None and general.quality(request, answer.strip()) == 1.0)
+
+
+def judged_rows(questions: Sequence[Question], groups: Sequence[Sequence[Sample]]) -> list[dict[str, Any]]:
+    """One row a sample, with its question, as `samples/` and `heldout/` hold them."""
+    return [
+        {"question": question.question, "answer": question.answer, "language": question.language, **asdict(sample)}
+        for question, group in zip(questions, groups, strict=True)
+        for sample in group
+    ]
 
 
 def summarise(groups: Sequence[Sequence[Sample]], consensus: Sequence[int]) -> dict[str, Any]:

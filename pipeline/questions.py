@@ -44,8 +44,20 @@ def training_questions(
                 "stages.evaluate.sets. Evaluate on other questions than those that are trained on."
             )
         found += clean
+    if any(question.verifier == "code" for question in found):
+        require_sandbox(getattr(ctx.config, "allow_weak_sandbox", False))
     ctx.rng("question order").shuffle(found)
     return found
+
+
+def require_sandbox(allow_weak: bool) -> None:
+    """Raises ConfigError where answers are programs and this machine cannot run them behind a full sandbox."""
+    from pipeline.sandbox import SandboxError, require
+
+    try:
+        require(allow_weak)
+    except SandboxError as error:
+        raise ConfigError(str(error)) from error
 
 
 def held_out_texts(profile: Profile) -> HeldOut:

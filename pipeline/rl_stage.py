@@ -6,9 +6,12 @@ from typing import Any
 from data_recipes.rows import read_json_lines, write_json_lines
 from pipeline.config.sections import Heldout
 from pipeline.context import StageContext, StageResult
-from pipeline.evaluation import score_samples, summarise
+from pipeline.errors import RunError
+from pipeline.evaluation import judged_rows, score_samples, summarise
 from pipeline.questions import evaluation_questions, render_prompts, training_questions
-from rewards import RewardContext, RewardSet, RewardSpec
+from pipeline.reporting.step_table import StepTable
+from pipeline.reporting.trackers import Trackers
+from rewards import RewardContext, RewardError, RewardSet, RewardSpec
 
 
 def climb(
@@ -32,10 +35,14 @@ def climb(
     context = RewardContext(num_generations=config.grpo.group_size, allow_weak_sandbox=config.allow_weak_sandbox)
     reward_set = RewardSet(config.rewards if rewards is None else rewards, context)
     try:
-        with ctx.progress("GRPO", config.grpo.max_steps) as bar:
+        trackers = Trackers(ctx.profile.trackers, ctx.run, ctx.stage_id, ctx.folder, config.model_dump(mode="json"))
+        with trackers, ctx.progress("GRPO", config.grpo.max_steps, quiet=True) as bar:
+            table = StepTable(config.grpo.max_steps, ctx.log.info)
 
             def log(figures: dict[str, Any]) -> None:
-                bar.update(figures["step"], reward=figures["reward"], length=figures["completion_tokens"])
+                bar.update(figures["step"])
+                table.step(figures)
+                trackers.log(figures)
                 if figures["step"] % config.grpo.checkpoint_every == 0:
                     ctx.checkpointed(figures["step"], config.grpo.max_steps, "step")
 
@@ -53,10 +60,12 @@ def climb(
                 log=log,
                 resume=True,
                 token_budget=token_budget,
-                eval_hook=HeldoutCurve(ctx, config.heldout, template) if config.heldout else None,
+                eval_hook=HeldoutCurve(ctx, config.heldout, template, trackers) if config.heldout else None,
                 eval_every=config.heldout.every if config.heldout else None,
             )
         verdicts = reward_set.counts()
+    except RewardError as error:
+        raise RunError(f"{error}\nThe step before is kept: mend the reward and run the same command.") from error
     finally:
         reward_set.close()
     return StageResult(
@@ -68,10 +77,10 @@ def climb(
 
 
 class HeldoutCurve:
-    """Evaluates the live policy on held-out questions and appends the figures to `heldout.jsonl`."""
+    """Evaluates the live policy on held-out questions: figures go to `heldout.jsonl`, answers to `heldout/`."""
 
-    def __init__(self, ctx: StageContext, settings: Heldout, template: str):
-        self.ctx, self.settings, self.template = ctx, settings, template
+    def __init__(self, ctx: StageContext, settings: Heldout, template: str, trackers: Trackers):
+        self.ctx, self.settings, self.template, self.trackers = ctx, settings, template, trackers
         self.evaluation = ctx.profile.stages.evaluate
         self.questions = evaluation_questions(ctx.profile, settings.set)[: settings.questions]
 
@@ -84,3 +93,7 @@ class HeldoutCurve:
         earlier = [row for _, row in read_json_lines(path) if row["step"] < step] if path.is_file() else []
         figures = {"step": step, "set": self.settings.set, **summarise(scored, [self.settings.samples])}
         write_json_lines(path, [*earlier, figures])
+        folder = self.ctx.folder / "heldout"
+        folder.mkdir(exist_ok=True)
+        write_json_lines(folder / f"step-{step:06d}.jsonl", judged_rows(self.questions, scored))
+        self.trackers.log(figures, "heldout/")

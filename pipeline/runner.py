@@ -140,13 +140,16 @@ def _run_stage(
     with logged_to(folder / "log.txt") as logger:
         ctx = StageContext(
             stage_id=stage.id,
+            run=run.name,
             profile=profile,
             config=getattr(profile.stages, stage.id),
             inputs={name: StageInput(run.stage(name), states[name].manifest) for name in stage.inputs},
             folder=folder,
             device=resolve_device(profile),
             log=logger,
-            progress=lambda description, total: Progress(f"{stage.id}: {description}", total, logger),
+            progress=lambda description, total, quiet=False: Progress(
+                f"{stage.id}: {description}", total, logger, quiet
+            ),
             engines=engines,
         )
         started = time.monotonic()

@@ -4,12 +4,14 @@ import json
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from pipeline.config.profile import Profile
 from pipeline.run_folder import RunFolder
 from pipeline.runner import StageState
 
+MOST_COLUMNS = 400
 COLOURS = {"done": "green", "stale": "yellow", "partial": "cyan", "missing": "red"}
 
 
@@ -38,7 +40,8 @@ def print_summary(profile: Profile, run: RunFolder) -> None:
 def print_whole(table: Table) -> None:
     """Prints a table at its full width: a narrow terminal wraps lines, but loses no figure."""
     console = Console()
-    console.width = max(console.width, console.measure(table).maximum)
+    needed = Measurement.get(console, console.options.update(width=MOST_COLUMNS), table).maximum
+    console.width = max(console.width, needed)
     console.print(table)
 
 

@@ -51,13 +51,16 @@ else
   esac
 fi
 
-# Code rewards run model-written programs inside bubblewrap.
-if ! command -v bwrap >/dev/null; then
+# Code rewards run model-written programs inside bubblewrap; the report's tests drive a Chromium.
+system() { # COMMAND PACKAGE WHAT-FOR
+  command -v "$1" >/dev/null && return
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    { apt-get install -y -qq bubblewrap || { apt-get update -qq && apt-get install -y -qq bubblewrap; }; } >/dev/null 2>&1 || true
+    echo "setup: installing the system's package $2, for $3"
+    { apt-get install -y -qq "$2" || { apt-get update -qq && apt-get install -y -qq "$2"; }; } >/dev/null 2>&1 || true
   fi
-  command -v bwrap >/dev/null || echo "setup: bubblewrap is missing. Code rewards and the tests of the sandbox need it:" \
-                                      "install your system's package 'bubblewrap'."
-fi
+  command -v "$1" >/dev/null || echo "setup: $1 is missing, which $3 need: install your system's package '$2'."
+}
+system bwrap bubblewrap "code rewards and the sandbox's tests"
+if [ -n "${WITH_BROWSER:-}" ]; then system chromium chromium "the report's tests"; fi
 echo "$variant" > .venv/ready
 echo "setup: done"

@@ -6,12 +6,12 @@ Gives `results.json` (rung -> set -> figures, with the settings) and each judged
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from data_recipes.rows import write_json_lines
 from pipeline.context import StageContext, StageResult
-from pipeline.evaluation import score_samples, summarise
+from pipeline.evaluation import judged_rows, score_samples, summarise
 from pipeline.questions import evaluation_questions, render_prompts
 from pipeline.sampling import SHARDS, sample_in_shards
 
@@ -44,12 +44,7 @@ def run(ctx: StageContext) -> StageResult:
             scored = score_samples(questions[name], groups, settings.metric, rung.template)
             figures = summarise(scored, ctx.config.consensus)
             sampled += sum(sample.tokens for group in scored for sample in group)
-            rows = [
-                {"question": q.question, "answer": q.answer, "language": q.language, **asdict(sample)}
-                for q, group in zip(questions[name], scored, strict=True)
-                for sample in group
-            ]
-            write_json_lines(ctx.folder / "samples" / f"{rung.name}-{name}.jsonl", rows)
+            write_json_lines(ctx.folder / "samples" / f"{rung.name}-{name}.jsonl", judged_rows(questions[name], scored))
             results[rung.name][name] = figures
             ctx.log.info(
                 "%s on %s: pass@1 %.1f %% [%.1f, %.1f]",

@@ -18,6 +18,8 @@ class Profile(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     engine: EngineSettings
+    trackers: list[Literal["tensorboard", "trackio", "wandb"]] = ["tensorboard"]
+    """Where the figures of RL stages go while they train, besides `metrics.jsonl`."""
     templates: Templates = Templates()
     questions: dict[str, list[QuestionSource]]
     """Groups of sources; stages say how many questions they take from which group."""

@@ -151,6 +151,15 @@ class EvaluateStage(Strict):
     seed: int = 20250122
     """The held-out questions and the sampling of them hang on this seed, not on the run's."""
 
+    @model_validator(mode="after")
+    def _accuracy_is_measured(self) -> "EvaluateStage":
+        if not any(settings.metric == "accuracy" for settings in self.sets.values()):
+            raise ValueError(
+                f"sets has {', '.join(self.sets) or 'none'}, none of them with metric: accuracy. "
+                "Add one: the ladder is measured by it"
+            )
+        return self
+
 
 class ReportStage(Strict):
     rollouts_per_step: int = Field(16, ge=1)

@@ -22,6 +22,7 @@ from pipeline.training.grpo_checkpoints import checkpoint_step, last_checkpoint
 from pipeline.training.grpo_records import RunRecords
 from pipeline.training.grpo_settings import GRPOSettings
 from pipeline.training.grpo_trainer import LadderGRPOTrainer
+from rewards import RewardError
 
 
 @dataclass
@@ -81,6 +82,7 @@ def train_grpo(
 
     Raises:
         ValueError: settings, dataset and engine do not fit together.
+        RewardError: a reward failed. A checkpoint of the last whole step is left to resume from.
     """
     started = time.perf_counter()
     output_dir = Path(output_dir)
@@ -127,7 +129,11 @@ def train_grpo(
         trainer.add_callback(_EvalHook(eval_hook, eval_every, trainer))
     if token_budget is not None:
         trainer.add_callback(_TokenBudget(token_budget))
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except RewardError:
+        trainer.save_step()
+        raise
     _save(trainer, tokenizer, output_dir / "checkpoint")
     return GRPOResult(
         steps=trainer.state.global_step,
@@ -222,7 +228,7 @@ def trainer_arguments(
         logging_steps=1,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
-        report_to=["tensorboard"],
+        report_to=[],
         dataloader_pin_memory=cuda,
     )
 

@@ -47,6 +47,7 @@ class RunRecords:
                 line = {
                     "id": question.get("id"),
                     "prompt": question["prompt"],
+                    "answer": question.get("answer"),
                     "completion": completion.text,
                     "rewards": dict(zip(names, scores, strict=True)),
                     "advantage": row.advantage,

@@ -300,6 +300,15 @@ class LadderGRPOTrainer(GRPOTrainer):
 
     # ---- Checkpoints --------------------------------------------------------------------------------------------
 
+    def save_step(self) -> None:
+        """A checkpoint of the last whole step, unless there is one: what a rollout that failed leaves behind.
+
+        Rewards are asked before anything of a step has changed the model, so between steps is where the run stands.
+        """
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.state.global_step > 0 and not folder.exists():
+            self._save_checkpoint(self.model, None)
+
     def _save_checkpoint(self, model, trial) -> None:
         """TRL's checkpoint, the reference model, and a mark that says it is whole; then old ones go."""
         super()._save_checkpoint(model, trial)

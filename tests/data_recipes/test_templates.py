@@ -30,7 +30,7 @@ def test_a_profile_may_bring_its_own_template():
 
 
 def test_the_chat_prompt_ends_with_the_assistants_turn(tokenizer):
-    assert chat_prompt(tokenizer, "1+1?") == "<|user|>1+1?<|assistant|>"
+    assert chat_prompt(tokenizer, "1+1?") == "User: 1+1? Assistant:"
 
 
 def test_loss_is_on_the_whole_answer_the_first_think_and_the_end_token_included(tokenizer):
@@ -45,7 +45,7 @@ def test_loss_is_on_the_whole_answer_the_first_think_and_the_end_token_included(
 
 
 def test_rows_that_are_too_long_are_dropped_and_counted_not_cut(tokenizer):
-    rows, dropped = encode_rows(tokenizer, ["<|user|>a<|assistant|>"] * 2, ["b", "b" * 200], 50)
+    rows, dropped = encode_rows(tokenizer, ["User: a Assistant:"] * 2, ["b", "b" * 200], 50)
     assert (len(rows), dropped) == (1, 1)
 
 

@@ -39,8 +39,9 @@ def test_code_and_pickled_weights_stay_behind(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("values", "part"),
     [
-        ({"eos_token": None}, "end-of-sequence"),
+        ({"eos_token": None}, "end-of-sequence ids"),
         ({"pad_token": None}, "padding"),
+        ({"eos_token": "<think>"}, "end-of-sequence ids"),
         ({"pad_token": "<|eos|>"}, "pads with its end-of-sequence token"),
     ],
 )

@@ -22,8 +22,8 @@ def pipeline(*arguments: str) -> subprocess.CompletedProcess:
         (["run", "base_model", "--set", "stages.base_model.teacher=folder:nowhere"], "no config.json"),
         (["run", "base_model", "--set", "stages.base_model.teacher=gguf:nowhere.gguf"], "no such file"),
         (["run", "base_model", "--set", "stages.base_model.teacher=nowhere"], "No model source"),
-        (["check", "--set", "stages.r1_zero.rewards=[{use: acuracy}]"], "acuracy"),
-        (["check", "--set", "questions.reasoning=[{use: 'jsonl:nothere.jsonl'}]"], "nothere.jsonl"),
+        (["check", "--set", "stages.r1_zero.rewards='[{use: acuracy}]'"], "acuracy"),
+        (["check", "--set", "questions.reasoning='[{use: jsonl:nothere.jsonl}]'"], "nothere.jsonl"),
         (["status", "--run", "../elsewhere"], "folder name"),
         (["claims", "--seeds", "one"], "whole numbers"),
         (["check-reward", "acuracy"], "acuracy"),
@@ -56,7 +56,7 @@ def test_status_and_check_load_no_heavy_library(arguments):
 def test_check_shows_the_arithmetic_and_tries_the_rewards():
     done = pipeline("check")
     assert done.returncode == 0, done.stderr
-    assert "16 questions × 8 = 128" in done.stdout
+    assert "16 questions × 16 = 256" in done.stdout
     assert "accuracy" in done.stdout
 
 

@@ -86,7 +86,7 @@ def test_students_write_the_same_greedy_text_in_transformers_and_in_vllm(run, st
     folder = run / "distill" / "students" / student / "checkpoint"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    prompts = ["<|user|>What is 12+5-3?<|assistant|>", "<|user|>计算40-7。<|assistant|>"]
+    prompts = ["User: What is 12+5-3? Assistant:", "User: 计算40-7。 Assistant:"]
     plain = []
     for prompt in prompts:
         ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
@@ -105,10 +105,7 @@ def test_no_training_question_of_any_stage_overlaps_with_a_held_out_one(run):
     trained = [row["question"] for path in run.glob("*/rows.jsonl") for _, row in read_json_lines(path)]
     for path in run.glob("*/rollouts/*.jsonl"):
         for _, row in read_json_lines(path):
-            text = row["prompt"]
-            for mark in ("User: ", "<|user|>"):
-                text = text.removeprefix(mark)
-            trained.append(text.removesuffix(" Assistant:").removesuffix("<|assistant|>"))
+            trained.append(row["prompt"].removeprefix("User: ").removesuffix(" Assistant:"))
     trained += [row["question"] for path in run.glob("reward_model/pairs-*.jsonl") for _, row in read_json_lines(path)]
     assert len(trained) > 100
     assert not [question for question in trained if held_out.overlaps(question)]

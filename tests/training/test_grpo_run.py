@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pipeline.rollouts import EngineSettings, open_engine
 from pipeline.training.grpo import train_grpo
 from pipeline.training.grpo_settings import GRPOSettings
+from rewards import RewardError
 from tests.rollouts.tiny import tiny_checkpoint
 
 QUESTIONS = [{"id": f"q{i}", "prompt": f"What is {i} + {i} ?", "answer": str(2 * i)} for i in range(9)]
@@ -194,6 +195,20 @@ def test_without_resume_a_run_starts_over(start, engine, tmp_path):
     run(start, engine, tmp_path, settings(max_steps=2))
     assert [line["step"] for line in metrics(tmp_path)] == [1, 2]
     assert list(rollouts(tmp_path)) == ["step-000001", "step-000002"]
+
+
+def test_a_failing_reward_leaves_the_last_whole_step_to_resume_from(start, engine, tmp_path):
+    def fails_at_the_fourth_step(completion_ids, trainer_state, **_):
+        if trainer_state.global_step == 3:
+            raise RewardError("mine.py: brevity gave 'seven'")
+        return multiples_of_three(completion_ids)
+
+    with pytest.raises(RewardError, match="brevity"):
+        run(start, engine, tmp_path, settings(), rewards=[fails_at_the_fourth_step])
+    resumed = []
+    result = run(start, engine, tmp_path, settings(), resume=True, log=lambda record: resumed.append(record["step"]))
+    assert resumed == [4]
+    assert result.steps == 4
 
 
 def test_first_rollout_after_a_resume_has_the_resumed_weights(start, engine, tmp_path):

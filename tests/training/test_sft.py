@@ -83,10 +83,10 @@ def test_rows_that_all_are_too_long_are_an_error(tokenizer, tmp_path):
 
 def test_a_scorer_learns_to_prefer_the_chosen_answer(tokenizer, tmp_path):
     from pipeline.training.reward_model import train_reward_model
-
     from rewards import load
 
-    pairs = [(f"User: What is a {x}? Assistant:A {x} is good.", f"User: What is a {x}? Assistant:No.") for x in "abcdefgh"]
+    asked = "User: What is a {x}? Assistant:"
+    pairs = [(f"{asked.format(x=x)}A {x} is good.", f"{asked.format(x=x)}No.") for x in "abcdefgh"]
     result = train_reward_model(
         model_path=base_folder("student-qwen"),
         tokenizer=tokenizer,
@@ -107,7 +107,7 @@ def test_a_scorer_learns_to_prefer_the_chosen_answer(tokenizer, tmp_path):
     assert config["architectures"] == ["Qwen2ForSequenceClassification"]
     assert config["pad_token_id"] == tokenizer.pad_token_id
     reward = load("reward_model", model=str(tmp_path / "helpful"), part="whole")
-    prompts = [f"User: What is a {x}? Assistant:" for x in "abcdefgh"]
+    prompts = [asked.format(x=x) for x in "abcdefgh"]
     good = reward(prompts, [f"A {x} is good." for x in "abcdefgh"])
     poor = reward(prompts, ["No."] * 8)
     assert all(better > worse + 1 for better, worse in zip(good, poor, strict=True))

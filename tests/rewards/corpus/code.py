@@ -1,13 +1,16 @@
 # ruff: noqa: E501
-'''Verifier `code`: (row, completion, verdict, why).
+"""Verifier `code`: (row, completion, verdict, why).
 
 Rows: `ECHO` doubles a number from standard input, `ADD` tests a function with assertions.
-'''
+"""
 
 C, W, N, G = "correct", "wrong", "no_answer", "gold_unusable"
 FAST = {"verifier": "code", "time_limit_s": 1}
 DOUBLE = FAST | {"tests": [{"input": "3\n", "output": "6\n"}, {"input": "-4\n", "output": "-8\n"}]}
-ADD = FAST | {"tests": [{"assert": "assert add(2, 3) == 5"}, {"assert": "assert add('a', 'b') == 'ab'"}], "entry_point": "add"}
+ADD = FAST | {
+    "tests": [{"assert": "assert add(2, 3) == 5"}, {"assert": "assert add('a', 'b') == 'ab'"}],
+    "entry_point": "add",
+}
 SECRET = FAST | {"tests": [{"assert": "assert secret() == 'k7Q-expected-93'"}], "entry_point": "secret"}
 
 
