@@ -144,7 +144,7 @@ def _check_tokenizer(source: str, folder: Path) -> None:
     if declared and tokenizer.eos_token_id not in declared:
         raise ConfigError(
             f"The tokenizer of {source} ends with {tokenizer.eos_token!r} (id {tokenizer.eos_token_id}), but the model "
-            f"has the end-of-sequence ids {sorted(declared)}. Set `eos_token` in its tokenizer_config.json to that token."
+            f"has the end-of-sequence ids {sorted(declared)}. Set `eos_token` in its tokenizer_config.json to match."
         )
     if tokenizer.eos_token_id == tokenizer.pad_token_id:
         raise ConfigError(

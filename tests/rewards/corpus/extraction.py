@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Verifiers `exact` and `math` on whole completions: (verifier, gold, completion, verdict, why)."""
 
 C, W, N, G = "correct", "wrong", "no_answer", "gold_unusable"
