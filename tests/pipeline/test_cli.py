@@ -73,7 +73,7 @@ def test_ctrl_c_is_exit_code_130_and_says_how_to_go_on(tmp_path):
                 time.sleep(1)
                 process.send_signal(signal.SIGINT)
                 break
-        _, rest = process.communicate(timeout=60)
+        _, rest = process.communicate(timeout=300)
     finally:
         process.kill()
         import shutil
