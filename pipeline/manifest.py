@@ -73,16 +73,19 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hash_tree(folder: Path, roots: list[str]) -> dict[str, str]:
-    """Relative path -> SHA-256 of each file that is, or lies below, one of `roots`."""
-    found = {}
-    for root in roots:
-        path = folder / root
-        if not path.exists():
-            raise RunError(f"The stage names {path} as its output, but it was not written.")
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        found.update({str(file.relative_to(folder)): hash_file(file) for file in files})
-    return found
+def hash_stage(folder: Path, outputs: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """(outputs, records) of a stage's folder, each relative path -> SHA-256: what is, or lies below, one of `outputs`,
+    and everything else. Raises RunError where an output was not written."""
+    for name in outputs:
+        if not (folder / name).exists():
+            raise RunError(f"The stage names {folder / name} as its output, but it was not written.")
+    roots = {folder / name for name in outputs}
+    made: dict[str, str] = {}
+    records: dict[str, str] = {}
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        into = made if roots & {file, *file.parents} else records
+        into[str(file.relative_to(folder))] = hash_file(file)
+    return made, records
 
 
 def write_durably(path: Path, text: str) -> None:

@@ -18,14 +18,12 @@ def evaluation_questions(profile: Profile, name: str) -> list[Question]:
     return sources.load(chosen.source.use, chosen.questions, f"{evaluation.seed} {name}", True, chosen.source.args)
 
 
-def training_questions(
-    ctx: StageContext, groups: dict[str, int | None], held_out: HeldOut | None = None
-) -> list[Question]:
+def training_questions(ctx: StageContext, groups: dict[str, int | None]) -> list[Question]:
     """Questions from each named group of the profile, without those that overlap with a held-out set.
 
     A group that never ends is asked for more until the count is reached; a finite one may give fewer.
     """
-    held_out = held_out or held_out_texts(ctx.profile)
+    held_out = held_out_texts(ctx.profile)
     found = []
     for name, count in groups.items():
         if count == 0:

@@ -15,7 +15,7 @@ from pipeline.engines import EnginePool
 from pipeline.errors import RunError
 from pipeline.graph import LADDER, StageDefinition, needed_for
 from pipeline.identity import resolved_config
-from pipeline.manifest import Manifest, code_version, hash_json, hash_tree, package_versions
+from pipeline.manifest import Manifest, code_version, hash_json, hash_stage, package_versions
 from pipeline.run_folder import RunFolder, read_progress
 
 LEAST_FREE_BYTES = 512 * 2**20
@@ -158,8 +158,7 @@ def _run_stage(
         logger.info("%s: finished in %.1f s", stage.id, seconds)
     for name in result.scratch:
         shutil.rmtree(folder / name, ignore_errors=True)
-    outputs = hash_tree(folder, result.outputs)
-    everything = hash_tree(folder, sorted(p.name for p in folder.iterdir()))
+    outputs, records = hash_stage(folder, result.outputs)
     Manifest(
         stage=stage.id,
         profile=profile.name,
@@ -167,7 +166,7 @@ def _run_stage(
         config_hash=hash_json(config),
         inputs=input_identities(stage, states),
         outputs=outputs,
-        records={name: digest for name, digest in everything.items() if name not in outputs},
+        records=records,
         code=code_version(),
         packages=package_versions(),
         seed=ctx.seed,

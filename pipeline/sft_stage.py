@@ -5,9 +5,21 @@ from pathlib import Path
 
 from data_recipes.rows import read_json_lines, write_json_lines
 from data_recipes.templates import chat_prompt
-from pipeline.context import StageContext
+from pipeline.context import StageContext, StageResult
 from pipeline.errors import ConfigError
 from pipeline.training.sft import SFTResult, SFTSettings, train_sft
+
+
+def fine_tune_base(ctx: StageContext, rows_from: str) -> StageResult:
+    """The teacher's base, fine-tuned on the rows of the stage `rows_from`: Dev1 and Dev3."""
+    rows = ctx.inputs[rows_from].folder / "rows.jsonl"
+    result = fine_tune(ctx, ctx.inputs["base_model"].checkpoint, rows, ctx.config.sft, ctx.folder, "fine-tuning")
+    return StageResult(
+        outputs=["checkpoint"],
+        metrics={"rows": result.rows, "steps": result.steps, "loss": result.final_loss},
+        tokens={"trained": result.tokens},
+        scratch=["trainer"],
+    )
 
 
 def fine_tune(

@@ -4,15 +4,8 @@ make sft PROFILE=pocket
 """
 
 from pipeline.context import StageContext, StageResult
-from pipeline.sft_stage import fine_tune
+from pipeline.sft_stage import fine_tune_base
 
 
 def run(ctx: StageContext) -> StageResult:
-    rows = ctx.inputs["rejection_sampling"].folder / "rows.jsonl"
-    result = fine_tune(ctx, ctx.inputs["base_model"].checkpoint, rows, ctx.config.sft, ctx.folder, "fine-tuning")
-    return StageResult(
-        outputs=["checkpoint"],
-        metrics={"rows": result.rows, "steps": result.steps, "loss": result.final_loss},
-        tokens={"trained": result.tokens},
-        scratch=["trainer"],
-    )
+    return fine_tune_base(ctx, rows_from="rejection_sampling")

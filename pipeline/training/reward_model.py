@@ -40,7 +40,7 @@ def train_reward_model(
     from transformers import AutoModelForSequenceClassification
     from trl import RewardConfig, RewardTrainer
 
-    from pipeline.training.trainer_io import StepCallback, save_checkpoint
+    from pipeline.training.trainer_io import StepCallback, common_arguments, save_checkpoint
     from rewards.reward_model import reward_model_ids
 
     def encode(found: Sequence[tuple[str, str]]) -> list[dict[str, list[int]]]:
@@ -68,16 +68,8 @@ def train_reward_model(
             learning_rate=learning_rate,
             per_device_train_batch_size=rows_per_device,
             gradient_accumulation_steps=max(1, batch_size // rows_per_device),
-            max_length=None,
             save_strategy="no",
-            logging_steps=1,
-            report_to=[],
-            disable_tqdm=True,
-            use_cpu=device == "cpu",
-            bf16=dtype == "bfloat16",
-            gradient_checkpointing=device != "cpu",
-            dataloader_pin_memory=device != "cpu",
-            seed=seed,
+            **common_arguments(device, dtype, seed),
         ),
         train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(checks) if checks else None,

@@ -90,7 +90,7 @@ def train_sft(
     from trl import SFTConfig, SFTTrainer
 
     from pipeline.training.grpo_checkpoints import last_checkpoint
-    from pipeline.training.trainer_io import StepCallback, WholeCheckpoints, save_checkpoint
+    from pipeline.training.trainer_io import StepCallback, WholeCheckpoints, common_arguments, save_checkpoint
 
     rows, too_long = encode_rows(tokenizer, prompts, responses, settings.max_tokens)
     if not rows:
@@ -110,18 +110,10 @@ def train_sft(
             per_device_train_batch_size=settings.rows_per_device,
             gradient_accumulation_steps=settings.batch_size // settings.rows_per_device,
             weight_decay=settings.weight_decay,
-            max_length=None,
             packing=False,
             train_sampling_strategy="group_by_length",
             save_steps=settings.checkpoint_every,
-            logging_steps=1,
-            report_to=[],
-            disable_tqdm=True,
-            use_cpu=device == "cpu",
-            bf16=dtype == "bfloat16",
-            gradient_checkpointing=device != "cpu",
-            dataloader_pin_memory=device != "cpu",
-            seed=seed,
+            **common_arguments(device, dtype, seed),
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,

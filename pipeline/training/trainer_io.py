@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from transformers import TrainerCallback
 
@@ -28,6 +29,21 @@ class WholeCheckpoints(TrainerCallback):
 
     def on_save(self, args, state, control, **_):
         finish_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.keep)
+
+
+def common_arguments(device: str, dtype: str, seed: int) -> dict[str, Any]:
+    """TRL arguments that hang on the machine and on how we log, not on what is trained."""
+    return {
+        "max_length": None,
+        "logging_steps": 1,
+        "report_to": [],
+        "disable_tqdm": True,
+        "use_cpu": device == "cpu",
+        "bf16": dtype == "bfloat16",
+        "gradient_checkpointing": device != "cpu",
+        "dataloader_pin_memory": device != "cpu",
+        "seed": seed,
+    }
 
 
 def save_checkpoint(model, tokenizer, folder: Path) -> None:

@@ -15,7 +15,7 @@ from pipeline.config.profile import Profile
 from pipeline.evaluation import Sample, summarise
 from pipeline.graph import LADDER
 from pipeline.identity import resolved_config
-from pipeline.manifest import Manifest, hash_json, hash_tree
+from pipeline.manifest import Manifest, hash_json, hash_stage
 from pipeline.run_folder import RunFolder
 from pipeline.runner import input_identities, stage_states
 
@@ -69,7 +69,7 @@ def finish(run: RunFolder, profile: Profile, stage, folder: Path, outputs, metri
         config=config,
         config_hash=hash_json(config),
         inputs=input_identities(stage, states),
-        outputs=hash_tree(folder, outputs),
+        outputs=hash_stage(folder, outputs)[0],
         records={},
         code={"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
         packages={"torch": "2.13.0", "trl": "1.16.0"},
