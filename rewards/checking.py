@@ -1,6 +1,5 @@
 """Trying a reward before any training: `make check-reward REWARD=path/file.py:name`."""
 
-import inspect
 import math
 import pickle
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from rewards.contract import validated
+from rewards.contract import awaited, validated
 from rewards.custom import CustomReward, one_row
 from rewards.errors import RewardError
 from rewards.registry import BUILT_IN, load
@@ -79,12 +78,9 @@ def report(
 
 def called(use: str, runner: Callable[..., Any], columns: dict[str, Any]) -> list[float | None]:
     """The scores of the batch, checked."""
-    import asyncio
-
     state = SimpleNamespace(global_step=0, max_steps=1, epoch=0.0, num_train_epochs=1)
     try:
-        scores = runner(**columns, trainer_state=state)
-        scores = asyncio.run(scores) if inspect.isawaitable(scores) else scores
+        scores = awaited(runner(**columns, trainer_state=state))
     except RewardError:
         raise
     except TypeError as error:

@@ -1,12 +1,26 @@
 """The contract of a reward function: one value a completion, each a finite float or None."""
 
+import asyncio
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from typing import Any
 
 from rewards.errors import RewardError
+
+
+def awaited(scores: Any) -> Any:
+    """What a reward returned, waited for if it is async; works beside a running event loop too, as in a notebook."""
+    if not inspect.isawaitable(scores):
+        return scores
+
+    async def waited() -> Any:
+        return await scores
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, waited()).result()
 
 
 def validated(

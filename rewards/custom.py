@@ -4,13 +4,11 @@ One process a reward, kept from batch to batch: a class keeps its state. The pro
 numbers; what the reward logs through `log_extra` and `log_metric` reaches the trainer.
 """
 
-import asyncio
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from rewards.contract import described, row_name, shown, validated
+from rewards.contract import awaited, described, row_name, shown, validated
 from rewards.errors import RewardError
 from rewards.pool import Pool
 from rewards.registry import load
@@ -115,5 +113,4 @@ def invoke(reward: Callable[..., Any], inputs: dict[str, Any], logged: list[tupl
         inputs["trainer_state"] = SimpleNamespace(**inputs["trainer_state"])
     inputs["log_extra"] = lambda name, values: logged.append(("log_extra", name, list(values)))
     inputs["log_metric"] = lambda name, value: logged.append(("log_metric", name, float(value)))
-    scores = reward(**inputs)
-    return asyncio.run(scores) if inspect.isawaitable(scores) else scores
+    return awaited(reward(**inputs))

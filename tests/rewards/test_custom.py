@@ -1,5 +1,6 @@
 """Custom rewards: found by name, run apart, and held to the contract."""
 
+import asyncio
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 import rewards
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
+from rewards.contract import awaited
 
 SOURCE = '''
 import asyncio, math, os, time
@@ -280,3 +282,13 @@ def test_importing_rewards_brings_in_nothing_heavy():
     code = f"import sys, rewards; rewards.names(); print([name for name in '{heavy}'.split() if name in sys.modules])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"
+
+
+def test_an_async_reward_is_awaited_beside_a_running_event_loop():
+    async def later():
+        return [1.0]
+
+    async def notebook():
+        return awaited(later())
+
+    assert asyncio.run(notebook()) == [1.0]
