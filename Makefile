@@ -6,6 +6,7 @@ SEED ?=
 SEEDS ?= 0 1 2
 RUNS ?=
 WITH ?=
+STAGE ?=
 VARIANT ?= auto
 PYTHON ?= python3
 
@@ -13,12 +14,13 @@ ladder := .venv/bin/python -m pipeline
 # SET reaches the program as one argument, whatever quotes it holds.
 export LADDER_SET := $(SET)
 options = --profile '$(PROFILE)' --run '$(RUN)' --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
+made = $(or $(RUN),$(PROFILE)$(if $(SEED),-seed$(SEED)))
 stages := base-model r1-zero cold-start-data cold-start-sft reasoning-rl rejection-sampling sft reward-model \
           general-rl distill student-rl evaluate
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart all $(stages) report compare status check check-reward claims bench bench-rewards bench-grpo \
-        pocket-bases clean-run test lint
+        pocket-bases verify explain clean-run test lint
 
 help: ## this list
 	@echo "R1 Ladder. make TARGET [PROFILE=pocket] [RUN=name] [SEED=0] [SET=\"key=value …\"]"
@@ -67,6 +69,12 @@ bench-grpo: .venv/ready ## the GRPO trainer against stock TRL
 
 pocket-bases: .venv/ready ## pretrain the committed pocket base models again
 	@$(ladder) pocket-bases
+
+verify: .venv/ready ## hash every file of a run again (RUN, or the profile's own) and say what does not match
+	@$(ladder) verify '$(made)' $(if $(filter-out pocket,$(PROFILE)),--profile '$(PROFILE)') --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
+
+explain: .venv/ready ## what made a stage or a file of it: STAGE=distill/students/qwen [RUN=name]
+	@$(ladder) explain '$(made)' '$(STAGE)'
 
 clean-run: .venv/ready ## remove a run's folder (RUN, or the profile's own)
 	@$(ladder) clean-run $(options)

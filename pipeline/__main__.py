@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped. What is finished is kept: run the same command to go on.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if error.errno not in (28, 13, 30):  # no space, no permission, read-only
             raise
@@ -77,6 +80,14 @@ def _parser() -> argparse.ArgumentParser:
     profiled(report)
     compare = command("compare", _compare, "set finished runs side by side: configurations, results, curves")
     compare.add_argument("runs", help="names of two or more run folders, blanks between them")
+    verify = command("verify", _verify, "hash every file of a run's finished stages again and say what does not match")
+    verify.add_argument("run", help="name of a run folder")
+    verify.add_argument("--profile", help="profile to hold the configurations against (default: the run's own)")
+    verify.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides that the run was made with")
+    verify.add_argument("--seed", type=int, help="the run's seed, where it is not the profile's")
+    explain = command("explain", _explain, "print what made a stage or a file of it, back to the base model")
+    explain.add_argument("run", help="name of a run folder")
+    explain.add_argument("target", help="a stage, or a path below it, such as distill/students/qwen")
     profiled(command("clean-run", _clean_run, "remove a run folder"))
     bases = command("pocket-bases", _pocket_bases, "pretrain the pocket base models again")
     bases.add_argument("names", nargs="*", help="which (default: all of the recipe)")
@@ -180,6 +191,30 @@ def _compare(options) -> None:
     from pipeline.compare import compare_runs
 
     compare_runs(options.runs.split())
+
+
+def _verify(options) -> int:
+    from pipeline.config.loading import load_profile
+    from pipeline.run_folder import RunFolder
+    from pipeline.verify import verify_run
+
+    run = RunFolder.existing(options.run)
+    try:
+        overrides = _words(options.set, "SET")
+        profile = load_profile(options.profile or run.profile, overrides, options.seed).profile
+    except ConfigError as error:
+        if options.profile or options.set:
+            raise
+        print(f"Configurations are not compared, as the run's profile cannot be read; give PROFILE=. {error}")
+        profile = None
+    return verify_run(run, profile)
+
+
+def _explain(options) -> None:
+    from pipeline.explain import explain
+    from pipeline.run_folder import RunFolder
+
+    explain(RunFolder.existing(options.run), options.target)
 
 
 def _clean_run(options) -> None:

@@ -37,6 +37,8 @@ class Manifest(BaseModel):
     peak_memory_bytes: int
     tokens: dict[str, int]
     metrics: dict[str, Any]
+    digest: str | None = None
+    """SHA-256 of everything above, so that a damaged manifest is told from a whole one (None in older runs)."""
 
     def identity(self, output: str = "") -> str:
         """The hash of what the stage made, or of one output. A rerun that makes the same leaves later stages valid."""
@@ -49,19 +51,30 @@ class Manifest(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest | None":
-        """The manifest of a stage folder, None where there is none. Raises RunError where it cannot be read."""
+        """The manifest of a stage folder, None where there is none. Raises RunError where it is damaged."""
         path = folder / MANIFEST
         if not path.is_file():
             return None
+        data = path.read_bytes()
         try:
-            return cls.model_validate_json(path.read_bytes())
+            manifest = cls.model_validate_json(data)
         except ValidationError as error:
-            raise RunError(
-                f"{path} is damaged: {error.errors()[0]['msg']}. Move the folder {folder} away and run the stage again."
-            ) from None
+            raise _damaged(path, error.errors()[0]["msg"]) from None
+        if manifest.digest is not None and manifest.digest != _digest(data):
+            raise _damaged(path, "it is not what was written, by its own digest")
+        return manifest
 
     def write(self, folder: Path) -> None:
-        write_durably(folder / MANIFEST, self.model_dump_json(indent=1) + "\n")
+        sealed = self.model_copy(update={"digest": _digest(self.model_dump_json())})
+        write_durably(folder / MANIFEST, sealed.model_dump_json(indent=1) + "\n")
+
+
+def _digest(manifest: str | bytes) -> str:
+    return hash_json({key: value for key, value in json.loads(manifest).items() if key != "digest"})
+
+
+def _damaged(path: Path, why: str) -> RunError:
+    return RunError(f"{path} is damaged: {why}. Move the folder {path.parent} away and run the stage again.")
 
 
 def hash_json(value: Any) -> str:

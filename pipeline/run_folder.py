@@ -26,11 +26,32 @@ class RunFolder:
             raise ConfigError(f"RUN={name!r} becomes a folder name in {RUNS}/: give a plain name such as {profile}.")
         self.name, self.profile, self.path = name, profile, RUNS / name
 
+    @classmethod
+    def existing(cls, name: str) -> "RunFolder":
+        """The run of that name, with the profile that made it. Raises ConfigError where there is none."""
+        run = cls(name, "")
+        owner = run.owner()
+        if owner is None:
+            there = sorted(path.parent.name for path in RUNS.glob("*/run.json"))
+            raise ConfigError(f"There is no run '{name}' in {RUNS}/. Runs: {', '.join(there) or 'none'}.")
+        return cls(name, owner)
+
+    def owner(self) -> str | None:
+        """The profile that made the folder, None where there is no run yet."""
+        about = self.path / "run.json"
+        if not about.is_file():
+            return None
+        try:
+            return json.loads(about.read_text(encoding="utf-8"))["profile"]
+        except (ValueError, KeyError, TypeError):
+            raise RunError(
+                f'{about} is damaged. Expected {{"profile": NAME}}, the profile that made the run: write it again.'
+            ) from None
+
     def claim(self) -> None:
         """Makes the folder, or refuses one that another profile made."""
-        about = self.path / "run.json"
-        if about.is_file():
-            owner = json.loads(about.read_text())["profile"]
+        owner = self.owner()
+        if owner is not None:
             if owner != self.profile:
                 raise ConfigError(
                     f"{self.path} was made by the profile '{owner}', not by '{self.profile}'. Give this profile a run "
@@ -39,7 +60,7 @@ class RunFolder:
                 )
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        write_durably(about, json.dumps({"profile": self.profile}) + "\n")
+        write_durably(self.path / "run.json", json.dumps({"profile": self.profile}) + "\n")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -92,5 +113,9 @@ def write_progress(partial: Path, done: int, total: int | None, unit: str) -> No
 
 
 def read_progress(partial: Path) -> dict | None:
-    path = partial / _PROGRESS
-    return json.loads(path.read_text()) if path.is_file() else None
+    """How far a partial stage is; None where it has not said, or where what it said is damaged."""
+    try:
+        found = json.loads((partial / _PROGRESS).read_text(encoding="utf-8"))
+        return {key: found[key] for key in ("done", "total", "unit")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -65,7 +65,7 @@ def _state_of(stage: StageDefinition, profile: Profile, run: RunFolder, before: 
         return StageState(stage, "partial", reached + of, manifest, key)
     if manifest is None:
         return StageState(stage, "missing", "", None, key)
-    changes = _differences(manifest.config, config, "")
+    changes = config_differences(manifest.config, config)
     changes += [f"input {read}" for read in stage.reads if manifest.inputs.get(read) != inputs[read]]
     return StageState(stage, "stale", "changed: " + ", ".join(changes), manifest, key)
 
@@ -83,12 +83,13 @@ def _missing_output(folder: Path, manifest: Manifest) -> str | None:
     return next((name for name in manifest.outputs if not (folder / name).is_file()), None)
 
 
-def _differences(old: Any, new: Any, prefix: str) -> list[str]:
+def config_differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """`key (old -> new)` for each key whose value differs."""
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key) or (key in old) != (key in new):
-                found += _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+                found += config_differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
         return found
     return [f"{prefix} ({_short(old)} -> {_short(new)})"]
 

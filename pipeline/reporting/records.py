@@ -8,10 +8,9 @@ from typing import Any
 
 from pipeline.config.profile import Profile
 from pipeline.context import StageContext
-from pipeline.errors import ConfigError
 from pipeline.graph import LADDER, STAGES, StageDefinition
 from pipeline.manifest import Manifest
-from pipeline.run_folder import RUNS, RunFolder
+from pipeline.run_folder import RunFolder
 
 REPORTED = tuple(stage for stage in LADDER if stage.id != "report")
 
@@ -78,11 +77,7 @@ class RunRecord:
     @classmethod
     def as_made(cls, name: str) -> "RunRecord":
         """The finished stages of a run as they are, whatever its profile says now. Raises ConfigError for no run."""
-        about = RunFolder(name, "").path / "run.json"
-        if not about.is_file():
-            there = sorted(path.parent.name for path in RUNS.glob("*/run.json"))
-            raise ConfigError(f"There is no run '{name}' in {RUNS}/. Runs: {', '.join(there) or 'none'}.")
-        run, stages = RunFolder(name, json.loads(about.read_text())["profile"]), {}
+        run, stages = RunFolder.existing(name), {}
         for stage in REPORTED:
             manifest = Manifest.read(run.stage(stage.id))
             folder, state = (run.stage(stage.id), "done") if manifest else (None, "missing")

@@ -28,6 +28,8 @@ def pipeline(*arguments: str) -> subprocess.CompletedProcess:
         (["claims", "--seeds", "one"], "whole numbers"),
         (["check-reward", "acuracy"], "acuracy"),
         (["pocket-bases", "nobody"], "No recipe"),
+        (["verify", "nothere"], "no run 'nothere'"),
+        (["explain", "nothere", "sft"], "no run 'nothere'"),
     ],
 )
 def test_a_mistake_is_told_in_words_with_exit_code_2(arguments, part):
