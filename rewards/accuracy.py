@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewards.columns import column, rows_of
-from rewards.judging import judge_answers
+from rewards.judging import judge_answers, prefetch
 from rewards.response import whole_text
 from rewards.verdict import Verdict
 
@@ -28,20 +28,29 @@ class Accuracy:
         self.verdicts = judge_columns(self.__name__, prompts, completions, columns, self.allow_weak_sandbox)
         return [None if verdict is None else verdict.score for verdict in self.verdicts]
 
+    def prefetch(
+        self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
+    ) -> None:
+        """Start on the verdicts of completions that a later call will ask for."""
+        _, texts, rows = to_judge(self.__name__, prompts, completions, columns)
+        prefetch(texts, rows, self.allow_weak_sandbox)
+
 
 def judge_columns(
     reward: str, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any], allow_weak_sandbox: bool
 ) -> list[Verdict | None]:
     """The verdict on each completion whose row names a verifier, None for the others."""
-    verifiers = column(reward, columns, "verifier")
-    rows = rows_of(columns, len(completions))
-    judged = [index for index, verifier in enumerate(verifiers) if verifier]
+    judged, texts, rows = to_judge(reward, prompts, completions, columns)
     verdicts: list[Verdict | None] = [None] * len(completions)
-    found = judge_answers(
-        [whole_text(prompts[index], completions[index]) for index in judged],
-        [rows[index] for index in judged],
-        allow_weak_sandbox,
-    )
-    for index, verdict in zip(judged, found, strict=True):
+    for index, verdict in zip(judged, judge_answers(texts, rows, allow_weak_sandbox), strict=True):
         verdicts[index] = verdict
     return verdicts
+
+
+def to_judge(
+    reward: str, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any]
+) -> tuple[list[int], list[str], list[dict[str, Any]]]:
+    """Of the completions whose row names a verifier: their numbers, their whole texts and their rows."""
+    rows = rows_of(columns, len(completions))
+    judged = [index for index, verifier in enumerate(column(reward, columns, "verifier")) if verifier]
+    return judged, [whole_text(prompts[i], completions[i]) for i in judged], [rows[i] for i in judged]

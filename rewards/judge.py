@@ -33,6 +33,9 @@ RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 MAX_TEXT = 20_000
 """Characters of each text that is put into the judge's prompt."""
 
+_asking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judge")
+"""Runs one batch of requests after another, so that no mark is asked for twice."""
+
 
 class Judge:
     """The mark, from 0 to 1, that a model behind an OpenAI-compatible endpoint gives to the answer part.
@@ -74,16 +77,9 @@ class Judge:
         self._marks: dict[str, float] = self._read_cache()
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        questions = columns.get("question") or [text_of(prompt) for prompt in prompts]
-        references = columns.get("answer") or [None] * len(completions)
-        texts = [
-            self.prompt(question, reference, split_response(text_of(completion)).answer)
-            for question, reference, completion in zip(questions, references, completions, strict=True)
-        ]
+        texts = self._texts(prompts, completions, columns)
         self.last_failure = None
-        new = [text for text in dict.fromkeys(texts) if self._key(text) not in self._marks]
-        if new:
-            self._ask_all(new)
+        _asking.submit(self._ask_new, texts).result()
         marks = [self._marks.get(self._key(text)) for text in texts]
         if marks and all(mark is None for mark in marks):
             raise RewardError(
@@ -92,6 +88,18 @@ class Judge:
         self.verdicts = [Verdict.SCORER_FAILED if mark is None else None for mark in marks]
         return marks
 
+    def prefetch(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> None:
+        """Ask for the marks of completions that a later call will ask for, in the background."""
+        _asking.submit(self._ask_new, self._texts(prompts, completions, columns))
+
+    def _texts(self, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any]) -> list[str]:
+        questions = columns.get("question") or [text_of(prompt) for prompt in prompts]
+        references = columns.get("answer") or [None] * len(completions)
+        return [
+            self.prompt(question, reference, split_response(text_of(completion)).answer)
+            for question, reference, completion in zip(questions, references, completions, strict=True)
+        ]
+
     def prompt(self, question: Any, reference: Any, answer: str) -> str:
         """The judge's prompt; what the policy wrote is only ever inserted, never formatted."""
         fields = {"question": question, "reference": "(none)" if reference is None else reference, "answer": answer}
@@ -99,15 +107,19 @@ class Judge:
             r"\{(question|reference|answer)\}", lambda field: str(fields[field.group(1)])[:MAX_TEXT], self.template
         )
 
-    def _ask_all(self, texts: Sequence[str]) -> None:
+    def _ask_new(self, texts: Sequence[str]) -> None:
+        """Ask for every mark that is not known yet."""
         import httpx
 
+        new = [text for text in dict.fromkeys(texts) if self._key(text) not in self._marks]
+        if not new:
+            return
         headers = {"Authorization": f"Bearer {os.environ[self.api_key_env]}"} if self.api_key_env else {}
         with (
             httpx.Client(timeout=self.timeout_s, headers=headers) as client,
             ThreadPoolExecutor(max_workers=self.concurrency) as threads,
         ):
-            for text, mark in zip(texts, threads.map(lambda text: self._ask(client, text), texts), strict=True):
+            for text, mark in zip(new, threads.map(lambda text: self._ask(client, text), new), strict=True):
                 if mark is not None:
                     self._remember(self._key(text), mark)
 

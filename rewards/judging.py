@@ -74,12 +74,14 @@ def check_row(row: Mapping[str, Any], allow_weak_sandbox: bool) -> None:
             raise RewardError(str(error)) from error
 
 
-def prefetch(texts: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Future[list[Verdict]]:
+def prefetch(
+    texts: Sequence[str], rows: Sequence[Mapping[str, Any]], allow_weak_sandbox: bool = False
+) -> Future[list[Verdict]]:
     """Judge completions in the background, say those that are finished while others are still being generated.
 
     A later call that asks for the same verdicts finds them remembered, or waits for them.
     """
-    return _background.submit(judge_answers, texts, rows)
+    return _background.submit(judge_answers, texts, rows, allow_weak_sandbox)
 
 
 def do_jobs(jobs: Sequence[Job]) -> dict[bytes, Verdict]:

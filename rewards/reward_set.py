@@ -91,15 +91,21 @@ class RunReward:
         rows = self.applicable(len(completions), columns)
         if factor is None or not rows:
             return scores
-        chosen = {name: chosen_rows(values, rows, len(completions)) for name, values in columns.items()}
-        inputs = {"prompts": [prompts[row] for row in rows], "completions": [completions[row] for row in rows]}
-        for row, score in zip(rows, self.score(inputs | chosen), strict=True):
+        for row, score in zip(rows, self.score(chosen_inputs(prompts, completions, columns, rows)), strict=True):
             scores[row] = None if score is None else factor * score
         if self.verdicts is not None:
             for row, verdict in zip(rows, self.reward.verdicts, strict=False):
                 self.verdicts[row] = verdict
             self.counted.update(verdict for verdict in self.verdicts if verdict is not None)
         return scores
+
+    def prefetch(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> None:
+        """Start scoring completions that a later call will hold, where the reward can: it changes when, not what."""
+        if not hasattr(self.reward, "prefetch") or self.factor(columns) is None:
+            return
+        rows = self.applicable(len(completions), columns)
+        if rows:
+            self.reward.prefetch(**chosen_inputs(prompts, completions, columns, rows))
 
     def score(self, inputs: dict[str, Any]) -> list[float | None]:
         """The reward's own scores, checked; a failing one stops the run, or is counted and skipped."""
@@ -129,6 +135,14 @@ class RunReward:
         if columns.get("domain") is None:
             raise RewardError(f"reward {self.spec.use} is limited to domains, but the data has no column 'domain'")
         return [row for row in range(count) if columns["domain"][row] in self.spec.domains]
+
+
+def chosen_inputs(
+    prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any], rows: Sequence[int]
+) -> dict[str, Any]:
+    """What the reward is called with for `rows` alone."""
+    chosen = {name: chosen_rows(values, rows, len(completions)) for name, values in columns.items()}
+    return {"prompts": [prompts[row] for row in rows], "completions": [completions[row] for row in rows]} | chosen
 
 
 def chosen_rows(values: Any, rows: Sequence[int], count: int) -> Any:

@@ -11,6 +11,8 @@ from pipeline.rollouts.types import Completion, EngineSettings, Sampling
 
 Progress = Callable[[int, int], None]
 """Called with the number of prompts whose completions are all done, and the number of prompts."""
+OnGroup = Callable[[int, list[Completion]], None]
+"""Called with a prompt's number and all its completions, as soon as they are written."""
 
 
 class MissingEngineError(RuntimeError):
@@ -38,6 +40,10 @@ class RawCompletion:
     logprobs: list[float] | None
 
 
+Finished = Callable[[int, list[RawCompletion]], None]
+"""Called by an engine's `_generate` with the place of a prompt and its `n` completions, in any order of places."""
+
+
 class Engine(ABC):
     """Writes completions. Use as a context manager, or call `close()`.
 
@@ -60,11 +66,13 @@ class Engine(ABC):
         n: int,
         sampling: Sampling,
         on_progress: Progress | None = None,
+        on_group: OnGroup | None = None,
     ) -> list[list[Completion]]:
         """Write `n` completions of each prompt: outer list in the order of the prompts, inner list of length `n`.
 
         Strings are encoded with the tokenizer's own special tokens, unless they already begin with its first one.
-        Long prompts start first, so that the last ones to finish are not the ones that also started last.
+        Long prompts start first, so that the last ones to finish are not the ones that also started last. `on_group`
+        gets each prompt's completions while others are still being written.
 
         Raises:
             ValueError: `n` < 1, an empty prompt, or a prompt that with `sampling.max_tokens` passes `max_model_len`.
@@ -80,13 +88,18 @@ class Engine(ABC):
         if sampling.seed is None:
             sampling = sampling.model_copy(update={"seed": self._next_seed()})
         different = 1 if sampling.temperature == 0 else n  # greedy samples of one prompt are all the same
-        raw = self._generate([prompt_ids[i] for i in order], different, sampling, on_progress)
-        raw = [group * (n // different) for group in raw]
-        groups: list[list[RawCompletion]] = [[] for _ in order]
-        for i, group in zip(order, raw, strict=True):
-            groups[i] = group
-        completions = self._decode(groups)
-        self.stats.tokens += sum(len(c.token_ids) for group in groups for c in group)
+        groups: dict[int, list[Completion]] = {}
+
+        def finished(place: int, raw: list[RawCompletion]) -> None:
+            group = groups[order[place]] = self._decode(raw * (n // different))
+            if on_group:
+                on_group(order[place], group)
+            if on_progress:
+                on_progress(len(groups), len(order))
+
+        self._generate([prompt_ids[i] for i in order], different, sampling, finished)
+        completions = [groups[i] for i in range(len(order))]
+        self.stats.tokens += sum(len(c.token_ids) for group in completions for c in group)
         self.stats.seconds += time.perf_counter() - started
         return completions
 
@@ -156,21 +169,18 @@ class Engine(ABC):
                     f"{max(map(len, prompt_ids)) + sampling.max_tokens}, lower max_tokens, or drop long prompts"
                 )
 
-    def _decode(self, groups: list[list[RawCompletion]]) -> list[list[Completion]]:
-        flat = [c for group in groups for c in group]
-        stopped = [bool(c.token_ids) and c.token_ids[-1] in self.end_ids for c in flat]
-        visible = [c.token_ids[:-1] if stop else c.token_ids for c, stop in zip(flat, stopped, strict=True)]
+    def _decode(self, group: list[RawCompletion]) -> list[Completion]:
+        stopped = [bool(c.token_ids) and c.token_ids[-1] in self.end_ids for c in group]
+        visible = [c.token_ids[:-1] if stop else c.token_ids for c, stop in zip(group, stopped, strict=True)]
         texts = self.tokenizer.batch_decode(visible, skip_special_tokens=False)
-        made = (
+        return [
             Completion(c.token_ids, text, c.logprobs, "stop" if stop else "length")
-            for c, text, stop in zip(flat, texts, stopped, strict=True)
-        )
-        return [[next(made) for _ in group] for group in groups]
+            for c, text, stop in zip(group, texts, stopped, strict=True)
+        ]
 
     @abstractmethod
-    def _generate(
-        self, prompts: list[list[int]], n: int, sampling: Sampling, on_progress: Progress | None
-    ) -> list[list[RawCompletion]]: ...
+    def _generate(self, prompts: list[list[int]], n: int, sampling: Sampling, finished: Finished) -> None:
+        """Write `n` completions of each prompt, and call `finished` once a prompt, one call at a time."""
 
     @abstractmethod
     def _sync(self, model) -> None: ...

@@ -3,7 +3,7 @@
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from pipeline.rollouts.engine import Engine, Progress, RawCompletion
+from pipeline.rollouts.engine import Engine, Finished, RawCompletion
 from pipeline.rollouts.types import EngineSettings, Sampling
 from pipeline.rollouts.weights import checkpoint_weights
 
@@ -23,19 +23,17 @@ class TransformersEngine(Engine):
         return model.to(self._device).eval()
 
     @torch.no_grad()
-    def _generate(
-        self, prompts: list[list[int]], n: int, sampling: Sampling, on_progress: Progress | None
-    ) -> list[list[RawCompletion]]:
+    def _generate(self, prompts: list[list[int]], n: int, sampling: Sampling, finished: Finished) -> None:
         rows = [ids for ids in prompts for _ in range(n)]
         done: list[RawCompletion] = []
         devices = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(sampling.seed)
             for start in range(0, len(rows), self.settings.max_sequences):
+                whole = len(done) // n
                 done += self._batch(rows[start : start + self.settings.max_sequences], sampling)
-                if on_progress:
-                    on_progress(len(done) // n, len(prompts))
-        return [done[i : i + n] for i in range(0, len(done), n)]
+                for place in range(whole, len(done) // n):
+                    finished(place, done[place * n : (place + 1) * n])
 
     def _batch(self, rows: list[list[int]], sampling: Sampling) -> list[RawCompletion]:
         width = max(map(len, rows))

@@ -5,7 +5,7 @@ import os
 
 import torch
 
-from pipeline.rollouts.engine import Engine, MissingEngineError, Progress, RawCompletion
+from pipeline.rollouts.engine import Engine, Finished, MissingEngineError, RawCompletion
 from pipeline.rollouts.types import EngineSettings, Sampling
 from pipeline.rollouts.weights import checkpoint_weights
 
@@ -57,9 +57,7 @@ class VLLMEngine(Engine):
                 **memory,
             )
 
-    def _generate(
-        self, prompts: list[list[int]], n: int, sampling: Sampling, on_progress: Progress | None
-    ) -> list[list[RawCompletion]]:
+    def _generate(self, prompts: list[list[int]], n: int, sampling: Sampling, finished: Finished) -> None:
         from vllm import SamplingParams
 
         params = SamplingParams(
@@ -73,28 +71,23 @@ class VLLMEngine(Engine):
             detokenize=False,
         )
         with self._seeded(sampling.seed):
-            outputs = self._run([{"prompt_token_ids": ids} for ids in prompts], params, on_progress)
-        return [
-            [RawCompletion(list(c.token_ids), _sampled_logprobs(c, sampling.logprobs)) for c in output.outputs]
-            for output in outputs
-        ]
+            for place, output in self._run([{"prompt_token_ids": ids} for ids in prompts], params):
+                group = [RawCompletion(list(c.token_ids), _sampled_logprobs(c, sampling.logprobs)) for c in output]
+                finished(place, group)
 
-    def _run(self, prompts, params, on_progress: Progress | None):
-        """`LLM.generate` with a callback, and with nothing left in the queue when it is interrupted."""
-        request_ids = self._llm.enqueue(prompts, params, use_tqdm=False)
+    def _run(self, prompts, params):
+        """`LLM.generate` that yields each prompt's place and outputs as they are done; nothing stays in the queue when
+        it is interrupted."""
         core = self._llm.llm_engine
-        finished = {}
+        # vLLM numbers requests in the order of the prompts; `enqueue` gives the numbers with a random ending.
+        numbers = [request_id.partition("-")[0] for request_id in self._llm.enqueue(prompts, params, use_tqdm=False)]
+        places = {number: place for place, number in enumerate(numbers)}
         try:
             while core.has_unfinished_requests():
                 for output in core.step():
-                    finished[output.request_id] = output
-                    if on_progress:
-                        on_progress(len(finished), len(prompts))
-        except BaseException:
-            core.abort_request([output for output in request_ids if output not in finished])
-            raise
-        # Outputs carry the number that `enqueue` drew, which rises in the order of the prompts.
-        return [finished[key] for key in sorted(finished, key=int)]
+                    yield places.pop(output.request_id), output.outputs
+        finally:
+            core.abort_request(list(places))
 
     @contextlib.contextmanager
     def _seeded(self, seed: int):

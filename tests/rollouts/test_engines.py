@@ -210,9 +210,18 @@ def test_an_interrupted_call_leaves_nothing_behind(engine):
     def stop(done, total):
         raise KeyboardInterrupt
 
+    lengths = [1 + 10 * i for i in range(len(PROMPTS))]  # the first is done long before the others
     with pytest.raises(KeyboardInterrupt):
-        engine.generate(PROMPTS, 4, Sampling(max_tokens=50), on_progress=stop)
+        engine.generate([[5] * length for length in lengths], 4, Sampling(max_tokens=50), on_progress=stop)
+    if engine.settings.kind == "vllm":
+        assert not engine._llm.llm_engine.has_unfinished_requests()
     assert [len(g) for g in engine.generate(PROMPTS[:2], 2, Sampling(max_tokens=4))] == [2, 2]
+
+
+def test_groups_are_given_as_they_finish_under_their_prompts_number(engine):
+    given = {}
+    groups = engine.generate(["a", "bcd", "ef"], 2, Sampling(max_tokens=4), on_group=given.__setitem__)
+    assert [given[i] for i in range(3)] == groups
 
 
 def test_statistics_count_tokens(engine):
