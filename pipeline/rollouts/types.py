@@ -38,6 +38,9 @@ class EngineSettings(Strict):
     """Base addresses of OpenAI-compatible vLLM servers, as http://host:8000. Requests are spread over them."""
     server_timeout_s: Number = Field(default=3600.0, gt=0)
     """Longest wait for one request to a server, in seconds."""
+    server_tries: int = Field(default=8, gt=0)
+    """Tries of one request, on whichever server is awake, before the run stops. A server that failed rests 0.5 s, then
+    1, 2, … 30 s, so that eight tries give a single server about a minute to come back."""
 
     @model_validator(mode="after")
     def _servers_match_kind(self):

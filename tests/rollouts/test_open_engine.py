@@ -1,10 +1,7 @@
 """Opening engines: settings that clash, packages that are missing, servers over HTTP."""
 
-import json
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from pydantic import ValidationError
@@ -12,6 +9,7 @@ from pydantic import ValidationError
 from pipeline.rollouts import EngineSettings, Sampling, open_engine
 from pipeline.rollouts.engine import MissingEngineError
 from pipeline.rollouts.server_engine import ServerError
+from tests.rollouts.fake_server import FakeServer
 from tests.rollouts.tiny import tiny_checkpoint
 
 
@@ -51,49 +49,6 @@ def test_settings_that_clash(settings, message):
         EngineSettings(max_model_len=64, **settings)
 
 
-class FakeServer:
-    """Answers like a vLLM server: the first completion token is the number of the server."""
-
-    def __init__(self, number: int, failures: int = 0):
-        fake = self
-        self.requests, self._failures = [], failures
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self._send(200, {"data": [{"id": "served-name"}]})
-
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                fake.requests.append(body)
-                if fake._failures:
-                    fake._failures -= 1
-                    return self._send(503, {"error": "busy"})
-                choices = [
-                    {
-                        "index": i,
-                        "token_ids": [number, len(body["prompt"]), 1],
-                        "logprobs": {"token_logprobs": [-0.5, -0.25, -0.125]},
-                        "finish_reason": "stop",
-                    }
-                    for i in reversed(range(body["n"]))
-                ]
-                return self._send(200, {"choices": choices})
-
-            def _send(self, code, body):
-                data = json.dumps(body).encode()
-                self.send_response(code)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-
 @pytest.fixture
 def open_servers(checkpoint):
     def opened(*servers):
@@ -118,17 +73,6 @@ def test_requests_are_spread_over_servers(open_servers):
     completion = groups[0][0]
     assert completion.finish_reason == "stop"
     assert completion.logprobs == [-0.5, -0.25, -0.125]
-
-
-def test_a_failing_server_is_left_for_the_next(open_servers):
-    broken, healthy = FakeServer(50, failures=1), FakeServer(51)
-    with open_servers(broken, healthy) as engine:
-        assert len(engine.generate([[5]] * 4, 1, Sampling(max_tokens=4))) == 4
-
-
-def test_a_server_that_keeps_failing_is_an_error(open_servers):
-    with open_servers(FakeServer(50, failures=9)) as engine, pytest.raises(ServerError, match="503"):
-        engine.generate([[5]], 1, Sampling(max_tokens=4))
 
 
 def test_a_server_that_is_not_there_is_named(checkpoint):

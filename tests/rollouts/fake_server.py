@@ -1,0 +1,103 @@
+"""A server that answers like vLLM, or misbehaves as it is told."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class FakeServer:
+    """The first token of a completion is the number of the server, the second the length of the prompt.
+
+    `faults` are spent first, one a request: a status (int), `hang`, `drip`, `die`, `cut`, a text to answer with, or a
+    function that changes the good answer. `requests` are the bodies that came in, `answered` those that were answered
+    well.
+    """
+
+    def __init__(self, number: int, *faults: int | str | Callable[[dict], object], headers: dict | None = None):
+        self.number, self.faults, self.headers = number, list(faults), headers or {}
+        self.requests: list[dict] = []
+        self.answered: list[dict] = []
+        self.keys: list[str | None] = []
+        self._lock = threading.Lock()
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self._send(200, json.dumps({"data": [{"id": "served-name"}]}))
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                fault = fake._next_fault(body, self.headers.get("Authorization"))
+                answer = fake.good_answer(body)
+                if callable(fault):
+                    self._send(200, json.dumps(fault(answer)))
+                elif isinstance(fault, int):
+                    self._send(fault, "busy")
+                elif fault == "hang":
+                    time.sleep(5)
+                elif fault == "drip":
+                    self._drip()
+                elif fault == "die":
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                elif fault == "cut":
+                    self._send(200, json.dumps(answer)[:40], length=4000)
+                elif fault is not None:
+                    self._send(200, fault)
+                else:
+                    fake.answered.append(body)
+                    self._send(200, json.dumps(answer))
+
+            def _send(self, code, text, length=None):
+                data = text.encode()
+                self.send_response(code)
+                self.send_header("Content-Length", str(length or len(data)))
+                for name, value in fake.headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
+
+            def _drip(self):
+                self.send_response(200)
+                self.send_header("Content-Length", "1000")
+                self.end_headers()
+                for _ in range(100):
+                    self.wfile.write(b" ")
+                    self.wfile.flush()
+                    time.sleep(0.05)
+
+            def log_message(self, *_):
+                pass
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_):
+                """A client that went away is what these tests are about."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def _next_fault(self, body: dict, key: str | None):
+        with self._lock:
+            self.requests.append(body)
+            self.keys.append(key)
+            return self.faults.pop(0) if self.faults else None
+
+    def good_answer(self, body: dict) -> dict:
+        choices = [
+            {
+                "index": i,
+                "token_ids": [self.number, len(body["prompt"]), 1],
+                "logprobs": {"token_logprobs": [-0.5, -0.25, -0.125]},
+                "finish_reason": "stop",
+            }
+            for i in reversed(range(body["n"]))
+        ]
+        return {"choices": choices}
+
+    def stop(self) -> None:
+        """As when the process is killed: nobody listens any more."""
+        self._server.shutdown()
+        self._server.server_close()
