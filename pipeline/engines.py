@@ -17,7 +17,7 @@ class EnginePool:
     def serve(self, checkpoint: Path, seed: int) -> Engine:
         """An engine with the weights and the tokenizer of a checkpoint folder; `seed` starts its random stream anew.
 
-        Raises ConfigError where the engine's package is missing, RunError where vLLM cannot serve the checkpoint.
+        Raises ConfigError where the engine's package is missing, RunError where the engine cannot serve the checkpoint.
         """
         from transformers import AutoTokenizer
 
@@ -26,7 +26,10 @@ class EnginePool:
 
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         if self._engine is not None and same_architecture(self._engine.model_path, checkpoint):
-            self._engine.serve(checkpoint, tokenizer, seed)
+            try:
+                self._engine.serve(checkpoint, tokenizer, seed)
+            except NotImplementedError as error:
+                raise RunError(str(error)) from error
             return self._engine
         self.close()
         try:
