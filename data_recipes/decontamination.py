@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 NGRAM_WORDS = 10
 """The paper's length (DeepSeek-R1, evaluation: 10-gram matches in questions or solutions)."""
@@ -18,24 +18,24 @@ def words(text: str) -> tuple[str, ...]:
 
 
 class HeldOut:
-    """The n-grams of held-out texts. A text shorter than n words counts as one n-gram of its own length, so that a
-    short question is matched whole."""
+    """The n-grams of held-out texts by the set that they belong to. A text shorter than n words counts as one n-gram of
+    its own length, so that a short question is matched whole."""
 
-    def __init__(self, texts: Iterable[str], n: int = NGRAM_WORDS):
+    def __init__(self, sets: Mapping[str, Iterable[str]], n: int = NGRAM_WORDS):
         self.n = n
-        self._grams: dict[int, set[tuple[str, ...]]] = {}
-        for text in texts:
-            found = words(text)
-            size = min(n, len(found))
-            if size:
-                self._grams.setdefault(size, set()).update(_ngrams(found, size))
+        self._set_of: dict[tuple[str, ...], str] = {}
+        for name, texts in sets.items():
+            for text in texts:
+                found = words(text)
+                for gram in _ngrams(found, min(n, len(found))) if found else ():
+                    self._set_of.setdefault(gram, name)
 
-    def overlaps(self, text: str) -> bool:
-        """Whether the text shares an n-gram with a held-out text, or is a short held-out text itself."""
+    def overlap(self, text: str) -> str | None:
+        """The held-out set that the text shares an n-gram with, or a short text of which it is; None for no set."""
         found = words(text)
         if len(found) < self.n:
-            return found in self._grams.get(len(found), ())
-        return any(gram in self._grams.get(self.n, ()) for gram in _ngrams(found, self.n))
+            return self._set_of.get(found)
+        return next((self._set_of[gram] for gram in _ngrams(found, self.n) if gram in self._set_of), None)
 
 
 def _ngrams(found: tuple[str, ...], size: int) -> Iterable[tuple[str, ...]]:

@@ -1,11 +1,11 @@
-"""The question row, and reading and writing rows as JSON lines."""
+"""The question row, and rows as JSON lines."""
 
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from pipeline.errors import ConfigError
 from pipeline.strict import Strict
@@ -25,10 +25,21 @@ class Question(Strict):
     language: str = "en"
     response: str | None = None
     """A whole reference answer, for SFT rows that are not sampled."""
+    ask: str | None = None
+    """How the question is put to the model, with `{question}`; None asks it as it is."""
+
+    @property
+    def asked(self) -> str:
+        return asked(self.question, self.ask)
 
     def columns(self) -> dict[str, Any]:
         """The row as a reward function gets it, one column each."""
         return self.model_dump()
+
+
+def asked(question: str, ask: str | None) -> str:
+    """The question as the model gets it."""
+    return question if ask is None else ask.replace("{question}", question, 1)
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict]]:
@@ -51,40 +62,6 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict]]:
         if not isinstance(row, dict):
             raise ConfigError(f"{path}, line {number}: expected an object {{…}}, got {line[:80]!r}")
         yield number, row
-
-
-def read_questions(path: Path) -> list[Question]:
-    """Question rows of a JSON lines file; `id`, `domain`, `verifier` and `language` may be left out.
-
-    Raises ConfigError naming the file and the line of an empty or malformed row, of an id that stands twice, and of
-    a file without rows.
-    """
-    questions, lines_of = [], {}
-    for number, row in read_json_lines(path):
-        filled = {"id": f"{path.stem}-{number}", "domain": path.stem, "answer": None, "verifier": "math", **row}
-        if isinstance(filled["answer"], int | float) and not isinstance(filled["answer"], bool):
-            filled["answer"] = str(filled["answer"])
-        try:
-            question = Question.model_validate(filled)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"])) or "row"
-            raise ConfigError(
-                f"{path}, line {number}: '{key}' is {first['input']!r:.80}. {first['msg']}. "
-                "A row needs 'question' (text) and 'answer' (text or number; null for general questions)."
-            ) from None
-        if not question.question.strip():
-            raise ConfigError(f"{path}, line {number}: 'question' is empty. Fill it or remove the line.")
-        if question.id in lines_of:
-            raise ConfigError(
-                f"{path}, line {number}: the id '{question.id}' stands on line {lines_of[question.id]} already. "
-                "Give each row an id of its own, or none."
-            )
-        lines_of[question.id] = number
-        questions.append(question)
-    if not questions:
-        raise ConfigError(f"{path} holds no rows. Expected one JSON object a line.")
-    return questions
 
 
 def write_json_lines(path: Path, rows: Iterable[dict]) -> int:

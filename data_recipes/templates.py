@@ -31,5 +31,5 @@ def chat_prompt(tokenizer, question: str) -> str:
 def prompts_for(questions: list[Question], tokenizer, template: str, r1_zero_text: str | None) -> list[str]:
     """One prompt a question; `template` is `r1_zero` or `chat`."""
     if template == "r1_zero":
-        return [r1_zero_prompt(q.question, r1_zero_text) for q in questions]
-    return [chat_prompt(tokenizer, q.question) for q in questions]
+        return [r1_zero_prompt(q.asked, r1_zero_text) for q in questions]
+    return [chat_prompt(tokenizer, q.asked) for q in questions]

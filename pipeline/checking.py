@@ -2,17 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from data_recipes import sources
 from data_recipes.rows import Question
 from pipeline.base_models import check_base, count_parameters, local_folder
+from pipeline.checking_data import check_data, data_notes, data_table, sample_of
 from pipeline.config.profile import Profile
 from pipeline.config.sections import RLStage
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, told_with
 from pipeline.reporting.trackers import check_trackers
 from pipeline.sandbox import describe
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
@@ -25,14 +24,12 @@ WIDTH = 110
 def check_profile(profile: Profile) -> None:
     """Raises ConfigError for what the profile names and this machine lacks: files, recipes, models, rewards."""
     base = profile.stages.base_model
-    for source in (base.teacher, *base.students.values()):
-        check_base(source)
-        _check_context(source, profile.engine.max_model_len)
-    for group in profile.questions.values():
-        for source in group:
-            _check_source(source.use)
-    for settings in profile.stages.evaluate.sets.values():
-        _check_source(settings.source.use)
+    students = {f"students.{name}": source for name, source in base.students.items()}
+    for key, source in {"teacher": base.teacher, **students}.items():
+        with told_with(f"stages.base_model.{key}"):
+            check_base(source)
+            _check_context(source, profile.engine.max_model_len)
+    check_data(profile)
     check_trackers(profile.trackers)
     for stage, section in _rl_sections(profile):
         for spec in section.rewards:
@@ -52,13 +49,6 @@ def _check_context(source: str, wanted: int) -> None:
         )
 
 
-def _check_source(use: str) -> None:
-    sources.check_source(use)
-    scheme, _, path = use.partition(":")
-    if scheme == "jsonl":
-        sources.read_questions(Path(path))
-
-
 def build_reward(stage: str, spec: RewardSpec, allow_weak_sandbox: bool = False) -> RewardSet:
     """The reward alone in a set. Raises ConfigError where it cannot be built."""
     try:
@@ -74,6 +64,9 @@ def print_check(profile: Profile) -> None:
     console.print(f"engine {profile.engine.kind}, dtype {profile.dtype}, context {profile.engine.max_model_len} tokens")
     console.print(f"sandbox for code rewards: {describe()}", highlight=False)
     console.print(_models_table(profile))
+    console.print(data_table(profile))
+    for note in data_notes(profile):
+        console.print(note, markup=False, highlight=False)
     console.print(_arithmetic_table(profile))
     console.print(_rewards_table(profile))
 
@@ -120,12 +113,9 @@ def _arithmetic_table(profile: Profile) -> Table:
         )
     rungs = 7 + 2 * len(profile.stages.base_model.students)
     for name, settings in profile.stages.evaluate.sets.items():
-        samples = settings.questions * settings.samples
-        table.add_row(
-            "evaluate",
-            name,
-            f"{settings.questions} questions × {settings.samples} samples = {samples}, for {rungs} rungs",
-        )
+        samples = f" = {settings.questions * settings.samples}" if settings.questions else ""
+        much = f"{settings.questions_in_words} questions × {settings.samples} samples{samples}, for {rungs} rungs"
+        table.add_row("evaluate", name, much)
     return table
 
 
@@ -144,8 +134,13 @@ def _rewards_table(profile: Profile) -> Table:
 
 
 def _sample_rows(profile: Profile, group: str) -> list[Question]:
-    first = profile.questions[group][0]
-    return sources.load(first.use, SAMPLE_ROWS, "check", False, first.args)
+    """A few rows of the first source of a group that is on this machine."""
+    for source in profile.questions[group]:
+        found = sample_of(source)
+        if found.rows:
+            domain = {"domain": source.domain} if source.domain else {}
+            return [row.model_copy(update=domain) for row in found.rows[:SAMPLE_ROWS]]
+    return []
 
 
 def _try_reward(stage: str, spec: RewardSpec, rows: list[Question], template: str) -> tuple[str, str]:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from data_recipes.benchmarks import described
 from data_recipes.pocket import general
 from data_recipes.rows import Question
+from pipeline.config.sections import EvaluateStage
 from pipeline.rollouts import Completion
 from rewards import Verdict, answer_key, judge_answers, language_share, split_response
 
@@ -116,6 +118,16 @@ def summarise(groups: Sequence[Sequence[Sample]], consensus: Sequence[int]) -> d
         if enough and any(s.vote is not None for group in enough for s in group):
             figures[f"cons@{k}"] = _mean([consensus_at(group, k) for group in enough])
     return figures
+
+
+def settings_in_words(evaluation: EvaluateStage, name: str, questions: int) -> str:
+    """What a figure of the set was measured with: as much as it takes to measure it again."""
+    chosen, sampling = evaluation.sets[name], evaluation.sampling
+    return (
+        f"{described(chosen.source.use, chosen.source.args)}: {questions} questions × {chosen.samples} samples, "
+        f"temperature {sampling.temperature}, top-p {sampling.top_p}, at most {sampling.max_tokens} tokens, "
+        f"seed {evaluation.seed}"
+    )
 
 
 def interval(rates: Sequence[float]) -> tuple[float, float]:

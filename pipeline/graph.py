@@ -26,7 +26,7 @@ class StageDefinition:
         return f"stages.{self.id}"
 
 
-_SAMPLES = ("questions", "templates", "dtype", "seed")
+_SAMPLES = ("questions", "cleaning", "templates", "dtype", "seed")
 
 _TRAINED = ("dtype", "seed")
 _BASE, _STUDENTS = "base_model/checkpoint", "base_model/students"

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pipeline.base_models import gguf_file, inner_source
 from pipeline.config.profile import Profile
 from pipeline.graph import StageDefinition
 from pipeline.manifest import hash_file
@@ -13,7 +14,7 @@ LARGE_FILE_BYTES = 64 * 2**20
 """Above it a file is told by size and time of change instead of content, so that `status` stays quick."""
 
 _PYTHON_REFERENCE = re.compile(r"^(?P<path>[^:]+\.py):[A-Za-z_]\w*$")
-_FILE_REFERENCE = re.compile(r"^(?:jsonl|folder|gguf):(?P<path>.+)$")
+_FILE_REFERENCE = re.compile(r"^(?:jsonl|csv|parquet|folder|gguf):(?P<path>.+)$")
 
 
 def resolved_config(profile: Profile, stage: StageDefinition) -> dict[str, Any]:
@@ -56,6 +57,10 @@ def referenced_files(value: Any) -> list[tuple[str, Path]]:
         match = _PYTHON_REFERENCE.match(value) or _FILE_REFERENCE.match(value)
         if match:
             return [(value, Path(match["path"]))]
+        if value.startswith(("cut:", "as-qwen2:")):
+            return [(value, path) for _, path in referenced_files(inner_source(value))]
+        if value.startswith("package:"):
+            return [(value, gguf_file(value))]
         if value.startswith("pocket:"):
             from data_recipes.pocket.bases import base_folder
 

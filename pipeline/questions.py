@@ -1,25 +1,34 @@
 """The questions of a run: training groups, held-out sets, and the wall between them."""
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 from data_recipes import sources
 from data_recipes.decontamination import HeldOut
+from data_recipes.funnel import QuestionFunnel
+from data_recipes.mixtures import mix
 from data_recipes.rows import Question
 from data_recipes.templates import prompts_for
 from pipeline.config.profile import Profile
 from pipeline.context import StageContext
 from pipeline.errors import ConfigError
+from pipeline.manifest import write_durably
+
+FUNNELS = "question_funnels.json"
 
 
 def evaluation_questions(profile: Profile, name: str) -> list[Question]:
     """The held-out set of that name: the same for every run of the profile, whatever its seed."""
     evaluation = profile.stages.evaluate
     chosen = evaluation.sets[name]
-    return sources.load(chosen.source.use, chosen.questions, f"{evaluation.seed} {name}", True, chosen.source.args)
+    seed = f"{evaluation.seed} {name}"
+    return sources.load(chosen.source.use, chosen.questions, seed, True, chosen.source.args)
 
 
 def training_questions(ctx: StageContext, groups: dict[str, int | None]) -> list[Question]:
-    """Questions from each named group of the profile, without those that overlap with a held-out set.
+    """Questions from each named group of the profile: cleaned, without those that overlap with a held-out set, and
+    mixed by weight (`data_recipes.mixtures`). What became of the others goes to `question_funnels.json`.
 
     A group that never ends is asked for more until the count is reached; a finite one may give fewer.
     """
@@ -28,24 +37,36 @@ def training_questions(ctx: StageContext, groups: dict[str, int | None]) -> list
     for name, count in groups.items():
         if count == 0:
             continue
-        group = [(source.use, source.args, source.weight) for source in ctx.profile.questions[name]]
-        rows = sources.load_group(group, count, f"{ctx.seed} {name}")
-        clean = [row for row in rows if not held_out.overlaps(row.question)]
-        if len(clean) < len(rows):
-            ctx.log.info(
-                "%s: %d of %d questions of '%s' overlap with held-out sets and are left out",
-                ctx.stage_id, len(rows) - len(clean), len(rows), name,
-            )  # fmt: skip
-        if not clean:
+        rows, funnel = mixed_group(ctx.profile, name, count, f"{ctx.seed} {name}", held_out)
+        note_funnel(ctx, name, funnel)
+        if not rows:
             raise ConfigError(
-                f"{ctx.stage_id}: every question of the group '{name}' overlaps with a held-out set of "
-                "stages.evaluate.sets. Evaluate on other questions than those that are trained on."
+                f"{ctx.stage_id}: no question of the group '{name}' is left ({funnel}). Where they overlap with a "
+                "held-out set of stages.evaluate.sets: Evaluate on other questions than those that are trained on."
             )
-        found += clean
+        found += rows
     if any(question.verifier == "code" for question in found):
         require_sandbox(getattr(ctx.config, "allow_weak_sandbox", False))
     ctx.rng("question order").shuffle(found)
     return found
+
+
+def mixed_group(
+    profile: Profile, name: str, count: int | None, seed: str, held_out: HeldOut
+) -> tuple[list[Question], QuestionFunnel]:
+    """(questions, funnel) of a group of the profile, cleaned as the profile's `cleaning` says."""
+    cleaning = profile.cleaning
+    group = [source.as_source for source in profile.questions[name]]
+    return mix(group, count, seed, held_out, cleaning.duplicates, cleaning.near_similarity)
+
+
+def note_funnel(ctx: StageContext, name: str, funnel: QuestionFunnel, **figures: Any) -> None:
+    """Keeps a funnel with the stage, and logs it where anything was dropped."""
+    path = ctx.folder / FUNNELS
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    write_durably(path, json.dumps({**before, name: {**funnel.as_dict(), **figures}}, ensure_ascii=False, indent=1))
+    if funnel.dropped or funnel.repeated:
+        ctx.log.info("%s: '%s': %s", ctx.stage_id, name, funnel)
 
 
 def require_sandbox(allow_weak: bool) -> None:
@@ -59,8 +80,17 @@ def require_sandbox(allow_weak: bool) -> None:
 
 
 def held_out_texts(profile: Profile) -> HeldOut:
-    """The n-grams of all evaluation sets."""
-    return HeldOut(q.question for name in profile.stages.evaluate.sets for q in evaluation_questions(profile, name))
+    """The n-grams of all evaluation sets, of those that `cleaning.also_held_out` names, and of their solutions."""
+    sets = {name: evaluation_questions(profile, name) for name in profile.stages.evaluate.sets}
+    for name, source in profile.cleaning.also_held_out.items():
+        sets[name] = sources.load_finite(source.use, source.args)
+    texts = {name: [text for row in rows for text in _texts(row)] for name, rows in sets.items()}
+    return HeldOut(texts, profile.cleaning.overlap_words)
+
+
+def _texts(row: Question) -> list[str]:
+    solution = row.columns().get("solution")
+    return [row.question, solution] if isinstance(solution, str) else [row.question]
 
 
 def render_prompts(

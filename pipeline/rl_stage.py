@@ -6,11 +6,13 @@ from typing import Any
 from data_recipes.rows import read_json_lines, write_json_lines
 from pipeline.config.sections import Heldout
 from pipeline.context import StageContext, StageResult
+from pipeline.difficulty import sometimes_solved
 from pipeline.errors import RunError
 from pipeline.evaluation import judged_rows, score_samples, summarise
 from pipeline.questions import evaluation_questions, render_prompts, training_questions
 from pipeline.reporting.step_table import StepTable
 from pipeline.reporting.trackers import Trackers
+from pipeline.sampling import SHARDS
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
 
 
@@ -31,6 +33,9 @@ def climb(
     config = ctx.config
     engine = ctx.engines.serve(start, ctx.seed)
     questions = training_questions(ctx, config.questions)
+    tried = 0
+    if config.difficulty:
+        questions, tried = sometimes_solved(ctx, engine, questions, template)
     prompts = render_prompts(ctx.profile, questions, engine.tokenizer, template, config.grpo.longest_completion)
     context = RewardContext(num_generations=config.grpo.group_size, allow_weak_sandbox=config.allow_weak_sandbox)
     reward_set = RewardSet(config.rewards if rewards is None else rewards, context)
@@ -71,8 +76,13 @@ def climb(
     return StageResult(
         outputs=["checkpoint"],
         metrics={**result.metrics, "steps": result.steps, "verdicts": verdicts},
-        tokens={"sampled": result.tokens_generated, "trained": result.tokens_trained, "seen": result.tokens_seen},
-        scratch=["trainer"],
+        tokens={
+            "sampled": result.tokens_generated,
+            "trained": result.tokens_trained,
+            "seen": result.tokens_seen,
+            **({"difficulty": tried} if config.difficulty else {}),
+        },
+        scratch=["trainer", SHARDS],
     )
 
 

@@ -9,6 +9,7 @@ from data_recipes.filters import reason_to_drop
 from data_recipes.rows import Question, write_json_lines
 from pipeline.config.sections import SampledData
 from pipeline.context import StageContext
+from pipeline.difficulty import pass_rate
 from pipeline.questions import render_prompts, training_questions
 from pipeline.sampling import sample_in_shards
 from rewards import judge_answers
@@ -54,6 +55,7 @@ def collect_rows(
     for question, completions in samples:
         columns = question.columns()
         verdicts = judge_answers([c.text for c in completions], [columns] * len(completions))
+        columns["pass_rate"] = pass_rate(verdicts)
         kept: list[str] = []
         for number, (completion, verdict) in enumerate(zip(completions, verdicts, strict=True)):
             funnel.samples += 1

@@ -1,13 +1,14 @@
 """What the SFT stages share: rows in, a fine-tuned checkpoint out."""
 
-import json
 from pathlib import Path
 
-from data_recipes.rows import read_json_lines, write_json_lines
+from data_recipes.rows import asked, read_json_lines
 from data_recipes.templates import chat_prompt
 from pipeline.context import StageContext, StageResult
 from pipeline.errors import ConfigError
 from pipeline.training.sft import SFTResult, SFTSettings, train_sft
+
+RESULT = "result.json"
 
 
 def fine_tune_base(ctx: StageContext, rows_from: str) -> StageResult:
@@ -27,9 +28,14 @@ def fine_tune(
 ) -> SFTResult:
     """Fine-tunes `model` on the `question` and `response` of each row, prompts in the model's chat template.
 
-    Writes `checkpoint/` and `metrics.jsonl` into `output`.
+    Writes `checkpoint/`, `metrics.jsonl` and `result.json` into `output`. What has finished is not repeated; what was
+    interrupted goes on from its last checkpoint.
     """
     from transformers import AutoTokenizer
+
+    from pipeline.training.grpo_checkpoints import checkpoint_step, last_checkpoint
+    from pipeline.training.grpo_records import METRICS, append_record, forget_later_steps
+    from pipeline.training.trainer_io import read_result, write_result
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     data = [row for _, row in read_json_lines(rows)]
@@ -38,20 +44,25 @@ def fine_tune(
             f"{ctx.stage_id}: {rows} holds no rows, so there is nothing to train on. See its dropped.jsonl."
         )
     output.mkdir(exist_ok=True)
-    forget_later_steps(output)
-    with ctx.progress(description, None) as bar, (output / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
+    finished = read_result(output / RESULT, SFTResult, output / "checkpoint")
+    if finished is not None:
+        ctx.log.info("%s: finished already", description)
+        return finished
+    checkpoint = last_checkpoint(output / "trainer")
+    forget_later_steps(output / METRICS, checkpoint_step(checkpoint) if checkpoint else 0)
+    with ctx.progress(description, None) as bar:
 
         def on_step(step: int, steps: int, figures: dict) -> None:
             bar.total = steps
             bar.update(step, loss=figures["loss"])
-            metrics.write(json.dumps({"step": step, **figures}) + "\n")
+            append_record(output / METRICS, {"step": step, **figures})
             if step % settings.checkpoint_every == 0:
                 ctx.checkpointed(step, steps, "step")
 
         result = train_sft(
             model_path=model,
             tokenizer=tokenizer,
-            prompts=[chat_prompt(tokenizer, row["question"]) for row in data],
+            prompts=[chat_prompt(tokenizer, asked(row["question"], row.get("ask"))) for row in data],
             responses=[row["response"] for row in data],
             settings=settings,
             output=output,
@@ -59,7 +70,10 @@ def fine_tune(
             device=ctx.device,
             dtype=ctx.profile.dtype,
             on_step=on_step,
+            resume_from=checkpoint,
+            nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
         )
+    write_result(output / RESULT, result, output / "checkpoint")
     if result.dropped_too_long:
         ctx.log.warning(
             "%s: %d of %d rows are longer than sft.max_tokens %d and were left out",
@@ -67,14 +81,3 @@ def fine_tune(
         )  # fmt: skip
     ctx.log.info("%s: %d rows, %d steps, loss %.3f", description, result.rows, result.steps, result.final_loss)
     return result
-
-
-def forget_later_steps(output: Path) -> None:
-    """Drops from `metrics.jsonl` the steps that an interrupted run made after its last whole checkpoint."""
-    from pipeline.training.grpo_checkpoints import checkpoint_step, last_checkpoint
-
-    path = output / "metrics.jsonl"
-    if path.is_file():
-        checkpoint = last_checkpoint(output / "trainer")
-        reached = checkpoint_step(checkpoint) if checkpoint else 0
-        write_json_lines(path, [row for _, row in read_json_lines(path) if row["step"] <= reached])

@@ -28,8 +28,10 @@ def print_status(run: RunFolder, states: dict[str, StageState]) -> None:
 def print_summary(profile: Profile, run: RunFolder) -> None:
     """Each rung's figures in one table, then where the report and the students are."""
     path = run.stage("evaluate") / "results.json"
-    results = json.loads(path.read_text(encoding="utf-8"))["results"]
-    print_whole(ladder_table(profile, results))
+    found = json.loads(path.read_text(encoding="utf-8"))
+    print_whole(ladder_table(profile, found["results"]))
+    for name, settings in found["settings"]["sets"].items():
+        print(f"{name}: {settings}")
     report = run.stage("report") / "report.html"
     if report.is_file():
         print(f"Report:   {report}")
@@ -48,10 +50,8 @@ def print_whole(table: Table) -> None:
 def ladder_table(profile: Profile, results: dict) -> Table:
     """All figures on the first evaluation set, and pass@1 on the others."""
     main, *others = profile.stages.evaluate.sets
-    settings, sampling = profile.stages.evaluate.sets[main], profile.stages.evaluate.sampling
     table = Table(
-        title=f"{main}: {settings.questions} held-out questions, {settings.samples} samples each at temperature "
-        f"{sampling.temperature}, top-p {sampling.top_p}; figures in percent",
+        title=f"{main}; figures in percent{'; last, pass@1 on the other sets' if others else ''}",
         title_justify="left",
         box=SIMPLE_HEAD,
     )
@@ -60,7 +60,7 @@ def ladder_table(profile: Profile, results: dict) -> Table:
         key=lambda key: int(key.removeprefix("cons@")),
     )
     table.add_column("rung", no_wrap=True)
-    for heading in ("pass@1", "95 %", *votes, "format", "language", "tokens", *others):
+    for heading in ("pass@1", "95 %", *votes, "format", "language", "cut", "tokens", *others):
         table.add_column(heading, justify="right", no_wrap=True)
     for rung, sets in results.items():
         figures = sets[main]
@@ -71,6 +71,7 @@ def ladder_table(profile: Profile, results: dict) -> Table:
             *(percent(figures.get(vote)) for vote in votes),
             percent(figures["format"]),
             percent(figures["language_consistency"]),
+            percent(figures["truncated"]),
             f"{figures['mean_tokens']:.1f}",
             *(percent(sets[name]["pass@1"]) for name in others),
         )

@@ -4,6 +4,7 @@ Some of those scorers evaluate the answer as Python. For them an answer has to b
 that calls, imports or reaches into objects is wrong without being evaluated.
 """
 
+import ast
 import functools
 import inspect
 import json
@@ -26,15 +27,22 @@ def reasoning_gym(answer: str, row: dict[str, Any]) -> Verdict | Job:
     """Full marks from the reasoning-gym scorer of the data set named in `metadata.source_dataset`."""
     metadata = row.get("metadata")
     if isinstance(metadata, str):
-        try:
-            metadata = json.loads(metadata)
-        except ValueError:
-            return Verdict.GOLD_UNUSABLE
+        metadata = read_metadata(metadata)
     if not isinstance(metadata, dict) or not metadata.get("source_dataset"):
         return Verdict.GOLD_UNUSABLE
     entry = {"question": row.get("question"), "answer": row.get("answer"), "metadata": metadata}
     payload = {"data_set": metadata["source_dataset"], "answer": answer, "entry": entry}
     return Job("rewards.gym:check", payload, deadline_s=30.0, cpu_s=5.0)
+
+
+def read_metadata(text: str) -> Any:
+    """Metadata written as JSON or as a Python literal; None where it is neither."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return None
 
 
 def check(payload: dict[str, Any]) -> str:

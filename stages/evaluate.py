@@ -11,8 +11,8 @@ from pathlib import Path
 
 from data_recipes.rows import write_json_lines
 from pipeline.context import StageContext, StageResult
-from pipeline.evaluation import judged_rows, score_samples, summarise
-from pipeline.questions import evaluation_questions, render_prompts
+from pipeline.evaluation import judged_rows, score_samples, settings_in_words, summarise
+from pipeline.questions import evaluation_questions, render_prompts, require_sandbox
 from pipeline.sampling import SHARDS, sample_in_shards
 
 
@@ -25,33 +25,42 @@ class Rung:
 
 def run(ctx: StageContext) -> StageResult:
     questions = {name: evaluation_questions(ctx.profile, name) for name in ctx.config.sets}
+    if any(question.verifier == "code" for rows in questions.values() for question in rows):
+        require_sandbox(allow_weak=False)
+    settings = {name: settings_in_words(ctx.config, name, len(rows)) for name, rows in questions.items()}
     (ctx.folder / "samples").mkdir(exist_ok=True)
     results: dict[str, dict] = {}
     sampled = 0
     for rung in rungs(ctx):
         engine = ctx.engines.serve(rung.checkpoint, ctx.config.seed)
         results[rung.name] = {}
-        for name, settings in ctx.config.sets.items():
+        for name, chosen in ctx.config.sets.items():
             prompts = render_prompts(
                 ctx.profile, questions[name], engine.tokenizer, rung.template, ctx.config.sampling.max_tokens
             )
             groups = [
                 group
                 for _, group in sample_in_shards(
-                    ctx, f"{rung.name}-{name}", engine, questions[name], prompts, settings.samples, ctx.config.sampling
+                    ctx, f"{rung.name}-{name}", engine, questions[name], prompts, chosen.samples, ctx.config.sampling
                 )
             ]
-            scored = score_samples(questions[name], groups, settings.metric, rung.template)
+            scored = score_samples(questions[name], groups, chosen.metric, rung.template)
             figures = summarise(scored, ctx.config.consensus)
             sampled += sum(sample.tokens for group in scored for sample in group)
             write_json_lines(ctx.folder / "samples" / f"{rung.name}-{name}.jsonl", judged_rows(questions[name], scored))
             results[rung.name][name] = figures
             ctx.log.info(
-                "%s on %s: pass@1 %.1f %% [%.1f, %.1f]",
+                "%s on %s: pass@1 %.1f %% [%.1f, %.1f], %.1f %% cut at the limit (%s)",
                 rung.name, name, 100 * figures["pass@1"], 100 * figures["low"], 100 * figures["high"],
+                100 * figures["truncated"], settings[name],
             )  # fmt: skip
-    settings = {"sampling": ctx.config.sampling.model_dump(), "seed": ctx.config.seed}
-    text = json.dumps({"settings": settings, "results": results}, indent=1)
+    used = {
+        "sampling": ctx.config.sampling.model_dump(),
+        "seed": ctx.config.seed,
+        "context": ctx.profile.engine.max_model_len,
+        "sets": settings,
+    }
+    text = json.dumps({"settings": used, "results": results}, indent=1)
     (ctx.folder / "results.json").write_text(text + "\n", encoding="utf-8")
     return StageResult(
         outputs=["results.json", "samples"], metrics=results, tokens={"sampled": sampled}, scratch=[SHARDS]

@@ -1,10 +1,10 @@
 """A whole profile, and the checks that need more than one section."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.sections import QuestionSource, Stages, Templates
+from pipeline.config.sections import Cleaning, QuestionSource, Stages, Templates, Watchdog
 from pipeline.rollouts import EngineSettings
 from pipeline.strict import Strict
 
@@ -21,8 +21,10 @@ class Profile(Strict):
     trackers: list[Literal["tensorboard", "trackio", "wandb"]] = ["tensorboard"]
     """Where the figures of RL stages go while they train, besides `metrics.jsonl`."""
     templates: Templates = Templates()
-    questions: dict[str, list[QuestionSource]]
+    questions: dict[str, Annotated[list[QuestionSource], Field(min_length=1)]]
     """Groups of sources; stages say how many questions they take from which group."""
+    cleaning: Cleaning = Cleaning()
+    watchdog: Watchdog = Watchdog()
     stages: Stages
 
     @model_validator(mode="after")

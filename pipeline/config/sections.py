@@ -4,10 +4,15 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from data_recipes.benchmarks import default_samples
+from data_recipes.decontamination import NGRAM_WORDS
 from data_recipes.endpoint import check_named
 from data_recipes.filters import FilterSettings
+from data_recipes.mixtures import Source
 from data_recipes.rewriting import RewriterSettings
+from pipeline.config.tokens import TokenizerSettings
 from pipeline.rollouts import Sampling
+from pipeline.rollouts.types import Number
 from pipeline.strict import Strict
 from pipeline.training.grpo_settings import GRPOSettings
 from pipeline.training.sft import MAX_TOKENS, SFTSettings
@@ -15,13 +20,38 @@ from rewards import RewardSpec
 
 
 class QuestionSource(Strict):
-    """Where questions come from: a recipe by name (`pocket_arithmetic`), a file (`jsonl:data/math.jsonl`) or a
-    reasoning-gym task (`reasoning_gym:chain_sum`)."""
+    """Where questions come from: a recipe by name (`pocket_arithmetic`, `countdown`), a file (`jsonl:data/math.jsonl`,
+    `csv:…`, `parquet:…`), a data set on the Hub (`hub:openai/gsm8k`), a named evaluation set (`benchmark:aime_2024`) or
+    a reasoning-gym task (`reasoning_gym:chain_sum`)."""
 
     use: str
     args: dict[str, Any] = {}
-    weight: float = Field(1.0, gt=0)
+    """Arguments of the recipe or task; of a file or data set its column mapping (`data_recipes.mapping.RowMapping`)."""
+    weight: Number = Field(1.0, gt=0)
     """Share of this source among the sources of its group."""
+    upsample: bool = False
+    """Whether a file or data set with fewer questions than its share repeats them; else the other sources give more."""
+    domain: str | None = Field(None, min_length=1)
+    """Domain of all its questions, which rewards go by, in place of their own."""
+
+    @property
+    def as_source(self) -> Source:
+        return Source(self.use, self.args, self.weight, self.upsample, self.domain)
+
+
+class Cleaning(Strict):
+    """What is taken out of the questions before any stage trains on them."""
+
+    duplicates: Literal["keep", "exact", "near"] = "exact"
+    """In files and data sets: keep them; take out questions of the same words; or those that are nearly the same too.
+    Sums that differ in one number are nearly the same, so `near` is for questions in words."""
+    near_similarity: Number = Field(0.8, ge=0.5, le=1)
+    """Share of 3-grams of words that two questions must have in common to be nearly the same (Jaccard)."""
+    overlap_words: int = Field(NGRAM_WORDS, ge=3)
+    """Words in a row, in a question or its reference response, that may not be those of a held-out question or its
+    solution."""
+    also_held_out: dict[str, QuestionSource] = {}
+    """Sets that training must not overlap with, beside those of `stages.evaluate.sets`, by a name of yours."""
 
 
 class Heldout(Strict):
@@ -36,10 +66,12 @@ class Heldout(Strict):
 
 
 class BaseModelStage(Strict):
-    """Each model is `pocket:NAME`, `hub:OWNER/NAME`, `folder:PATH` or `gguf:PATH`."""
+    """Each model is a source as `pipeline.base_models` lists them, such as `hub:OWNER/NAME` or `folder:PATH`."""
 
     teacher: str
     students: dict[str, str]
+    tokenizers: dict[str, TokenizerSettings] = {}
+    """What a base's own tokenizer lacks or has wrong: `teacher` or a student's name -> tokens and template."""
 
     @field_validator("students")
     @classmethod
@@ -49,12 +81,46 @@ class BaseModelStage(Strict):
                 raise ValueError(f"the student name '{name}' becomes a folder name: use letters, digits, '-', '_', '.'")
         return students
 
+    @model_validator(mode="after")
+    def _tokenizers_are_of_models(self) -> "BaseModelStage":
+        for role in self.tokenizers:
+            if role not in ("teacher", *self.students):
+                raise ValueError(
+                    f"tokenizers names '{role}', but the models are teacher, {', '.join(self.students)}. "
+                    "Name one of these"
+                )
+        return self
+
+
+class Difficulty(Strict):
+    """Keeps the questions that the policy solves sometimes, measured before RL starts: a group whose answers are all
+    right or all wrong teaches nothing."""
+
+    samples: int = Field(8, ge=2)
+    """Samples a question, at the stage's own temperature and length."""
+    min_pass_rate: Number = Field(0.1, ge=0, le=1)
+    max_pass_rate: Number = Field(0.9, ge=0, le=1)
+    """Kept are questions whose share of right samples lies from the first to the second, ends included."""
+    shard_questions: int = Field(256, ge=1)
+    """Questions a finished shard holds: what a resumed run need not sample again."""
+
+    @model_validator(mode="after")
+    def _window_is_open(self) -> "Difficulty":
+        rates = [passed / self.samples for passed in range(self.samples + 1)]
+        if not any(self.min_pass_rate <= rate <= self.max_pass_rate for rate in rates):
+            raise ValueError(
+                f"no question can have a pass rate from {self.min_pass_rate} to {self.max_pass_rate}: over "
+                f"{self.samples} samples rates are multiples of 1/{self.samples}. Widen the window or sample more"
+            )
+        return self
+
 
 class RLStage(Strict):
     grpo: GRPOSettings = GRPOSettings()
     rewards: list[RewardSpec] = Field(min_length=1)
     questions: dict[str, int | None] = {"reasoning": None}
     """Questions to train on from each group of the profile's `questions`; null takes all that a finite group has."""
+    difficulty: Difficulty | None = None
     heldout: Heldout | None = None
     allow_weak_sandbox: bool = False
 
@@ -137,11 +203,23 @@ class StudentRLStage(RLStage):
 
 class EvaluationSet(Strict):
     source: QuestionSource
-    questions: int = Field(ge=1)
+    questions: int | None = Field(None, ge=1)
+    """Questions to draw; null takes all that a file, a data set or a benchmark has."""
     samples: int = Field(ge=1)
-    """Samples a question: pass@1 is their mean, cons@k the vote over k of them."""
+    """Samples a question: pass@1 is their mean, cons@k the vote over k of them. A benchmark's own k where left out."""
     metric: Literal["accuracy", "quality"] = "accuracy"
     """`accuracy`: the row's verifier. `quality`: the pocket world's ground truth about general answers."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _benchmarks_know_their_k(cls, data: Any) -> Any:
+        source = data.get("source") if isinstance(data, dict) else None
+        samples = default_samples(str(source.get("use"))) if isinstance(source, dict) else None
+        return {"samples": samples, **data} if samples else data
+
+    @property
+    def questions_in_words(self) -> str:
+        return "all" if self.questions is None else str(self.questions)
 
 
 class EvaluateStage(Strict):
@@ -175,6 +253,25 @@ class Templates(Strict):
         if text is not None and text.count("{question}") != 1:
             raise ValueError(f"the template {text!r} should hold {{question}} exactly once")
         return text
+
+
+class Watchdog(Strict):
+    """When a run that is stuck, or whose numbers are broken, is said to be so and ended. No part of any result."""
+
+    warn_s: float = Field(300.0, gt=0)
+    """Seconds without progress after which the phase is named, with a stack dump of every thread."""
+    stop_s: float | None = Field(3600.0, gt=0)
+    """Seconds without progress after which the run ends with an error, its last checkpoint kept. null: never."""
+    nonfinite_steps: int = Field(3, ge=1)
+    """Optimizer steps in a row with a loss or gradient that is not finite, after which training ends."""
+
+    @model_validator(mode="after")
+    def _warns_first(self) -> "Watchdog":
+        if self.stop_s is not None and self.stop_s <= self.warn_s:
+            raise ValueError(
+                f"stop_s is {self.stop_s:g}, which is not above warn_s {self.warn_s:g}: raise it, or lower warn_s"
+            )
+        return self
 
 
 class Stages(Strict):

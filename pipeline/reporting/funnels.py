@@ -1,11 +1,13 @@
 """What became of the samples: drops by reason with examples, and the lengths of what was kept and what was not."""
 
+import json
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from data_recipes.filters import words
+from pipeline.questions import FUNNELS
 from pipeline.reporting.records import RunRecord, StageRecord, read_lines
 
 DATA_STAGES = ("cold_start_data", "rejection_sampling")
@@ -75,6 +77,17 @@ def funnel(run: RunRecord, stage_id: str) -> dict[str, Any] | None:
         ),
         "read": MOST_READ if MOST_READ in (len(dropped), len(sampled)) else None,
     }
+
+
+def question_funnels(run: RunRecord) -> list[dict[str, Any]]:
+    """Each stage's groups of questions: rows in, drops by reason with examples, rows out."""
+    found = []
+    for stage_id, stage in run.stages.items():
+        path = stage.folder / FUNNELS if stage.folder else None
+        if path and path.is_file():
+            groups = json.loads(path.read_text(encoding="utf-8"))
+            found += [{"stage": stage_id, "group": name, **figures} for name, figures in groups.items()]
+    return found
 
 
 def _lines(stage: StageRecord, name: str) -> Iterable[dict]:

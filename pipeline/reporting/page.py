@@ -12,7 +12,7 @@ from pipeline.evaluation import REFLECTION
 from pipeline.manifest import write_durably
 from pipeline.reporting import figures, ladder, tables
 from pipeline.reporting.curves import RL_STAGES, stage_curves
-from pipeline.reporting.funnels import DATA_STAGES, funnel
+from pipeline.reporting.funnels import DATA_STAGES, funnel, question_funnels
 from pipeline.reporting.picture import picture
 from pipeline.reporting.provenance import provenance
 from pipeline.reporting.records import RunRecord
@@ -42,6 +42,7 @@ def write_report(run: RunRecord, path: Path, overlaid: list[RunRecord] | None = 
         viewer=viewer_data(run),
         reflection=REFLECTION.pattern,
         funnels={stage_id: funnel(run, stage_id) for stage_id in DATA_STAGES},
+        question_funnels=question_funnels(run),
         costs=ladder.costs(run),
         provenance=provenance(run),
     )

@@ -16,7 +16,9 @@ RATES = {"accuracy": "pass@1", "quality": "mean grade"}
 def settings_in_words(run: RunRecord) -> str:
     """How the held-out figures were sampled."""
     sampling, sets = run.evaluation["sampling"], run.evaluation["sets"]
-    each = "; ".join(f"{name}: {s['questions']} questions × {s['samples']} samples" for name, s in sets.items())
+    each = "; ".join(
+        f"{name}: {s['questions'] or 'all'} questions × {s['samples']} samples" for name, s in sets.items()
+    )
     return (
         f"{each}. Temperature {sampling['temperature']}, top-p {sampling['top_p']}, at most {sampling['max_tokens']} "
         "tokens. In brackets the 95 % interval over questions."

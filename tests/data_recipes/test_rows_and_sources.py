@@ -5,9 +5,10 @@ import itertools
 import pytest
 
 from data_recipes import sources
+from data_recipes.decontamination import HeldOut
+from data_recipes.mixtures import Source, mix
 from data_recipes.pocket import general
 from data_recipes.pocket.corpus import CorpusSettings, documents
-from data_recipes.rows import read_questions
 from pipeline.errors import ConfigError
 
 
@@ -31,7 +32,7 @@ def test_a_bad_row_names_file_and_line(tmp_path, lines, parts):
     path = tmp_path / "rows.jsonl"
     path.write_text(lines)
     with pytest.raises(ConfigError) as error:
-        read_questions(path)
+        sources.load_finite(f"jsonl:{path}", {})
     for part in ["rows.jsonl", *parts]:
         assert part in str(error.value)
 
@@ -39,7 +40,7 @@ def test_a_bad_row_names_file_and_line(tmp_path, lines, parts):
 def test_a_line_separator_inside_a_string_does_not_end_the_line(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"question": "a\u2028b", "answer": 3, "extra": [1]}\n')
-    [row] = read_questions(path)
+    [row] = sources.load_finite(f"jsonl:{path}", {})
     assert (row.question, row.answer, row.columns()["extra"]) == ("a\u2028b", "3", [1])
 
 
@@ -91,8 +92,8 @@ def test_an_endless_source_needs_a_count():
 
 
 def test_a_group_shares_its_count_by_weight():
-    group = [("pocket_general", {}, 3.0), ("pocket_harmless", {}, 1.0)]
-    rows = sources.load_group(group, 101, "s")
+    group = [Source("pocket_general", weight=3.0), Source("pocket_harmless")]
+    rows, _ = mix(group, 101, "s", HeldOut({}))
     assert len(rows) == 101
     assert sum(row.domain == "harmless" for row in rows) in (25, 26)
     assert len({row.id for row in rows}) == 101

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +18,16 @@ from pipeline.questions import evaluation_questions, render_prompts, training_qu
 def context(overrides=(), seed=None, stage_id="r1_zero"):
     profile = load_profile("smoke", overrides, seed).profile
     return StageContext(
-        stage_id, "test", profile, getattr(profile.stages, stage_id), {}, None, "cpu", logging.getLogger(), None, None
+        stage_id,
+        "test",
+        profile,
+        getattr(profile.stages, stage_id),
+        {},
+        Path(tempfile.mkdtemp()),
+        "cpu",
+        logging.getLogger(),
+        None,
+        None,
     )
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from data_recipes.decontamination import HeldOut
 from data_recipes.rows import read_json_lines
 from pipeline.config.loading import load_profile
 from pipeline.graph import LADDER
 from pipeline.manifest import Manifest
-from pipeline.questions import evaluation_questions
+from pipeline.questions import held_out_texts
 from pipeline.run_folder import RUNS
 
 RUN = "test-smoke-ladder"
@@ -101,14 +100,14 @@ def test_students_write_the_same_greedy_text_in_transformers_and_in_vllm(run, st
 
 def test_no_training_question_of_any_stage_overlaps_with_a_held_out_one(run):
     profile = load_profile("smoke").profile
-    held_out = HeldOut(q.question for name in profile.stages.evaluate.sets for q in evaluation_questions(profile, name))
+    held_out = held_out_texts(profile)
     trained = [row["question"] for path in run.glob("*/rows.jsonl") for _, row in read_json_lines(path)]
     for path in run.glob("*/rollouts/*.jsonl"):
         for _, row in read_json_lines(path):
             trained.append(row["prompt"].removeprefix("User: ").removesuffix(" Assistant:"))
     trained += [row["question"] for path in run.glob("reward_model/pairs-*.jsonl") for _, row in read_json_lines(path)]
     assert len(trained) > 100
-    assert not [question for question in trained if held_out.overlaps(question)]
+    assert not [question for question in trained if held_out.overlap(question)]
 
 
 def test_every_sample_is_kept_or_dropped_with_a_reason(run):

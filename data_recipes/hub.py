@@ -1,0 +1,91 @@
+"""Rows of a data set on the Hugging Face Hub, and what can be wrong with its name, told apart."""
+
+import itertools
+from collections.abc import Iterator
+
+from data_recipes.mapping import RowMapping
+from data_recipes.tables import Record
+from pipeline.errors import ConfigError
+
+
+class HubArgs(RowMapping):
+    """Which part of a data set, and how it becomes question rows."""
+
+    config: str | None = None
+    """The configuration (subset) of a data set that has several."""
+    split: str = "train"
+    revision: str | None = None
+    """A commit, tag or branch. A commit keeps a run repeatable."""
+
+
+class HubUnreachableError(ConfigError):
+    """Nothing is known to be wrong with the name: the Hub does not answer, and the data set is not on this machine."""
+
+
+def read_hub(name: str, args: HubArgs, first: int | None = None) -> Iterator[Record]:
+    """Rows of the data set `OWNER/NAME`, at most `first`, which are streamed so that no more is fetched.
+
+    What was fetched before is read from this machine. Raises ConfigError where the data set, its configuration, split
+    or revision does not exist or is gated, HubUnreachableError where that cannot be known.
+    """
+    if name.count("/") != 1:
+        raise ConfigError(f"hub:{name}: expected hub:OWNER/NAME, such as hub:openai/gsm8k.")
+    try:
+        rows = _load(name, args, streaming=first is not None)
+    except HubUnreachableError:
+        if first is None:
+            raise
+        rows = _load(name, args, streaming=False)
+    try:
+        for number, row in enumerate(itertools.islice(rows, first), 1):
+            yield f"hub:{name}, row {number} of '{args.split}'", dict(row)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise _explained(name, args, error) from error
+
+
+def _load(name: str, args: HubArgs, streaming: bool):
+    import datasets
+
+    try:
+        return datasets.load_dataset(name, args.config, split=args.split, revision=args.revision, streaming=streaming)
+    except Exception as error:
+        raise _explained(name, args, error) from error
+
+
+def _explained(name: str, args: HubArgs, error: Exception) -> Exception:
+    """The error to tell the user; a defect of ours stays what it is."""
+    import httpx
+    from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    causes = list(_causes(error))
+    if any(isinstance(cause, GatedRepoError) for cause in causes):
+        return ConfigError(
+            f"hub:{name} is gated. Ask for access on its page, then log in with `hf auth login` or set HF_TOKEN."
+        )
+    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+        return ConfigError(
+            f"hub:{name} does not exist, or is private. Check the spelling; for a private one set HF_TOKEN."
+        )
+    unreachable = (ConnectionError, TimeoutError, OfflineModeIsEnabled, httpx.TransportError, HfHubHTTPError)
+    if any(isinstance(cause, unreachable) for cause in causes):
+        return HubUnreachableError(
+            f"hub:{name} cannot be reached and is not on this machine ({error}). Check the network (HF_HUB_OFFLINE "
+            "should be unset), or give a local copy: jsonl:PATH, csv:PATH or parquet:PATH with the same args."
+        )
+    if isinstance(error, DatasetNotFoundError | ValueError | FileNotFoundError):
+        return ConfigError(f"hub:{name} with {_part(args)}: {error}")
+    return error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _part(args: HubArgs) -> str:
+    part = {"config": args.config, "split": args.split, "revision": args.revision}
+    return ", ".join(f"{key} {value}" for key, value in part.items() if value is not None)
