@@ -14,7 +14,7 @@ from data_recipes.mixtures import check_everything
 from data_recipes.rows import Question
 from pipeline.config.profile import Profile
 from pipeline.config.sections import QuestionSource
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, told_with
 from pipeline.questions import held_out_texts, mixed_group, require_sandbox
 
 HUB_ROWS = 64
@@ -44,8 +44,9 @@ class Looked:
 
 def check_data(profile: Profile) -> None:
     """Raises ConfigError for a source that is wrong: its name, its file, its mapping, most of its answers."""
-    for _, source in all_sources(profile):
-        sample_of(source)
+    for where, source in all_sources(profile):
+        with told_with(where):
+            sample_of(source)
     for stage, groups in asked_for(profile):
         for group, count in groups.items():
             if count is None:

@@ -3,6 +3,9 @@
 A message says what was given, what was expected, where, and what to do. Anything else that is raised is a defect.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LadderError(Exception):
     exit_code = 1
@@ -16,3 +19,14 @@ class ConfigError(LadderError):
 
 class RunError(LadderError):
     """The run met something that it cannot go on with. What was finished stays."""
+
+
+@contextmanager
+def told_with(key: str) -> Iterator[None]:
+    """Puts the profile's key before what is wrong with its value, a path that cannot be read included."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{key}: {type(error).__name__}: {error}. Correct the path, or what lies there.") from error

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,13 +52,20 @@ class LoadedProfile:
 def profile_path(name: str) -> Path:
     """The file of a profile given by name (`pocket`) or by path (`my/profile.yaml`)."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILE_FOLDER / f"{name}.yaml"
-    if not path.is_file():
+    if not _is_file(path):
         known = sorted(p.stem for p in PROFILE_FOLDER.glob("*.yaml"))
         raise ConfigError(
             f"No profile '{name}': there is no file {path}. Profiles here: {', '.join(known) or 'none'}. "
             "Give one of these names, or the path of a YAML file."
         )
     return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for one, or a folder that may not be entered
+        return False
 
 
 def load_profile(name: str, overrides: Sequence[str] = (), seed: int | None = None) -> LoadedProfile:
@@ -74,6 +82,7 @@ def load_profile(name: str, overrides: Sequence[str] = (), seed: int | None = No
     if seed is not None:
         data["seed"] = seed
         origins["seed"] = f"SEED={seed}"
+    _check_numbers(data, "", origins, path)
     try:
         text = json.dumps(data)
     except TypeError as error:
@@ -97,7 +106,7 @@ def _read_with_parents(path: Path, origins: dict[str, str], children: tuple[Path
     if not isinstance(parent, str):
         raise ConfigError(f"{path}: extends: expected the name or file of one profile, got {parent!r}.")
     beside = path.parent / parent
-    parent_path = beside if beside.is_file() else profile_path(parent)
+    parent_path = beside if _is_file(beside) else profile_path(parent)
     merged = _read_with_parents(parent_path, origins, (*children, path.resolve()))
     _note_origins(data, "", str(path), origins)
     return _merge(merged, data)
@@ -105,27 +114,50 @@ def _read_with_parents(path: Path, origins: dict[str, str], children: tuple[Path
 
 def _read_yaml(path: Path) -> dict:
     try:
-        data = yaml.load(path.open(encoding="utf-8"), _Loader)
+        with path.open(encoding="utf-8") as file:
+            data = yaml.load(file, _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from None
+    except ValueError as error:  # such as a date that no calendar has
+        raise ConfigError(f"{path} holds a value that YAML cannot read: {error}. Put it in quotes.") from None
     except RecursionError:
-        raise ConfigError(f"{path} is nested too deeply to be a profile.") from None
+        raise _too_deep(path) from None
     if data is None:
         data = {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a profile is a mapping of keys to values, got {type(data).__name__}.")
-    return _string_keys(data, str(path))
+    try:
+        return _string_keys(data, str(path))
+    except RecursionError:
+        raise _too_deep(path) from None
 
 
-def _string_keys(value: Any, where: str) -> Any:
+def _too_deep(path: Path) -> ConfigError:
+    return ConfigError(f"{path} is nested too deeply to be a profile, or an alias (*name) in it stands for itself.")
+
+
+def _string_keys(value: Any, where: str, inside: str = "") -> Any:
+    """The value, checked to have nothing but texts as keys; `inside` is its own dotted key."""
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                raise ConfigError(f"{where}: the key {key!r} is a {type(key).__name__}. Put it in quotes.")
-        return {key: _string_keys(item, where) for key, item in value.items()}
-    return [_string_keys(item, where) for item in value] if isinstance(value, list) else value
+                place = f" in '{inside}'" if inside else ""
+                raise ConfigError(f"{where}: the key {key!r}{place} is a {type(key).__name__}. Put it in quotes.")
+        return {key: _string_keys(item, where, f"{inside}.{key}" if inside else key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_string_keys(item, where, f"{inside}.{index}") for index, item in enumerate(value)]
+    return value
+
+
+def _check_numbers(value: Any, key: str, origins: dict[str, str], path: Path) -> None:
+    """Raises ConfigError for a number that is none (`.nan`) or has no end (`.inf`, `1e999`)."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in items:
+        _check_numbers(item, f"{key}.{name}" if key else str(name), origins, path)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{origins.get(key, path)}: '{key}' is {value}. It should be a finite number.")
 
 
 def _merge(parent: Any, child: Any) -> Any:

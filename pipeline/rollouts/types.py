@@ -9,8 +9,13 @@ from pipeline.strict import Strict
 
 
 def _integer_to_float(value):
-    """YAML writes 1 for 1.0; strict mode would refuse it. Booleans stay an error."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """YAML writes 1 for 1.0; strict mode would refuse it. Booleans stay an error, and so do numbers past any float."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("the number is too large") from None
 
 
 Number = Annotated[float, BeforeValidator(_integer_to_float)]
