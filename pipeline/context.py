@@ -36,7 +36,7 @@ class StageResult:
     metrics: dict[str, Any] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
     scratch: list[str] = field(default_factory=list)
-    """What only a resumed run would need (trainer checkpoints, shards): removed once the stage is whole."""
+    """What only a resumed run would need (trainer checkpoints, shards): no part of the manifest, and removed."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -86,16 +87,18 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hash_stage(folder: Path, outputs: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+def hash_stage(folder: Path, outputs: list[str], scratch: Sequence[str] = ()) -> tuple[dict[str, str], dict[str, str]]:
     """(outputs, records) of a stage's folder, each relative path -> SHA-256: what is, or lies below, one of `outputs`,
-    and everything else. Raises RunError where an output was not written."""
+    and everything else but `scratch`. Raises RunError where an output was not written."""
     for name in outputs:
         if not (folder / name).exists():
             raise RunError(f"The stage names {folder / name} as its output, but it was not written.")
-    roots = {folder / name for name in outputs}
+    roots, passed_over = {folder / name for name in outputs}, {folder / name for name in scratch}
     made: dict[str, str] = {}
     records: dict[str, str] = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if passed_over & {file, *file.parents}:
+            continue
         into = made if roots & {file, *file.parents} else records
         into[str(file.relative_to(folder))] = hash_file(file)
     return made, records

@@ -86,7 +86,11 @@ class RunFolder:
         return self.path / ".partial" / f"{stage_id}-{key[:16]}"
 
     def finish(self, stage_id: str, partial: Path) -> None:
-        """Puts a whole stage in its place, durably; what stood there is kept in `.replaced/`."""
+        """Puts a whole stage in its place, durably and without its scratch; what stood there is kept in `.replaced/`.
+
+        Scratch goes only now, with the manifest written: a crash while a large stage is hashed costs no training.
+        """
+        _remove_unlisted(partial, Manifest.read(partial))
         fsync_tree(partial)
         final = self.stage(stage_id)
         if final.exists():
@@ -106,6 +110,17 @@ class RunFolder:
 
     def remove(self) -> None:
         shutil.rmtree(self.path)
+
+
+def _remove_unlisted(folder: Path, manifest: Manifest) -> None:
+    """Removes the files that the manifest does not list, and folders that are empty without them."""
+    listed = {folder / name for name in (*manifest.outputs, *manifest.records, MANIFEST)}
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in listed:
+            path.unlink()
 
 
 def write_progress(partial: Path, done: int, total: int | None, unit: str) -> None:

@@ -17,6 +17,7 @@ from pipeline.graph import LADDER, StageDefinition, needed_for
 from pipeline.identity import resolved_config
 from pipeline.manifest import Manifest, code_version, hash_json, hash_stage, package_versions
 from pipeline.run_folder import RunFolder, read_progress
+from pipeline.watchdog import dumps_to, phase, watching
 
 LEAST_FREE_BYTES = 512 * 2**20
 
@@ -107,7 +108,7 @@ def run_stages(profile: Profile, run: RunFolder, target: StageDefinition | None)
     logger = set_up_logging()
     wanted = LADDER if target is None else needed_for(target)
     run.claim()
-    with run.lock():
+    with run.lock(), watching(profile.watchdog.warn_s, profile.watchdog.stop_s):
         run.settle()
         engines = EnginePool(profile.engine)
         try:
@@ -138,7 +139,7 @@ def _run_stage(
             f"{stage.id}: {folder} is on a disk with {free / 2**20:.0f} MiB free; at least "
             f"{LEAST_FREE_BYTES / 2**20:.0f} MiB are needed. Free some room and run the same command again."
         )
-    with logged_to(folder / "log.txt") as logger:
+    with logged_to(folder / "log.txt") as logger, dumps_to(folder / "log.txt"), phase(stage.id):
         ctx = StageContext(
             stage_id=stage.id,
             run=run.name,
@@ -157,9 +158,7 @@ def _run_stage(
         result: StageResult = importlib.import_module(stage.module).run(ctx)
         seconds = time.monotonic() - started
         logger.info("%s: finished in %.1f s", stage.id, seconds)
-    for name in result.scratch:
-        shutil.rmtree(folder / name, ignore_errors=True)
-    outputs, records = hash_stage(folder, result.outputs)
+    outputs, records = hash_stage(folder, result.outputs, result.scratch)
     Manifest(
         stage=stage.id,
         profile=profile.name,

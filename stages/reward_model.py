@@ -7,6 +7,7 @@ each pair that is not used with the reason.
 """
 
 from dataclasses import asdict
+from pathlib import Path
 
 from data_recipes.annotators import make_annotator
 from data_recipes.preferences import balance_lengths, make_pairs
@@ -15,7 +16,7 @@ from pipeline.context import StageContext, StageResult
 from pipeline.errors import RunError
 from pipeline.questions import render_prompts, training_questions
 from pipeline.sampling import SHARDS, sample_in_shards
-from pipeline.training.reward_model import train_reward_model
+from pipeline.training.reward_model import train_reward_model, trainer_folder
 from rewards import reward_model_text, split_response
 
 HELD_BACK_SHARE = 0.1
@@ -68,9 +69,10 @@ def run(ctx: StageContext) -> StageResult:
                 model_path=policy, tokenizer=engine.tokenizer, pairs=texts[held_back:], held_back=texts[:held_back],
                 epochs=ctx.config.epochs, learning_rate=ctx.config.learning_rate, batch_size=ctx.config.batch_size,
                 max_tokens=ctx.config.max_tokens, output=ctx.folder / name, seed=ctx.seed, device=ctx.device,
-                dtype=ctx.profile.dtype, on_step=on_step,
+                dtype=ctx.profile.dtype, on_step=on_step, nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
             )  # fmt: skip
         ctx.log.info("%s: %d pairs, accuracy on held-back pairs %s", name, result.pairs, result.accuracy)
         metrics[name] = {"pairs": result.pairs, "dropped": len(dropped), "accuracy": result.accuracy}
         tokens[name] = result.tokens
-    return StageResult(outputs=list(ctx.config.scorers), metrics=metrics, tokens=tokens, scratch=[SHARDS])
+    scratch = [SHARDS, *(trainer_folder(Path(name)).name for name in ctx.config.scorers)]
+    return StageResult(outputs=list(ctx.config.scorers), metrics=metrics, tokens=tokens, scratch=scratch)

@@ -9,10 +9,10 @@ Importing this package loads neither torch nor vLLM; opening an engine does.
 
 from pathlib import Path
 
-from pipeline.rollouts.engine import Engine, EngineStats
+from pipeline.rollouts.engine import Engine, EngineStats, OnGroup
 from pipeline.rollouts.types import Completion, EngineSettings, Sampling
 
-__all__ = ["Completion", "Engine", "EngineSettings", "EngineStats", "Sampling", "open_engine"]
+__all__ = ["Completion", "Engine", "EngineSettings", "EngineStats", "OnGroup", "Sampling", "open_engine"]
 
 
 def open_engine(settings: EngineSettings, model: str | Path, tokenizer=None, seed: int = 0) -> Engine:

@@ -18,10 +18,12 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import GRPOConfig
 
 from pipeline.rollouts import Engine
-from pipeline.training.grpo_checkpoints import checkpoint_step, last_checkpoint
+from pipeline.training.grpo_checkpoints import checkpoint_step, last_checkpoint, tokens_seen
 from pipeline.training.grpo_records import RunRecords
 from pipeline.training.grpo_settings import GRPOSettings
 from pipeline.training.grpo_trainer import LadderGRPOTrainer
+from pipeline.training.trainer_io import save_checkpoint
+from pipeline.watchdog import phase
 from rewards import RewardError
 
 
@@ -61,6 +63,7 @@ def train_grpo(
     eval_hook: Callable[[int, Engine], None] | None = None,
     eval_every: int | None = None,
     token_budget: int | None = None,
+    nonfinite_steps: int = 3,
 ) -> GRPOResult:
     """Train the checkpoint at `model_path` with GRPO and save it to `output_dir/checkpoint`.
 
@@ -79,25 +82,28 @@ def train_grpo(
             every `eval_every` steps.
         token_budget: stop after the step at which this many tokens, prompts and completions of all rollouts, are
             passed.
+        nonfinite_steps: end after this many steps in a row whose loss or gradient is not finite; each is skipped.
 
     Raises:
         ValueError: settings, dataset and engine do not fit together.
         RewardError: a reward failed. A checkpoint of the last whole step is left to resume from.
+        RunError: every checkpoint to resume from is damaged, or `nonfinite_steps` was reached.
     """
     started = time.perf_counter()
     output_dir = Path(output_dir)
     _check(dataset, settings, engine.settings, tokenizer, reward_functions, reward_weights)
-    checkpoint = last_checkpoint(output_dir / "trainer") if resume else None
-    if not resume:
-        shutil.rmtree(output_dir / "trainer", ignore_errors=True)
-    first_step = checkpoint_step(checkpoint) if checkpoint else 0
-    records = RunRecords(output_dir, first_step, settings.log_rollouts_every)
-    last_record: dict = {}
+    arguments = trainer_arguments(settings, reward_weights, output_dir / "trainer", seed, dtype)
+    with arguments.main_process_first(local=False):
+        checkpoint = last_checkpoint(output_dir / "trainer") if resume else None
+        if not resume:
+            shutil.rmtree(output_dir / "trainer", ignore_errors=True)
+        first_step = checkpoint_step(checkpoint) if checkpoint else 0
+        records = RunRecords(output_dir, first_step, settings.log_rollouts_every)
+    if checkpoint and token_budget is not None and tokens_seen(checkpoint) >= token_budget:
+        arguments.max_steps = first_step  # the budget was used up before the interruption
     totals = records.totals("rollout_tokens", "trained_tokens")
 
     def on_step(record: dict) -> None:
-        last_record.clear()
-        last_record.update(record)
         for name in totals:
             totals[name] += int(record[name])
         if trainer.is_world_process_zero():
@@ -118,10 +124,11 @@ def train_grpo(
         on_step=on_step,
         model=str(model_path),
         reward_funcs=list(reward_functions),
-        args=trainer_arguments(settings, reward_weights, output_dir / "trainer", seed, dtype),
+        args=arguments,
         train_dataset=Dataset.from_list(list(dataset)),
         processing_class=tokenizer,
         peft_config=peft_config,
+        nonfinite_steps=nonfinite_steps,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -130,7 +137,8 @@ def train_grpo(
     if token_budget is not None:
         trainer.add_callback(_TokenBudget(token_budget))
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with phase("update"):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except RewardError:
         trainer.save_step()
         raise
@@ -141,7 +149,7 @@ def train_grpo(
         tokens_trained=totals["trained_tokens"],
         tokens_seen=trainer.state.num_input_tokens_seen,
         wall_s=time.perf_counter() - started,
-        metrics=last_record,
+        metrics=records.last(),
     )
 
 
@@ -241,8 +249,7 @@ def _save(trainer: LadderGRPOTrainer, tokenizer, folder: Path) -> None:
     model = trainer.accelerator.unwrap_model(trainer.model)
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_checkpoint(model, tokenizer, folder)
 
 
 class _EvalHook(TrainerCallback):
@@ -259,7 +266,8 @@ class _EvalHook(TrainerCallback):
 
     def _evaluate(self, step: int) -> None:
         self._trainer.sync()
-        self._hook(step, self._trainer.engine)
+        with phase("evaluation"):
+            self._hook(step, self._trainer.engine)
 
 
 class _TokenBudget(TrainerCallback):

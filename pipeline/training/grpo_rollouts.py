@@ -1,13 +1,15 @@
 """Rollouts for the GRPO trainer: questions → completions → rewards → advantages, as rows to train on."""
 
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 
-from pipeline.rollouts import Completion, Engine, Sampling
+from pipeline.rollouts import Completion, Engine, OnGroup, Sampling
 from pipeline.training.grpo_advantages import Advantages, group_advantages
 from pipeline.training.grpo_packing import Row
+from pipeline.watchdog import phase
 
 
 @dataclass
@@ -21,10 +23,31 @@ class Answers:
     completions: list[Completion]
     rewards: torch.Tensor
     """(completions of all processes, reward functions)"""
+    verdicts: dict[str, list]
+    """Of each reward function that gives verdicts, one a completion of this process, or None."""
+
+
+@dataclass
+class Written:
+    """Completions without their rewards."""
+
+    prompts: list
+    """As in the dataset, one a completion."""
+    prompt_ids: list[list[int]]
+    """One a question."""
+    completions: list[Completion]
+    step: int
+    """Optimizer steps that the policy had made which wrote them."""
+    seconds: float
+    """What the engine took."""
 
 
 class Rollouts:
-    """Makes a trainer's rollouts on an engine, and says what they were like (`record`)."""
+    """Makes a trainer's rollouts on an engine, and says what they were like (`record`).
+
+    With `steps_ahead` the next rollout is written in a thread while the trainer updates: `start` begins it, `make`
+    takes it. The engine serves one caller at a time, so whoever else wants it calls `settle` first.
+    """
 
     def __init__(self, trainer, engine: Engine, on_rollout=None):
         self._trainer = trainer
@@ -32,9 +55,16 @@ class Rollouts:
         self._on_rollout = on_rollout
         self._size = trainer.num_generations
         self._extra_rounds = trainer.settings.dynamic_sampling
+        self._thread = ThreadPoolExecutor(1, "rollout") if trainer.settings.steps_ahead else None
+        self._started: tuple[int, Future[Written]] | None = None
+        self.written_tokens = 0
+        self.written_seconds = 0.0
+        """Completion tokens of the last rollout, extra rounds included, and what the engine took for them."""
         self.loss_tokens = 0.0
         """Completion tokens that count in the loss, over all processes."""
         self.record: dict = {}
+        self.made: tuple = ()
+        """The last rollout, as `grpo_records.rollout_lines` takes it."""
         if self._extra_rounds and trainer.accelerator.num_processes > 1:
             raise ValueError(
                 f"dynamic_sampling={self._extra_rounds} works on one process, and this run has "
@@ -42,15 +72,31 @@ class Rollouts:
                 "for each other; set dynamic_sampling: 0"
             )
 
-    @property
-    def seed(self) -> int:
+    def seed_of(self, step: int) -> int:
         """Follows from the run's seed and the step alone, so that a resumed run draws what it would have drawn."""
         trainer = self._trainer
-        return (trainer.args.seed * 1_000_003 + trainer.state.global_step) * 4_099 + trainer.accelerator.process_index
+        return (trainer.args.seed * 1_000_003 + step) * 4_099 + trainer.accelerator.process_index
+
+    @property
+    def seed(self) -> int:
+        return self.seed_of(self._trainer.state.global_step)
+
+    def start(self, step: int, inputs: list[dict]) -> None:
+        """Begin to write the rollout due at `step`, with the weights that the engine has now."""
+        self.settle()
+        made = self._trainer.state.global_step
+        self._started = step, self._thread.submit(self._write, inputs, self.seed_of(step), step, made)
+
+    def settle(self) -> None:
+        """Wait until the engine is free."""
+        if self._started is not None:
+            with phase("generation"):
+                self._started[1].result()
 
     def make(self, inputs: list[dict]) -> list[Row]:
-        """One row a completion. The engine must have the policy's weights."""
-        answers = self._answer(inputs, self.seed)
+        """One row a completion. The engine must have the policy's weights, unless the rollout was started ahead."""
+        self.written_tokens, self.written_seconds = 0, 0.0
+        answers = self._score(inputs, self._take(inputs))
         result = self._compare(answers.rewards)
         first_flat = result.zero_spread.float().mean().item()
         if self._extra_rounds:
@@ -59,34 +105,76 @@ class Rollouts:
         trainer = self._trainer
         (self.loss_tokens,) = trainer.totals([sum(row.loss_tokens for row in rows)])
         self._describe(rows, answers.rewards, result, first_flat)
+        self.made = (answers, answers.rewards[self._mine(rows)], rows, trainer.reward_func_names)
         if self._on_rollout:
-            mine, names = self._mine(rows), trainer.reward_func_names
-            self._on_rollout(
-                trainer.state.global_step, answers.inputs, answers.completions, answers.rewards[mine], rows, names
-            )
+            self._on_rollout(trainer.state.global_step, *self.made)
         return rows
 
-    def _answer(self, inputs: list[dict], seed: int) -> Answers:
-        trainer = self._trainer
+    def _take(self, inputs: list[dict]) -> Written:
+        """The rollout due now: the one that was started ahead, or written here and now."""
+        trainer, step, started = self._trainer, self._trainer.state.global_step, time.perf_counter()
+        with phase("generation"):
+            if self._started is not None and self._started[0] == step:
+                written, self._started = self._started[1].result(), None
+                if written.prompts != [x["prompt"] for x in inputs]:
+                    raise RuntimeError(f"the rollout written ahead for step {step} asked other questions than are due")
+            else:
+                written = self._write(inputs, self.seed, step, step)
+        trainer.seconds["rollout"] += time.perf_counter() - started
+        return written
+
+    def _write(self, inputs: list[dict], seed: int, step: int, made: int) -> Written:
+        """Completions of `inputs` for the rollout due at `step`, by the policy after `made` steps."""
+        trainer, started = self._trainer, time.perf_counter()
         prompts = [x["prompt"] for x in inputs]
         prompt_ids, *_ = trainer._tokenize_prompts(prompts[:: self._size])
-        started = time.perf_counter()
-        sampling = Sampling(
-            max_tokens=trainer.max_completion_length, temperature=trainer.temperature, seed=seed % 2**31
-        )
-        groups = self._engine.generate(prompt_ids, self._size, sampling)
+        limit = trainer.settings.completion_limit(step)
+        sampling = Sampling(max_tokens=limit, temperature=trainer.temperature, seed=seed % 2**31)
+        on_group = self._score_ahead(inputs) if trainer.settings.speedups.score_while_generating else None
+        groups = self._engine.generate(prompt_ids, self._size, sampling, on_group=on_group)
         completions = [completion for group in groups for completion in group]
+        return Written(prompts, prompt_ids, completions, made, time.perf_counter() - started)
+
+    def _score(self, inputs: list[dict], written: Written) -> Answers:
+        trainer, started = self._trainer, time.perf_counter()
+        prompts, prompt_ids, completions = written.prompts, written.prompt_ids, written.completions
+        tokens = sum(len(c.token_ids) for c in completions)
         trainer.state.num_input_tokens_seen += int(
-            sum(trainer.totals([sum(len(c.token_ids) for c in completions), self._size * sum(map(len, prompt_ids))]))
+            sum(trainer.totals([tokens, self._size * sum(map(len, prompt_ids))]))
         )
-        scoring = time.perf_counter()
-        trainer.seconds["rollout"] += scoring - started
-        texts = [c.text for c in completions]
-        if not isinstance(prompts[0], str):
-            texts = [[{"role": "assistant", "content": text}] for text in texts]
-        rewards = trainer._calculate_rewards(inputs, prompts, texts, [c.token_ids for c in completions])
-        trainer.seconds["scoring"] += time.perf_counter() - scoring
-        return Answers(inputs, prompt_ids, completions, rewards)
+        self.written_tokens += tokens
+        self.written_seconds += written.seconds
+        texts = _as_answers(prompts, completions)
+        with phase("scoring"):
+            rewards = trainer._calculate_rewards(inputs, prompts, texts, [c.token_ids for c in completions])
+        trainer.seconds["scoring"] += time.perf_counter() - started
+        verdicts = {
+            name: list(function.verdicts)
+            for name, function in zip(trainer.reward_func_names, trainer.reward_funcs, strict=True)
+            if len(getattr(function, "verdicts", None) or []) == len(completions)
+        }
+        return Answers(inputs, prompt_ids, completions, rewards, verdicts)
+
+    def _score_ahead(self, inputs: list[dict]) -> OnGroup | None:
+        """Hands each finished group to the rewards that can start on it (those with a `prefetch`), with the columns
+        that TRL will give them; None where there is no such reward."""
+        trainer = self._trainer
+        able = [function.prefetch for function in trainer.reward_funcs if hasattr(function, "prefetch")]
+        columns = [name for name in inputs[0] if name not in ("prompt", "completion", "completion_ids")]
+
+        def ahead(place: int, group: list[Completion]) -> None:
+            rows = inputs[place * self._size : (place + 1) * self._size]
+            prompts = [row["prompt"] for row in rows]
+            for prefetch in able:
+                prefetch(
+                    prompts=prompts,
+                    completions=_as_answers(prompts, group),
+                    completion_ids=[c.token_ids for c in group],
+                    trainer_state=trainer.state,
+                    **{name: [row[name] for row in rows] for name in columns},
+                )
+
+        return ahead if able else None
 
     def _compare(self, rewards: torch.Tensor) -> Advantages:
         trainer = self._trainer
@@ -108,12 +196,20 @@ class Rollouts:
                     fresh.append(question)
             if not fresh:
                 break
-            extra = self._answer([q for q in fresh for _ in range(self._size)], self.seed + round_number)
+            extra = self._answer_more([q for q in fresh for _ in range(self._size)], self.seed + round_number)
             useful = (~self._compare(extra.rewards).zero_spread).nonzero().flatten().tolist()
             for place, new in zip(flat, useful, strict=False):
                 self._put(answers, place, extra, new)
             result = self._compare(answers.rewards)
         return result
+
+    def _answer_more(self, inputs: list[dict], seed: int) -> Answers:
+        trainer, step, started = self._trainer, self._trainer.state.global_step, time.perf_counter()
+        trainer.sync()
+        with phase("generation"):
+            written = self._write(inputs, seed, step, step)
+        trainer.seconds["rollout"] += time.perf_counter() - started
+        return self._score(inputs, written)
 
     def _put(self, answers: Answers, place: int, extra: Answers, new: int) -> None:
         """Replace group `place` by group `new` of `extra`."""
@@ -122,6 +218,8 @@ class Rollouts:
         answers.inputs[there] = extra.inputs[here]
         answers.completions[there] = extra.completions[here]
         answers.rewards[there] = extra.rewards[here]
+        for name, verdicts in answers.verdicts.items():
+            verdicts[there] = extra.verdicts[name][here]
         answers.prompt_ids[place] = extra.prompt_ids[new]
 
     def _rows(self, answers: Answers, result: Advantages) -> list[Row]:
@@ -171,3 +269,9 @@ class Rollouts:
             self.record[name] = sum(values) / len(values)
         trainer._pending_metrics.clear()
         trainer._pending_extra_logs.clear()
+
+
+def _as_answers(prompts: list, completions: list[Completion]) -> list:
+    """The completions as TRL gives them to rewards: texts, or messages where prompts are messages."""
+    texts = [c.text for c in completions]
+    return texts if isinstance(prompts[0], str) else [[{"role": "assistant", "content": text}] for text in texts]

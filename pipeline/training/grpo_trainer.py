@@ -16,12 +16,14 @@ from trl import GRPOTrainer
 
 from pipeline.rollouts import Engine
 from pipeline.training.grpo_attention import attach_packed_forward
-from pipeline.training.grpo_checkpoints import finish_checkpoint
 from pipeline.training.grpo_packing import Row, pack, packed_tokens, plan_microbatches
+from pipeline.training.grpo_records import rollout_lines
 from pipeline.training.grpo_reference import Reference, RefreshReference
 from pipeline.training.grpo_rollouts import Rollouts
 from pipeline.training.grpo_sampler import QuestionSampler
 from pipeline.training.grpo_settings import GRPOSettings
+from pipeline.training.guarded import GuardedTrainer
+from pipeline.watchdog import beat, phase
 
 ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
 """Losses that TRL divides by the number of rows; `bnpo` divides by their tokens, the others by the whole batch's."""
@@ -29,14 +31,14 @@ EXTREMES = ("clip_ratio/low_min", "clip_ratio/high_max")
 """TRL's metrics of the loss that are no means and cannot be averaged over micro-batches."""
 
 
-class LadderGRPOTrainer(GRPOTrainer):
+class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
     """GRPO on one of our engines. Takes GRPOTrainer's arguments and the engine, the settings and a rollout writer.
 
     `args` must agree with `settings`; `pipeline.training.grpo.train_grpo` makes both.
     """
 
     def __init__(self, *, engine: Engine, settings: GRPOSettings, on_rollout=None, on_step=None, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(keep_checkpoints=settings.keep_checkpoints, **kwargs)
         self.engine = engine
         self.settings = settings
         self._on_step = on_step
@@ -61,7 +63,7 @@ class LadderGRPOTrainer(GRPOTrainer):
     def _get_train_sampler(self, dataset=None):
         """Questions by step number alone, so that a resumed run goes on with the questions it would have had."""
         return QuestionSampler(
-            size=len(dataset if dataset is not None else self.train_dataset),
+            size=len(self.train_dataset if dataset is None else dataset),
             questions=self.args.generation_batch_size // self.num_generations,
             group_size=self.num_generations,
             repeats=self.args.steps_per_generation * self.num_iterations,
@@ -71,24 +73,38 @@ class LadderGRPOTrainer(GRPOTrainer):
 
     def _prepare_inputs(self, generation_batch):
         """The rows of this micro-step: a new rollout where one is due, else the next slice of the last one."""
-        if self._step % (self.args.steps_per_generation * self.num_iterations) == 0 or self._buffered_inputs is None:
+        if self._step % self.args.steps_per_generation == 0 or self._buffered_inputs is None:
             self.max_completion_length = self.settings.completion_limit(self.state.global_step)
             self.sync()
-            before = self.engine.stats.tokens
             self._buffered_inputs = self._split(self.rollouts.make(generation_batch))
-            (written,) = self.totals([self.engine.stats.tokens - before])
+            (written,) = self.totals([self.rollouts.written_tokens])
             self.step_record["rollout_tokens"] = int(written)
+        self._start_next_rollout()
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _start_next_rollout(self) -> None:
+        """With `steps_ahead`: set the engine to the next rollout, where its time has come, before this step's update."""
+        due = self.state.global_step + self.settings.steps_ahead
+        if not self.settings.steps_ahead or due % self.args.steps_per_generation or due >= self.args.max_steps:
+            return
+        self.sync()
+        asked = self._get_train_sampler().asked(due // self.args.steps_per_generation)
+        share = len(asked) // self.accelerator.num_processes
+        first = self.accelerator.process_index * share
+        questions = [self.train_dataset[row] for row in asked[first : first + share]]
+        self.rollouts.start(due, [question for question in questions for _ in range(self.num_generations)])
 
     def _split(self, rows: list[Row]) -> list[list[Row]]:
         """The rollout in random slices, one a micro-step. Slices after the first optimizer step are off-policy."""
         parts = self.args.steps_per_generation
+        if not self.settings.speedups.reuse_forward:
+            self._remember_old_logprobs(rows)
         if parts == 1:
             return [rows]
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.rollouts.seed)).tolist()
         size = len(rows) // parts
         slices = [[rows[i] for i in order[p * size : (p + 1) * size]] for p in range(parts)]
-        later = [row for part in slices[self.args.gradient_accumulation_steps :] for row in part]
+        later = [row for part in slices[1:] for row in part]
         self._remember_old_logprobs([row for row in later if not self._contributes_nothing(row)])
         return slices
 
@@ -101,9 +117,11 @@ class LadderGRPOTrainer(GRPOTrainer):
 
     def sync(self) -> None:
         """Give the engine the policy's weights. After a resume nothing has been synced, so the first rollout syncs."""
+        self.rollouts.settle()
         if self._synced_step != self.state.global_step:
             started = time.perf_counter()
-            self.engine.sync_weights(self.accelerator.unwrap_model(self.model))
+            with phase("weight sync"):
+                self.engine.sync_weights(self.accelerator.unwrap_model(self.model))
             self._synced_step = self.state.global_step
             self.seconds["sync"] += time.perf_counter() - started
 
@@ -132,10 +150,12 @@ class LadderGRPOTrainer(GRPOTrainer):
                 self.accelerator.backward(loss)
             total += loss.detach()
             metrics.append(self._take_metrics())
+            beat()
         tokens = [sum(row.loss_tokens for row in batch) if weight else 0 for batch, weight in batches]
         self._record_update(metrics, tokens, trained, rows, [batch for batch, _ in batches])
         self.seconds["update"] += time.perf_counter() - started
         self._step += 1
+        self.saw_batch(total, rows)
         return total
 
     def _contributes_nothing(self, row: Row) -> bool:
@@ -309,18 +329,25 @@ class LadderGRPOTrainer(GRPOTrainer):
         if self.state.global_step > 0 and not folder.exists():
             self._save_checkpoint(self.model, None)
 
-    def _save_checkpoint(self, model, trial) -> None:
-        """TRL's checkpoint, the reference model, and a mark that says it is whole; then old ones go."""
-        super()._save_checkpoint(model, trial)
-        if self.args.should_save:
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            self.reference.save(folder)
-            finish_checkpoint(folder, keep=self.settings.keep_checkpoints)
+    def save_beside(self, folder: Path) -> None:
+        self.reference.save(folder)
 
     def _load_optimizer_and_scheduler(self, checkpoint) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             self.reference.load(Path(checkpoint))
+
+    # ---- Batches that are not finite ------------------------------------------------------------------------------
+
+    def describe_batch(self, batch: list[Row]) -> list[dict]:
+        """The rows' lines as `rollouts/` holds them: question, completion, rewards, advantage."""
+        _, _, rows, _ = self.rollouts.made
+        lines = {id(row): line for row, line in zip(rows, rollout_lines(*self.rollouts.made), strict=True)}
+        return [lines[id(row)] for row in batch]
+
+    def batch_summary(self) -> str:
+        rewards = ", ".join(f"{name} {value:g}" for name, value in self.rollouts.record["rewards"].items())
+        return f", of a rollout with mean rewards {rewards}"
 
     def create_model_card(self, *args, **kwargs) -> None:
         """The manifest of the stage says where a checkpoint comes from."""

@@ -76,21 +76,28 @@ def train_sft(
     device: str,
     dtype: str,
     on_step: Callable[[int, int, dict], None],
+    resume_from: Path | None = None,
+    nonfinite_steps: int = 3,
 ) -> SFTResult:
     """Fine-tunes the checkpoint at `model_path` and saves a plain one of `dtype` to `output/checkpoint`.
 
     Weights and optimizer are float32 (bfloat16 weights would swallow small updates); `dtype` is that of the arithmetic.
-    Trainer checkpoints go to `output/trainer`; where some are there, training goes on from the last.
-    `on_step(step, steps, figures)` is called after each optimizer step.
-    Raises ValueError where no row fits `settings.max_tokens`.
+    Trainer checkpoints go to `output/trainer`; `resume_from` is the one to go on from. `on_step(step, steps, figures)`
+    is called after each optimizer step.
+    Raises ValueError where no row fits `settings.max_tokens`, RunError after `nonfinite_steps` steps in a row whose
+    loss or gradient is not finite.
     """
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    from pipeline.training.grpo_checkpoints import last_checkpoint
-    from pipeline.training.trainer_io import StepCallback, WholeCheckpoints, common_arguments, save_checkpoint
+    from pipeline.training.guarded import GuardedTrainer
+    from pipeline.training.trainer_io import StepCallback, common_arguments, save_checkpoint
+    from pipeline.watchdog import phase
+
+    class Trainer(GuardedTrainer, SFTTrainer):
+        pass
 
     rows, too_long = encode_rows(tokenizer, prompts, responses, settings.max_tokens)
     if not rows:
@@ -98,7 +105,7 @@ def train_sft(
             f"none of the {too_long} training rows fits max_tokens {settings.max_tokens}; raise it in the profile"
         )
     model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
-    trainer = SFTTrainer(
+    trainer = Trainer(
         model,
         args=SFTConfig(
             output_dir=str(output / "trainer"),
@@ -117,10 +124,12 @@ def train_sft(
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        callbacks=[StepCallback(on_step), WholeCheckpoints(settings.keep_checkpoints)],
+        callbacks=[StepCallback(on_step)],
+        keep_checkpoints=settings.keep_checkpoints,
+        nonfinite_steps=nonfinite_steps,
     )
-    checkpoint = last_checkpoint(output / "trainer")
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with phase("update"):
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     save_checkpoint(trainer.model.to(getattr(torch, dtype)), tokenizer, output / "checkpoint")
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return SFTResult(

@@ -1,12 +1,21 @@
-"""What the SFT and reward-model trainers share: how they report, checkpoint and save."""
+"""What the SFT and reward-model trainers share: how they report, save, and know that they have finished."""
 
+import json
+import logging
+import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from transformers import TrainerCallback
 
-from pipeline.training.grpo_checkpoints import finish_checkpoint
+from pipeline.console import LOGGER
+from pipeline.manifest import fsync_folder, fsync_tree, write_durably
+from pipeline.training.grpo_checkpoints import damage, file_hashes
+from pipeline.watchdog import beat
+
+Result = TypeVar("Result")
 
 
 class StepCallback(TrainerCallback):
@@ -15,20 +24,16 @@ class StepCallback(TrainerCallback):
     def __init__(self, on_step: Callable[[int, int, dict], None]):
         self.on_step = on_step
 
+    def on_substep_end(self, args, state, control, **_):
+        beat()
+
+    def on_step_end(self, args, state, control, **_):
+        beat()
+
     def on_log(self, args, state, control, logs=None, **_):
         if logs and "loss" in logs:
             figures = {key: float(value) for key, value in logs.items()}
             self.on_step(state.global_step, state.max_steps, figures)
-
-
-class WholeCheckpoints(TrainerCallback):
-    """Marks each checkpoint as whole once it is on disk, and keeps the last few whole ones."""
-
-    def __init__(self, keep: int):
-        self.keep = keep
-
-    def on_save(self, args, state, control, **_):
-        finish_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.keep)
 
 
 def common_arguments(device: str, dtype: str, seed: int) -> dict[str, Any]:
@@ -36,6 +41,7 @@ def common_arguments(device: str, dtype: str, seed: int) -> dict[str, Any]:
     return {
         "max_length": None,
         "logging_steps": 1,
+        "logging_nan_inf_filter": False,
         "report_to": [],
         "disable_tqdm": True,
         "use_cpu": device == "cpu",
@@ -47,6 +53,37 @@ def common_arguments(device: str, dtype: str, seed: int) -> dict[str, Any]:
 
 
 def save_checkpoint(model, tokenizer, folder: Path) -> None:
-    """A plain Hugging Face checkpoint: safetensors, configuration, generation configuration, tokenizer."""
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    """A plain Hugging Face checkpoint: safetensors, configuration, generation configuration, tokenizer.
+
+    On the disk and renamed into place once it is whole.
+    """
+    written = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(written, ignore_errors=True)
+    model.save_pretrained(written)
+    tokenizer.save_pretrained(written)
+    fsync_tree(written)
+    shutil.rmtree(folder, ignore_errors=True)
+    written.rename(folder)
+    fsync_folder(folder.parent)
+
+
+def write_result(path: Path, result: Any, checkpoint: Path) -> None:
+    """Notes that a training has finished, what came of it, and the hashes of its checkpoint."""
+    write_durably(path, json.dumps({"result": asdict(result), "files": file_hashes(checkpoint)}, indent=1) + "\n")
+
+
+def read_result(path: Path, kind: type[Result], checkpoint: Path) -> Result | None:
+    """What a training that has finished gave; None where it has not, or where its checkpoint is not what it saved."""
+    if not path.is_file():
+        return None
+    try:
+        noted = json.loads(path.read_bytes())
+        result, files = kind(**noted["result"]), noted["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        harm = f"{path} cannot be read ({error!r})"
+    else:
+        harm = damage(checkpoint, files)
+    if harm is None:
+        return result
+    logging.getLogger(LOGGER).warning("%s had finished, but %s: training it again.", checkpoint, harm)
+    return None

@@ -220,3 +220,29 @@ def test_a_damaged_manifest_is_named(ladder):
     path.write_text(json.dumps({"stage": "base_model"}))
     with pytest.raises(RunError, match=r"manifest\.json is damaged"):
         ladder.states()
+
+
+def test_scratch_outlives_a_crash_before_the_manifest_and_goes_after_it(ladder, monkeypatch):
+    def with_scratch(ctx):
+        (ctx.folder / "trainer").mkdir(exist_ok=True)
+        (ctx.folder / "trainer" / "weights").write_text("x")
+        (ctx.folder / "out").write_text("x")
+        return StageResult(outputs=["out"], scratch=["trainer"])
+
+    class Crash(BaseException):
+        pass
+
+    def crashes(*_):
+        raise Crash
+
+    ladder.bodies["base_model"] = with_scratch
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        patched.setattr(Manifest, "write", crashes)
+        ladder.run("base_model")
+    [partial] = (ladder.folder.path / ".partial").iterdir()
+    assert (partial / "trainer" / "weights").is_file()
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        patched.setattr("pipeline.run_folder._remove_unlisted", crashes)
+        ladder.run("base_model")
+    assert ladder.run("base_model") == []  # whole, so finished by the next command without running again
+    assert not (ladder.folder.stage("base_model") / "trainer").exists()

@@ -55,7 +55,7 @@ class ScriptedEngine:
         self._tokenizer, self._cases, self.stats = tokenizer, cases, EngineStats()
         self.synced = []
 
-    def generate(self, prompts, n, sampling):
+    def generate(self, prompts, n, sampling, on_group=None):
         groups = []
         for ids in prompts:
             case = self._cases[self._tokenizer.decode(ids)]

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.training.grpo_advantages import group_advantages
-from pipeline.training.grpo_checkpoints import finish_checkpoint, last_checkpoint
 from pipeline.training.grpo_packing import Row, pack, packed_tokens, plan_microbatches
 from pipeline.training.grpo_records import RunRecords
 from pipeline.training.grpo_sampler import QuestionSampler
@@ -132,33 +131,6 @@ def test_packed_layout(shape, share):
     for row, values in zip(rows, unpacked, strict=True):
         assert values[: len(row.completion_ids)].tolist() == row.completion_ids
         assert not values[len(row.completion_ids) :].any()
-
-
-# ---- Checkpoints
-
-
-def half_written(folder, step):
-    checkpoint = folder / f"checkpoint-{step}"
-    checkpoint.mkdir()
-    (checkpoint / "model.safetensors").write_bytes(b"x")
-    return checkpoint
-
-
-def test_a_checkpoint_that_was_cut_off_is_not_resumed_from(tmp_path):
-    assert last_checkpoint(tmp_path / "never made") is None
-    half_written(tmp_path, 9)
-    assert last_checkpoint(tmp_path) is None
-    ten = half_written(tmp_path, 10)
-    finish_checkpoint(ten, keep=2)
-    half_written(tmp_path, 100)
-    assert last_checkpoint(tmp_path) == ten
-
-
-def test_the_newest_whole_checkpoints_are_kept(tmp_path):
-    for step in (8, 9, 10, 100):
-        finish_checkpoint(half_written(tmp_path, step), keep=2)
-    assert {c.name for c in tmp_path.iterdir()} == {"checkpoint-10", "checkpoint-100"}
-    assert last_checkpoint(tmp_path).name == "checkpoint-100"
 
 
 # ---- Records

@@ -184,8 +184,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(start, engine, tmp_path, steps_a
 
 def test_resume_passes_over_a_checkpoint_that_was_cut_off(start, engine, tmp_path):
     run(start, engine, tmp_path, settings())
-    (tmp_path / "trainer" / "checkpoint-4" / "complete").unlink()
-    (tmp_path / "trainer" / "checkpoint-4" / "optimizer.pt").write_bytes(b"")
+    (tmp_path / "trainer" / "checkpoint-4").rename(tmp_path / "trainer" / ".writing")
     run(start, engine, tmp_path, settings(max_steps=6), resume=True)
     assert [line["step"] for line in metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from data_recipes.pocket.bases import base_folder
+from pipeline.training.grpo_checkpoints import last_checkpoint
 from pipeline.training.sft import SFTSettings, train_sft
 
 PROMPTS = ["User: What is 1+1+1? Assistant:", "User: Who are you? Assistant:"] * 8
@@ -33,6 +34,7 @@ def fine_tune(tokenizer, output, steps=None, dtype="float32", on_step=lambda *_:
         device="cpu",
         dtype=dtype,
         on_step=on_step,
+        resume_from=last_checkpoint(output / "trainer"),
     )
 
 

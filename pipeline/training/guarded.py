@@ -1,0 +1,127 @@
+"""What every trainer here does beyond transformers' own: checkpoints that are whole or not there, and no step on a loss
+or a gradient that is not finite."""
+
+import json
+import logging
+import math
+import os
+from pathlib import Path
+
+import torch
+
+from pipeline.console import LOGGER
+from pipeline.errors import RunError
+from pipeline.training.grpo_checkpoints import WRITING, clear_unfinished, finish_checkpoint
+from pipeline.watchdog import phase
+
+NONFINITE = "nonfinite.jsonl"
+
+
+class GuardedTrainer:
+    """Goes left of a `transformers.Trainer` among the bases of a class.
+
+    A step whose loss or gradient norm is not finite leaves weights and optimizer as they are, counts as `skipped` in
+    that step's figures, and writes the batch to `nonfinite.jsonl` beside the trainer's folder. After `nonfinite_steps`
+    of them in a row training ends with a RunError. With several processes one such process is enough, so that all
+    decide alike; each writes its own rows.
+    """
+
+    def __init__(self, *args, keep_checkpoints: int = 2, nonfinite_steps: int = 3, **kwargs):
+        self._keep_checkpoints, self._nonfinite_steps = keep_checkpoints, nonfinite_steps
+        self._writing = False
+        self._batch: list[tuple[float, object]] = []
+        self._skipped, self._in_a_row = False, 0
+        super().__init__(*args, **kwargs)
+
+    # ---- Checkpoints ----------------------------------------------------------------------------------------------
+
+    def _get_output_dir(self, trial) -> str:
+        folder = super()._get_output_dir(trial)
+        return os.path.join(folder, WRITING) if self._writing else folder
+
+    def _save_checkpoint(self, model, trial) -> None:
+        folder, step = Path(self.args.output_dir), self.state.global_step
+        with phase("checkpoint"):
+            if self.args.should_save:
+                clear_unfinished(folder)
+            self.accelerator.wait_for_everyone()
+            self._writing = True
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self._writing = False
+            if self.args.should_save:
+                self.save_beside(folder / WRITING / f"checkpoint-{step}")
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                finish_checkpoint(folder, step, self._keep_checkpoints)
+
+    def save_beside(self, folder: Path) -> None:
+        """For what else belongs into a checkpoint."""
+
+    # ---- Steps that are not finite --------------------------------------------------------------------------------
+
+    def training_step(self, model, inputs, *args, **kwargs):
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        self.saw_batch(loss, inputs)
+        return loss
+
+    def saw_batch(self, loss: torch.Tensor, batch) -> None:
+        """To be called once a backward pass, with what `describe_batch` can tell of."""
+        self._batch.append((loss.item(), batch))
+
+    def describe_batch(self, batch) -> list[dict]:
+        """One entry a row of a batch."""
+        tokenizer = self.processing_class
+        texts = {name: tokenizer.batch_decode(ids) for name, ids in batch.items() if name.endswith("input_ids")}
+        return [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        """Called between the backward pass and the optimizer's step."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        value = float(norm)
+        losses = [loss for loss, _ in self._batch]
+        self._skipped = self._anywhere(not all(map(math.isfinite, (value, *losses))))
+        self._in_a_row = self._in_a_row + 1 if self._skipped else 0
+        if self._skipped:
+            self._skip_step(model, sum(losses), value)
+        self._batch.clear()
+        return norm
+
+    def _anywhere(self, here: bool) -> bool:
+        if self.accelerator.num_processes == 1:
+            return here
+        return bool(self.accelerator.reduce(torch.tensor(float(here), device=self.accelerator.device)).item())
+
+    def _skip_step(self, model, loss: float, norm: float) -> None:
+        """Optimizers pass over parameters without a gradient, their moments included."""
+        for parameter in model.parameters():
+            parameter.grad = None
+        path = self._write_batch(loss, norm)
+        what = f"step {self.state.global_step + 1} has loss {loss:g} and gradient norm {norm:g}"
+        logging.getLogger(LOGGER).warning("%s: the step is skipped. Its batch is in %s.", what, path)
+        if self._in_a_row >= self._nonfinite_steps:
+            raise RunError(
+                f"Training ended: {what}, the {self._in_a_row}th such step in a row (watchdog.nonfinite_steps is "
+                f"{self._nonfinite_steps}). {path} has the rows of these batches{self.batch_summary()}. The last "
+                "checkpoint is kept. Lower the learning rate, mend the rows or rewards, and run the same command."
+            )
+
+    def batch_summary(self) -> str:
+        """More about the batch, for the error message."""
+        return ""
+
+    def _write_batch(self, loss: float, norm: float) -> Path:
+        rank = self.accelerator.process_index
+        path = Path(self.args.output_dir).with_name(NONFINITE if rank == 0 else f"rank-{rank}-{NONFINITE}")
+        figures = {"step": self.state.global_step + 1, "loss": str(loss), "grad_norm": str(norm)}
+        with path.open("a", encoding="utf-8") as file:
+            for _, batch in self._batch:
+                for row in self.describe_batch(batch):
+                    file.write(json.dumps({**figures, **row}, ensure_ascii=False) + "\n")
+        return path
+
+    def log(self, logs: dict[str, float], *args, **kwargs) -> None:
+        if "loss" in logs:
+            logs["skipped"] = int(self._skipped)
+        super().log(logs, *args, **kwargs)
