@@ -65,10 +65,12 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict]]:
 
 
 def write_json_lines(path: Path, rows: Iterable[dict]) -> int:
-    """Writes rows and returns how many."""
+    """Writes rows, the whole file or nothing, and returns how many."""
     count = 0
-    with path.open("w", encoding="utf-8") as file:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
+    temporary.replace(path)
     return count

@@ -12,6 +12,7 @@ import shlex
 import sys
 import warnings
 
+from pipeline.disk import disk_fault
 from pipeline.errors import ConfigError, LadderError
 
 # The libraries' chatter would bury what the run says of itself. Set a variable to hear it again.
@@ -42,9 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in (28, 13, 30):  # no space, no permission, read-only
+        fault = disk_fault(error)
+        if fault is None:
             raise
-        print(f"error: {error}. Make room or mend the permission, then run the same command to go on.", file=sys.stderr)
+        print(f"error: {fault}. Mend that, then run the same command to go on.", file=sys.stderr)
         return 1
 
 

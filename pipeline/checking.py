@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from data_recipes.rows import Question
 from pipeline.base_models import check_base, count_parameters, local_folder
@@ -59,8 +60,8 @@ def build_reward(stage: str, spec: RewardSpec, allow_weak_sandbox: bool = False)
 
 def print_check(profile: Profile) -> None:
     """Prints models with their memory, the arithmetic of every training stage, and each reward tried on sample rows."""
-    console = Console(width=max(Console().width, WIDTH))
-    console.print(f"[bold]{profile.name}[/]: {profile.description}")
+    console = Console(width=max(Console().width, WIDTH), markup=False)  # what a profile says is no markup
+    console.print(Text.assemble((profile.name, "bold"), ": ", profile.description))
     console.print(f"engine {profile.engine.kind}, dtype {profile.dtype}, context {profile.engine.max_model_len} tokens")
     console.print(f"sandbox for code rewards: {describe()}", highlight=False)
     console.print(_models_table(profile))

@@ -40,6 +40,7 @@ def set_up_logging() -> logging.Logger:
 def logged_to(path: Path) -> Iterator[logging.Logger]:
     """Everything that is logged meanwhile, by us or by the libraries at warning level, also goes to a file."""
     handler = logging.FileHandler(path, encoding="utf-8")
+    handler.handleError = lambda record: None  # a full disk stops the stage by what it fails to write, not by its log
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger, root = logging.getLogger(LOGGER), logging.getLogger()
     logger.addHandler(handler)

@@ -15,7 +15,7 @@ import yaml
 
 from pipeline.errors import ConfigError, RunError
 from pipeline.graph import STAGES, find_stage
-from pipeline.manifest import Manifest
+from pipeline.manifest import Manifest, below
 from pipeline.run_folder import RunFolder
 
 SHOWN_FILES = 20
@@ -84,7 +84,7 @@ def _maker(run: RunFolder, stage_id: str, output: str, identity: str) -> Link:
 def _files(manifest: Manifest, stage_id: str, path: str) -> list[str]:
     """Each file at or below `path` with its hash; all outputs where no path is given."""
     known = manifest.outputs if not path else {**manifest.outputs, **manifest.records}
-    files = {name: digest for name, digest in known.items() if f"{name}/".startswith(f"{path}/" if path else "")}
+    files = below(known, path)
     if not files:
         tops = sorted({name.partition("/")[0] for name in known})
         raise ConfigError(f"{stage_id} made no '{path}'. It made: {', '.join(tops)}.")

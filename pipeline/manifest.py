@@ -43,12 +43,12 @@ class Manifest(BaseModel):
 
     def identity(self, output: str = "") -> str:
         """The hash of what the stage made, or of one output. A rerun that makes the same leaves later stages valid."""
-        made = {
-            path: digest
-            for path, digest in self.outputs.items()
-            if f"{path}/".startswith(f"{output}/" if output else "")
-        }
-        return hash_json({"stage": self.stage, "outputs": made})
+        return hash_json({"stage": self.stage, "outputs": below(self.outputs, output)})
+
+    def changed_outputs(self, folder: Path, output: str = "") -> list[str]:
+        """Outputs, all or those below one, that are not what was written, by their hashes."""
+        made = below(self.outputs, output)
+        return [path for path, digest in made.items() if hash_file(folder / path) != digest]
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest | None":
@@ -68,6 +68,11 @@ class Manifest(BaseModel):
     def write(self, folder: Path) -> None:
         sealed = self.model_copy(update={"digest": _digest(self.model_dump_json())})
         write_durably(folder / MANIFEST, sealed.model_dump_json(indent=1) + "\n")
+
+
+def below(files: dict[str, str], path: str) -> dict[str, str]:
+    """Those of the files, by relative path, that are or lie below `path`; all of them for ''."""
+    return {name: digest for name, digest in files.items() if f"{name}/".startswith(f"{path}/" if path else "")}
 
 
 def _digest(manifest: str | bytes) -> str:

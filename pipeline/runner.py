@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pipeline.config.profile import Profile
 from pipeline.console import Progress, logged_to, set_up_logging
 from pipeline.context import StageContext, StageInput, StageResult
+from pipeline.disk import disk_faults_told
 from pipeline.engines import EnginePool
 from pipeline.errors import RunError
 from pipeline.graph import LADDER, StageDefinition, needed_for
@@ -121,7 +122,8 @@ def run_stages(profile: Profile, run: RunFolder, target: StageDefinition | None)
                 why = f"{state.state}{': ' + state.reason if state.reason else ''}"
                 wanted_by = "" if target in (None, stage) else f", needed by {target.id}"
                 logger.info("%s: %s (%s%s)", stage.id, stage.summary, why, wanted_by)
-                _run_stage(stage, profile, run, states, engines)
+                with disk_faults_told(run.path):
+                    _run_stage(stage, profile, run, states, engines)
         finally:
             engines.close()
     return list(stage_states(profile, run).values())
@@ -130,6 +132,7 @@ def run_stages(profile: Profile, run: RunFolder, target: StageDefinition | None)
 def _run_stage(
     stage: StageDefinition, profile: Profile, run: RunFolder, states: dict[str, StageState], engines: EnginePool
 ) -> None:
+    _check_inputs(stage, run, states)
     config = resolved_config(profile, stage)
     folder = run.partial(stage.id, states[stage.id].key)
     folder.mkdir(parents=True, exist_ok=True)
@@ -177,6 +180,18 @@ def _run_stage(
         metrics=result.metrics,
     ).write(folder)
     run.finish(stage.id, folder)
+
+
+def _check_inputs(stage: StageDefinition, run: RunFolder, states: dict[str, StageState]) -> None:
+    """Raises RunError where what the stage is about to read is not what was written."""
+    for read in stage.reads:
+        name, _, output = read.partition("/")
+        changed = states[name].manifest.changed_outputs(run.stage(name), output)
+        if changed:
+            raise RunError(
+                f"{stage.id} reads {read}, which is damaged: {', '.join(changed)} in {run.stage(name)} is not what was "
+                f"written. Put it back, or move the folder {run.stage(name)} away: the same command then makes it anew."
+            )
 
 
 def resolve_device(profile: Profile) -> str:

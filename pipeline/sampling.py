@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,8 +28,8 @@ def sample_in_shards(
     """`n` completions of each question, in order.
 
     Shards of `shard_questions` questions are written to `shards/<name>-<number>.jsonl` under the stage's folder and
-    read back instead of sampled where they are there. Each shard has a seed of its own, so that a resumed run draws
-    what an undisturbed one would have drawn.
+    read back instead of sampled where they are there and whole. Each shard has a seed of its own, so that a resumed
+    run draws what an undisturbed one would have drawn.
     """
     folder = ctx.folder / SHARDS
     folder.mkdir(exist_ok=True)
@@ -37,7 +38,7 @@ def sample_in_shards(
         for start in range(0, len(questions), shard_questions):
             chunk = slice(start, min(start + shard_questions, len(questions)))
             path = folder / f"{name}-{start // shard_questions:05d}.jsonl"
-            groups = _read_shard(path)
+            groups = _read_shard(path, chunk.stop - start, n, ctx.log)
             if groups is None:
                 seeded = sampling.model_copy(update={"seed": _shard_seed(ctx.seed, path.name)})
                 groups = engine.generate(
@@ -53,14 +54,26 @@ def _shard_seed(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4], "big") >> 1
 
 
-def _read_shard(path: Path) -> list[list[Completion]] | None:
+def _read_shard(path: Path, questions: int, n: int, log: logging.Logger) -> list[list[Completion]] | None:
+    """The shard's groups, None where it was not written, or is not what was written: then it is sampled again."""
     if not path.is_file():
         return None
-    return [
-        [Completion(**completion) for completion in json.loads(line)]
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
+    rows, _, digest = path.read_bytes().rstrip(b"\n").rpartition(b"\n")
+    if digest != _digest(rows + b"\n"):
+        log.warning("%s is damaged: it is sampled again, with the same seed", path)
+        return None
+    groups = [[Completion(**completion) for completion in json.loads(line)] for line in rows.splitlines()]
+    if len(groups) != questions or any(len(group) != n for group in groups):
+        log.warning("%s holds other questions than are asked now: it is sampled again", path)
+        return None
+    return groups
 
 
 def _write_shard(path: Path, groups: list[list[Completion]]) -> None:
-    write_durably(path, "".join(json.dumps([asdict(c) for c in group]) + "\n" for group in groups))
+    rows = "".join(json.dumps([asdict(c) for c in group]) + "\n" for group in groups)
+    write_durably(path, rows + _digest(rows.encode()).decode() + "\n")
+
+
+def _digest(rows: bytes) -> bytes:
+    """The last line of a shard."""
+    return json.dumps({"sha256": hashlib.sha256(rows).hexdigest()}).encode()

@@ -4,6 +4,7 @@ import json
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
@@ -21,7 +22,7 @@ def print_status(run: RunFolder, states: dict[str, StageState]) -> None:
         table.add_column(column)
     for stage_id, state in states.items():
         time = f"{state.manifest.wall_seconds:.0f} s" if state.manifest else ""
-        table.add_row(stage_id, f"[{COLOURS[state.state]}]{state.state}[/]", time, state.reason)
+        table.add_row(stage_id, f"[{COLOURS[state.state]}]{state.state}[/]", time, escape(state.reason))
     print_whole(table)
 
 

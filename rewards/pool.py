@@ -30,8 +30,10 @@ CHUNK = 16
 """Jobs sent to a worker at a time."""
 MEMORY_BYTES = 2 << 30
 """Address space of a worker's child."""
+TRIES = 2
+"""Times that a job is handed out whose worker is killed meanwhile: the first time something else may have done it."""
 SUPERVISOR_GRACE_S = 20.0
-"""A supervisor that answers nothing for a job's deadline plus this is itself taken for dead."""
+"""A supervisor that answers nothing for as long as a job may take, plus this, is itself taken for dead."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ class Pool:
 
     def _run(self, jobs: Sequence[Job]) -> list[Outcome]:
         outcomes: list[Outcome | None] = [None] * len(jobs)
+        losses = [0] * len(jobs)
         waiting = deque(range(len(jobs)))
         running: dict[Worker, deque[int]] = {}
         while len(self._workers) < min(self.size, len(jobs)):
@@ -136,7 +139,7 @@ class Pool:
                     if taken:
                         running[worker] = taken
                         self._send(worker, [(index, jobs[index]) for index in taken])
-                patience = max(jobs[taken[0]].deadline_s for taken in running.values()) + SUPERVISOR_GRACE_S
+                patience = TRIES * max(jobs[taken[0]].deadline_s for taken in running.values()) + SUPERVISOR_GRACE_S
                 ready = [key.data for key, _ in selector.select(patience)]
                 for worker in ready or list(running):
                     received = worker.receive() if ready else None
@@ -149,7 +152,9 @@ class Pool:
                         continue
                     lost = running.pop(worker, deque())
                     if lost:
-                        outcomes[lost.popleft()] = Outcome(failure="the scoring process died")
+                        losses[lost[0]] += 1
+                        if losses[lost[0]] == TRIES:
+                            outcomes[lost.popleft()] = Outcome(failure=f"the scoring process died {TRIES} times")
                     waiting.extendleft(reversed(lost))
                     self._replace(worker, selector)
         return outcomes

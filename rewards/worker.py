@@ -50,7 +50,16 @@ class Child:
         self.prepared: set[str] = set()
 
     def do(self, job: Job) -> Outcome:
-        """Run one job and wait for it no longer than its deadline."""
+        """Run one job and wait for it no longer than its deadline.
+
+        A child that was killed from outside (by the system, out of memory, or by hand) is replaced, and the job tried
+        once more.
+        """
+        outcome, killed = self.attempt(job)
+        return self.attempt(job)[0] if killed else outcome
+
+    def attempt(self, job: Job) -> tuple[Outcome, bool]:
+        """(the outcome, whether the child was killed before it gave one)."""
         self.prepare(job.function.partition(":")[0])
         if self.pid is None:
             self.fork()
@@ -59,13 +68,14 @@ class Child:
             overdue = self.overdue(job)
             if overdue is not None:
                 self.kill()
-                return Outcome(failure=overdue)
+                return Outcome(failure=overdue), False
             outcome = read_frame(self.results)
         except (BrokenPipeError, EOFError):
             outcome = None
-        if outcome is None:
-            return Outcome(failure=f"the scoring process died ({self.kill()})")
-        return outcome
+        if outcome is not None:
+            return outcome, False
+        ended = self.kill()
+        return Outcome(failure=f"the scoring process died ({ended})"), ended == f"signal {signal.SIGKILL.value}"
 
     def overdue(self, job: Job) -> str | None:
         """Wait for the answer; what limit the child has passed, or None if the answer is there."""

@@ -4,7 +4,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -27,6 +27,11 @@ class _Loader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise ConfigError(
+                    f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: the key {key!r} is a "
+                    f"{type(key).__name__}. Put it in quotes."
+                )
             if key in seen:
                 raise ConfigError(
                     f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: the key '{key}' stands twice "

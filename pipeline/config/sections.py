@@ -1,6 +1,7 @@
 """The sections of a profile. A default is the paper's figure where the paper has one (source in the comment)."""
 
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +18,18 @@ from pipeline.strict import Strict
 from pipeline.training.grpo_settings import GRPOSettings
 from pipeline.training.sft import MAX_TOKENS, SFTSettings
 from rewards import RewardSpec
+
+LONGEST_NAME = 64
+
+
+def check_file_names(names: Iterable[str], what: str) -> None:
+    """Raises ValueError for a name that could not become part of a file's."""
+    for name in names:
+        if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(name) > LONGEST_NAME:
+            raise ValueError(
+                f"the {what} name '{name:.80}' becomes a file's name: use letters, digits, '-', '_', '.', at most "
+                f"{LONGEST_NAME} of them"
+            )
 
 
 class QuestionSource(Strict):
@@ -76,9 +89,7 @@ class BaseModelStage(Strict):
     @field_validator("students")
     @classmethod
     def _named_plainly(cls, students: dict[str, str]) -> dict[str, str]:
-        for name in students:
-            if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-                raise ValueError(f"the student name '{name}' becomes a folder name: use letters, digits, '-', '_', '.'")
+        check_file_names(students, "student")
         return students
 
     @model_validator(mode="after")
@@ -225,9 +236,15 @@ class EvaluationSet(Strict):
 class EvaluateStage(Strict):
     sets: dict[str, EvaluationSet]
     sampling: Sampling = Sampling(temperature=0.6, top_p=0.95, max_tokens=MAX_TOKENS)  # paper: 0.6, 0.95, 32,768
-    consensus: list[int] = [16, 64]
-    seed: int = 20250122
+    consensus: list[Annotated[int, Field(ge=1)]] = [16, 64]
+    seed: int = Field(20250122, ge=0, lt=2**31)
     """The held-out questions and the sampling of them hang on this seed, not on the run's."""
+
+    @field_validator("sets")
+    @classmethod
+    def _named_plainly(cls, sets: dict[str, EvaluationSet]) -> dict[str, EvaluationSet]:
+        check_file_names(sets, "set")
+        return sets
 
     @model_validator(mode="after")
     def _accuracy_is_measured(self) -> "EvaluateStage":

@@ -86,7 +86,7 @@ def pretrain(
         ),
     )
     generator = torch.Generator().manual_seed(0)
-    started, tokens, batches = time.time(), 0, []
+    started, tokens, batches = time.perf_counter(), 0, []
     model.train()
     for step in range(settings.steps):
         if not batches:
@@ -103,7 +103,7 @@ def pretrain(
         optimizer.zero_grad()
         tokens += int((labels != -100).sum())
         if step % 50 == 0 or step == settings.steps - 1:
-            seconds = time.time() - started
+            seconds = time.perf_counter() - started
             log({"step": step, "loss": loss.item(), "tokens_per_second": tokens / seconds, "seconds": seconds})
     model.eval()
     model.generation_config.pad_token_id = tokenizer.pad_token_id
