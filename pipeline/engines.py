@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError, RunError
 from pipeline.rollouts import Engine, EngineSettings, open_engine
+from pipeline.watchdog import phase
 
 
 class EnginePool:
@@ -14,6 +15,7 @@ class EnginePool:
         self.settings = settings
         self._engine: Engine | None = None
 
+    @phase("engine start")
     def serve(self, checkpoint: Path, seed: int) -> Engine:
         """An engine with the weights and the tokenizer of a checkpoint folder; `seed` starts its random stream anew.
 

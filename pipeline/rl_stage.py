@@ -1,5 +1,6 @@
 """What the RL stages share: questions, rewards, held-out evaluation on the way, and the GRPO run."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from pipeline.questions import evaluation_questions, render_prompts, training_qu
 from pipeline.reporting.step_table import StepTable
 from pipeline.reporting.trackers import Trackers
 from pipeline.sampling import SHARDS
+from pipeline.watchdog import phase
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
+
+HELDOUT, ALARMS = "heldout.jsonl", "alarms.jsonl"
 
 
 def climb(
@@ -65,6 +69,7 @@ def climb(
                 log=log,
                 resume=True,
                 token_budget=token_budget,
+                nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
                 eval_hook=HeldoutCurve(ctx, config.heldout, template, trackers) if config.heldout else None,
                 eval_every=config.heldout.every if config.heldout else None,
             )
@@ -75,7 +80,7 @@ def climb(
         reward_set.close()
     return StageResult(
         outputs=["checkpoint"],
-        metrics={**result.metrics, "steps": result.steps, "verdicts": verdicts},
+        metrics={**result.metrics, "steps": result.steps, "verdicts": verdicts, "alarms": _before(ctx.folder / ALARMS)},
         tokens={
             "sampled": result.tokens_generated,
             "trained": result.tokens_trained,
@@ -97,13 +102,33 @@ class HeldoutCurve:
     def __call__(self, step: int, engine) -> None:
         sampling = self.evaluation.sampling.model_copy(update={"seed": self.evaluation.seed, "logprobs": False})
         prompts = render_prompts(self.ctx.profile, self.questions, engine.tokenizer, self.template, sampling.max_tokens)
-        groups = engine.generate(prompts, self.settings.samples, sampling)
-        scored = score_samples(self.questions, groups, self.evaluation.sets[self.settings.set].metric, self.template)
-        path = self.ctx.folder / "heldout.jsonl"
-        earlier = [row for _, row in read_json_lines(path) if row["step"] < step] if path.is_file() else []
+        with phase("generation"):
+            groups = engine.generate(prompts, self.settings.samples, sampling)
+        metric = self.evaluation.sets[self.settings.set].metric
+        with phase("scoring"):
+            scored = score_samples(self.questions, groups, metric, self.template)
         figures = {"step": step, "set": self.settings.set, **summarise(scored, [self.settings.samples])}
-        write_json_lines(path, [*earlier, figures])
+        write_json_lines(self.ctx.folder / HELDOUT, [*_before(self.ctx.folder / HELDOUT, step), figures])
         folder = self.ctx.folder / "heldout"
         folder.mkdir(exist_ok=True)
         write_json_lines(folder / f"step-{step:06d}.jsonl", judged_rows(self.questions, scored))
         self.trackers.log(figures, "heldout/")
+        self._sound_alarms(step)
+
+    def _sound_alarms(self, step: int) -> None:
+        """Warns of signs of a collapse, and keeps them in `alarms.jsonl`."""
+        from pipeline.training.alarms import find_alarms
+        from pipeline.training.grpo_records import METRICS
+
+        folder = self.ctx.folder
+        alarms = find_alarms(_before(folder / METRICS), _before(folder / HELDOUT))
+        for alarm in alarms:
+            self.ctx.log.warning("%s at step %d: %s", alarm.kind, alarm.step, alarm.message)
+        self.trackers.log({"step": step, "alarms": len(alarms)}, "heldout/")
+        if alarms or (folder / ALARMS).is_file():
+            write_json_lines(folder / ALARMS, [*_before(folder / ALARMS, step), *map(asdict, alarms)])
+
+
+def _before(path: Path, step: float = float("inf")) -> list[dict]:
+    """The rows of a file that are of steps before `step`: later ones are those of an interrupted run."""
+    return [row for _, row in read_json_lines(path) if row["step"] < step] if path.is_file() else []

@@ -11,6 +11,7 @@ from data_recipes.rows import Question
 from pipeline.context import StageContext
 from pipeline.manifest import write_durably
 from pipeline.rollouts import Completion, Engine, Sampling
+from pipeline.watchdog import phase
 
 SHARDS = "shards"
 
@@ -41,9 +42,10 @@ def sample_in_shards(
             groups = _read_shard(path, chunk.stop - start, n, ctx.log)
             if groups is None:
                 seeded = sampling.model_copy(update={"seed": _shard_seed(ctx.seed, path.name)})
-                groups = engine.generate(
-                    list(prompts[chunk]), n, seeded, lambda done, _, start=start: bar.update(start + done)
-                )
+                with phase("generation"):
+                    groups = engine.generate(
+                        list(prompts[chunk]), n, seeded, lambda done, _, start=start: bar.update(start + done)
+                    )
                 _write_shard(path, groups)
                 ctx.checkpointed(chunk.stop, len(questions), f"question of {name}")
             bar.update(chunk.stop)

@@ -62,7 +62,10 @@ _main = _Main()
 
 @contextlib.contextmanager
 def phase(name: str) -> Iterator[None]:
-    """What the main thread is doing inside. Phases nest: "generation in evaluation"."""
+    """What the main thread is doing inside. Phases nest: "generation in evaluation". Elsewhere it changes nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     _main.phases.append(name)
     _main.moved()
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.rollouts.types import Completion, EngineSettings, Sampling
+from pipeline.watchdog import beat
 
 Progress = Callable[[int, int], None]
 """Called with the number of prompts whose completions are all done, and the number of prompts."""
@@ -91,6 +92,7 @@ class Engine(ABC):
         groups: dict[int, list[Completion]] = {}
 
         def finished(place: int, raw: list[RawCompletion]) -> None:
+            beat()
             group = groups[order[place]] = self._decode(raw * (n // different))
             if on_group:
                 on_group(order[place], group)

@@ -6,6 +6,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor
 from pipeline.rollouts.engine import Engine, Finished, RawCompletion
 from pipeline.rollouts.types import EngineSettings, Sampling
 from pipeline.rollouts.weights import checkpoint_weights
+from pipeline.watchdog import beat
 
 
 class TransformersEngine(Engine):
@@ -103,6 +104,7 @@ class _SampledDistribution(LogitsProcessor):
         self._columns: list[torch.Tensor] = []
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        beat()
         self._take(input_ids[:, -1])
         scores = scores.float()
         if self._sampling.temperature > 0:

@@ -8,6 +8,7 @@ import torch
 from pipeline.rollouts.engine import Engine, Finished, MissingEngineError, RawCompletion
 from pipeline.rollouts.types import EngineSettings, Sampling
 from pipeline.rollouts.weights import checkpoint_weights
+from pipeline.watchdog import beat
 
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights pass by reference, and nothing outlives this process
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -84,6 +85,7 @@ class VLLMEngine(Engine):
         places = {number: place for place, number in enumerate(numbers)}
         try:
             while core.has_unfinished_requests():
+                beat()
                 for output in core.step():
                     yield places.pop(output.request_id), output.outputs
         finally:

@@ -102,8 +102,8 @@ class GuardedTrainer:
         logging.getLogger(LOGGER).warning("%s: the step is skipped. Its batch is in %s.", what, path)
         if self._in_a_row >= self._nonfinite_steps:
             raise RunError(
-                f"Training ended: {what}, the {self._in_a_row}th such step in a row (watchdog.nonfinite_steps is "
-                f"{self._nonfinite_steps}). {path} has the rows of these batches{self.batch_summary()}. The last "
+                f"Training ended: {what}, and so it was {self._in_a_row} steps in a row (watchdog.nonfinite_steps). "
+                f"{path} has the rows of these batches{self.batch_summary()}. The last "
                 "checkpoint is kept. Lower the learning rate, mend the rows or rewards, and run the same command."
             )
 
