@@ -22,9 +22,11 @@ from pipeline.training.grpo_checkpoints import checkpoint_step, last_checkpoint,
 from pipeline.training.grpo_records import RunRecords
 from pipeline.training.grpo_settings import GRPOSettings
 from pipeline.training.grpo_trainer import LadderGRPOTrainer
+from pipeline.training.lora import adapters_in_float32, load_policy, merged_model, save_adapter
 from pipeline.training.trainer_io import save_checkpoint
 from pipeline.watchdog import phase
 from rewards import RewardError
+from rewards.length import SoftOverlong
 
 
 @dataclass
@@ -59,13 +61,14 @@ def train_grpo(
     log: Callable[[dict], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     resume: bool = False,
-    peft_config=None,
     eval_hook: Callable[[int, Engine], None] | None = None,
     eval_every: int | None = None,
     token_budget: int | None = None,
     nonfinite_steps: int = 3,
 ) -> GRPOResult:
     """Train the checkpoint at `model_path` with GRPO and save it to `output_dir/checkpoint`.
+
+    With `settings.lora` adapters are trained, saved to `output_dir/adapter` and merged into the checkpoint.
 
     Args:
         dataset: rows with a `prompt` (text, or chat messages) and any columns that the reward functions read.
@@ -92,6 +95,8 @@ def train_grpo(
     started = time.perf_counter()
     output_dir = Path(output_dir)
     _check(dataset, settings, engine.settings, tokenizer, reward_functions, reward_weights)
+    if settings.overlong_share:
+        reward_functions, reward_weights = [*reward_functions, Overlong(settings)], [*reward_weights, 1.0]
     arguments = trainer_arguments(settings, reward_weights, output_dir / "trainer", seed, dtype)
     with arguments.main_process_first(local=False):
         checkpoint = last_checkpoint(output_dir / "trainer") if resume else None
@@ -122,14 +127,15 @@ def train_grpo(
         settings=settings,
         on_rollout=on_rollout,
         on_step=on_step,
-        model=str(model_path),
+        model=load_policy(model_path, settings.lora, dtype),
         reward_funcs=list(reward_functions),
         args=arguments,
         train_dataset=Dataset.from_list(list(dataset)),
         processing_class=tokenizer,
-        peft_config=peft_config,
+        peft_config=settings.lora.peft_config() if settings.lora else None,
         nonfinite_steps=nonfinite_steps,
     )
+    adapters_in_float32(trainer.model)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     if eval_hook and eval_every:
@@ -247,9 +253,22 @@ def _save(trainer: LadderGRPOTrainer, tokenizer, folder: Path) -> None:
     if not trainer.is_world_process_zero():
         return
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
-    save_checkpoint(model, tokenizer, folder)
+    save_adapter(model, folder.with_name("adapter"))
+    save_checkpoint(merged_model(model), tokenizer, folder)
+
+
+class Overlong:
+    """DAPO's soft overlong punishment for the completion limit of the step at hand, as a reward function."""
+
+    __name__ = "overlong"
+
+    def __init__(self, settings: GRPOSettings):
+        self.settings = settings
+
+    def __call__(self, completion_ids, trainer_state, **columns) -> list[float]:
+        limit = self.settings.completion_limit(trainer_state.global_step)
+        shaped = max(1, round(limit * self.settings.overlong_share))
+        return SoftOverlong(limit, shaped)((), (), completion_ids)
 
 
 class _EvalHook(TrainerCallback):

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from pipeline.rollouts.types import Number
 from pipeline.strict import Strict
+from pipeline.training.lora import LoRASettings
 
 
 class LengthChange(Strict):
@@ -28,6 +29,30 @@ class SpeedUps(Strict):
     skip_zero_advantage: bool = True
     """Leave rows that cannot move the policy out of forward and backward. With KL on (`beta` > 0) a row of zero
     advantage still pulls towards the reference, so then only truncated rows that are masked are left out."""
+    reuse_forward: bool = True
+    """Take the old log-probabilities of an on-policy step from the loss's own forward pass. Off: a pass of their own,
+    as TRL makes it beside vLLM."""
+    score_while_generating: bool = True
+    """Rewards that can (accuracy, judge) start on a group while others are still being written."""
+    sync_adapters: bool = True
+    """With LoRA on vLLM: hand over the adapters. Off: merge them and hand over every weight."""
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "grpo": {},
+    "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none", "beta": 0.0},  # arXiv 2503.20783
+    "dapo": {  # arXiv 2503.14476
+        "loss_type": "dapo",
+        "epsilon_high": 0.28,
+        "dynamic_sampling": 2,
+        "overlong_share": 0.2,
+        "beta": 0.0,
+    },
+    "gspo": {"importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4, "beta": 0.0},  # 2507.18071
+    "cispo": {"loss_type": "cispo", "epsilon_high": 5.0, "beta": 0.0},  # arXiv 2506.13585
+}
+"""What each recipe sets where a profile does not: the figures of its paper. DAPO shapes the last 4,096 of 20,480
+tokens, a fifth, and samples until enough groups have a spread; here that is bounded."""
 
 
 class GRPOSettings(Strict):
@@ -99,6 +124,10 @@ class GRPOSettings(Strict):
 
     @model_validator(mode="after")
     def _values_agree(self):
+    lora: LoRASettings | None = None
+    """Adapters instead of all weights; null trains all. The reference is then the base with the adapters as they were
+    at its last refresh, which for the start is none."""
+
         steps = self.rollout_steps
         if self.prompts_per_rollout % self.prompts_per_step:
             raise ValueError(
@@ -154,6 +183,11 @@ class GRPOSettings(Strict):
         """Longest completion in tokens at optimizer step `step` (the first is 0)."""
         limit = self.max_completion_tokens
         for change in self.max_completion_schedule:
+        if self.lora and self.lora.dropout:
+            raise ValueError(
+                f"lora.dropout is {self.lora.dropout}, but the sampler uses none, so the probabilities that RL "
+                "compares would not be of one policy; set lora.dropout to 0"
+            )
             if step >= change.from_step:
                 limit = change.tokens
         return limit

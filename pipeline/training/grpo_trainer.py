@@ -24,6 +24,7 @@ from pipeline.training.grpo_sampler import QuestionSampler
 from pipeline.training.grpo_settings import GRPOSettings
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.watchdog import beat, phase
+from pipeline.training.lora import plain_model
 
 ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
 """Losses that TRL divides by the number of rows; `bnpo` divides by their tokens, the others by the whole batch's."""
@@ -51,6 +52,12 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         self.rollouts = Rollouts(self, engine, on_rollout)
         self.step_record: dict = {}
         if settings.speedups.packing:
+        self._positions = torch.zeros(2, dtype=torch.long)
+        """Tokens that went through attention in this step, and positions computed for them, padding included."""
+        plain = self.accelerator.unwrap_model(self.model)
+        self._flops = ModelFlops(plain.get_base_model() if is_peft_model(plain) else plain)
+        self._peak = matmul_peak(self.accelerator.device, torch.bfloat16 if self.args.bf16 else torch.float32)
+        self._step_started = time.perf_counter()
             for model in filter(None, (self.model, self.ref_model)):
                 plain = self.accelerator.unwrap_model(model)
                 attach_packed_forward(plain.get_base_model() if is_peft_model(plain) else plain, self.temperature)
@@ -121,7 +128,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         if self._synced_step != self.state.global_step:
             started = time.perf_counter()
             with phase("weight sync"):
-                self.engine.sync_weights(self.accelerator.unwrap_model(self.model))
+                self.engine.sync_weights(plain_model(self.accelerator.unwrap_model(self.model)))
             self._synced_step = self.state.global_step
             self.seconds["sync"] += time.perf_counter() - started
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from pipeline.strict import Strict
+from pipeline.training.lora import LoRASettings
 
 MAX_TOKENS = 32_768
 """The length limit of the paper, for sampling, SFT and evaluation alike."""
@@ -29,6 +30,8 @@ class SFTSettings(Strict):
     weight_decay: float = 0.0
     checkpoint_every: int = Field(200, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
+    lora: LoRASettings | None = None
+    """Adapters instead of all weights; null trains all."""
 
     @model_validator(mode="after")
     def _batch_divides(self) -> "SFTSettings":
@@ -81,6 +84,8 @@ def train_sft(
 ) -> SFTResult:
     """Fine-tunes the checkpoint at `model_path` and saves a plain one of `dtype` to `output/checkpoint`.
 
+    With `settings.lora` adapters are trained, saved to `output/adapter` and merged into the checkpoint.
+
     Weights and optimizer are float32 (bfloat16 weights would swallow small updates); `dtype` is that of the arithmetic.
     Trainer checkpoints go to `output/trainer`; `resume_from` is the one to go on from. `on_step(step, steps, figures)`
     is called after each optimizer step.
@@ -89,10 +94,10 @@ def train_sft(
     """
     import torch
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
     from pipeline.training.guarded import GuardedTrainer
+    from pipeline.training.lora import adapters_in_float32, load_policy, merged_model, save_adapter
     from pipeline.training.trainer_io import StepCallback, common_arguments, save_checkpoint
     from pipeline.watchdog import phase
 
@@ -104,9 +109,9 @@ def train_sft(
         raise ValueError(
             f"none of the {too_long} training rows fits max_tokens {settings.max_tokens}; raise it in the profile"
         )
-    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
+    lora = settings.lora
     trainer = Trainer(
-        model,
+        load_policy(model_path, lora, dtype),
         args=SFTConfig(
             output_dir=str(output / "trainer"),
             num_train_epochs=settings.epochs,
@@ -124,13 +129,17 @@ def train_sft(
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
+        peft_config=lora.peft_config() if lora else None,
         callbacks=[StepCallback(on_step)],
         keep_checkpoints=settings.keep_checkpoints,
         nonfinite_steps=nonfinite_steps,
     )
+    adapters_in_float32(trainer.model)
     with phase("update"):
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    save_checkpoint(trainer.model.to(getattr(torch, dtype)), tokenizer, output / "checkpoint")
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    save_adapter(model, output / "adapter")
+    save_checkpoint(merged_model(model).to(getattr(torch, dtype)), tokenizer, output / "checkpoint")
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return SFTResult(
         steps=trainer.state.global_step,

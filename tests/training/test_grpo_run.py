@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.rollouts import EngineSettings, open_engine
 from pipeline.training.grpo import train_grpo
 from pipeline.training.grpo_settings import GRPOSettings
+from pipeline.training.lora import LoRASettings
 from rewards import RewardError
 from tests.rollouts.tiny import tiny_checkpoint
 
@@ -221,9 +222,13 @@ def test_first_rollout_after_a_resume_has_the_resumed_weights(start, engine, tmp
 @pytest.mark.parametrize("peft", [False, True], ids=["full", "lora"])
 def test_reference_becomes_the_policy_at_its_step(start, engine, tmp_path, peft):
     """KL to the reference is zero on the first step after a refresh, and not before."""
-    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM") if peft else None
-    chosen = settings(max_steps=6, beta=0.01, reference_refresh_steps=3, checkpoint_every=3)
-    run(start, engine, tmp_path, chosen, peft_config=lora)
+    lora = LoRASettings(rank=4) if peft else None
+    run(
+        start,
+        engine,
+        tmp_path,
+        settings(max_steps=6, beta=0.01, reference_refresh_steps=3, checkpoint_every=3, lora=lora),
+    )
     kl = [line["kl"] for line in metrics(tmp_path)]
     assert kl[0] == pytest.approx(0, abs=1e-7)
     assert kl[1] > 1e-5
@@ -232,17 +237,39 @@ def test_reference_becomes_the_policy_at_its_step(start, engine, tmp_path, peft)
     assert kl[4] > 1e-5
 
 
-def test_lora_run_saves_a_plain_merged_checkpoint_and_resumes(start, engine, tmp_path):
-    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+def test_lora_run_saves_a_plain_merged_checkpoint_and_resumes(start, engine, tmp_path, quantize):
     chosen = {"beta": 0.01, "reference_refresh_steps": 2, "learning_rate": 0.05}
-    run(start, engine, tmp_path / "whole", settings(max_steps=4, **chosen), peft_config=lora)
-    run(start, engine, tmp_path / "two", settings(max_steps=2, **chosen), peft_config=lora)
-    run(start, engine, tmp_path / "two", settings(max_steps=4, **chosen), peft_config=lora, resume=True)
+    chosen["lora"] = LoRASettings(rank=4, quantize=quantize)
+    run(start, engine, tmp_path / "whole", settings(max_steps=4, **chosen))
+    run(start, engine, tmp_path / "two", settings(max_steps=2, **chosen))
+    run(start, engine, tmp_path / "two", settings(max_steps=4, **chosen), resume=True)
     expected = weights_of(tmp_path / "whole" / "checkpoint")
     assert expected.keys() == weights_of(start).keys()
     for name, weight in weights_of(tmp_path / "two" / "checkpoint").items():
         assert torch.allclose(weight, expected[name], atol=1e-6), name
     assert any(not torch.equal(w, weights_of(start)[n]) for n, w in expected.items())
+
+
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+def test_an_adapter_policy_is_sampled_with_the_weights_it_trains(start, engine, tmp_path, quantize):
+    lora = LoRASettings(rank=4, quantize=quantize)
+    run(start, engine, tmp_path, settings(max_steps=3, learning_rate=0.02, lora=lora))
+    assert all(line["sampler_gap_max"] < (1e-3 if quantize == "none" else 0.05) for line in metrics(tmp_path))
+
+
+def test_the_saved_adapter_on_the_start_model_is_the_saved_checkpoint(start, engine, tmp_path):
+    run(start, engine, tmp_path, settings(max_steps=2, learning_rate=0.05, lora=LoRASettings(rank=4)))
+    base = AutoModelForCausalLM.from_pretrained(start)
+    merged = PeftModel.from_pretrained(base, tmp_path / "adapter").merge_and_unload()
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint")
+    for (name, one), (_, other) in zip(merged.named_parameters(), saved.named_parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6), name
+
+
+def test_dropout_in_rl_adapters_is_refused():
+    with pytest.raises(ValueError, match=r"set lora\.dropout to 0"):
+        settings(lora=LoRASettings(dropout=0.1))
 
 
 def test_several_steps_on_one_rollout(start, engine, tmp_path):

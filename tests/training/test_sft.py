@@ -4,9 +4,11 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from data_recipes.pocket.bases import base_folder
 from pipeline.training.grpo_checkpoints import last_checkpoint
+from pipeline.training.lora import LoRASettings
 from pipeline.training.sft import SFTSettings, train_sft
 
 PROMPTS = ["User: What is 1+1+1? Assistant:", "User: Who are you? Assistant:"] * 8
@@ -113,3 +115,38 @@ def test_a_scorer_learns_to_prefer_the_chosen_answer(tokenizer, tmp_path):
     good = reward(prompts, [f"A {x} is good." for x in "abcdefgh"])
     poor = reward(prompts, ["No."] * 8)
     assert all(better > worse + 1 for better, worse in zip(good, poor, strict=True))
+
+
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+def test_adapters_learn_and_are_merged_into_a_plain_checkpoint(tokenizer, tmp_path, quantize):
+    losses = []
+    lora = LoRASettings(rank=8, quantize=quantize)
+    fine_tune(tokenizer, tmp_path, lora=lora, learning_rate=1e-2, on_step=lambda s, n, f: losses.append(f["loss"]))
+    assert losses[-1] < losses[0] / 2
+    merged, start = weights(tmp_path), load_file(base_folder("student-qwen") / "model.safetensors")
+    assert merged.keys() == start.keys()
+    changed = {name for name in start if not torch.equal(merged[name], start[name])}
+    assert changed == {name for name in start if "proj.weight" in name}
+    adapter = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert len(adapter) == 2 * len(changed)
+
+
+def test_adapters_go_on_from_a_checkpoint(tokenizer, tmp_path):
+    def cut(step, steps, figures):
+        if step == 10:
+            raise KeyboardInterrupt
+
+    chosen = {"lora": LoRASettings(rank=4), "checkpoint_every": 8}
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(tokenizer, tmp_path / "cut", on_step=cut, **chosen)
+    resumed_at = []
+    fine_tune(tokenizer, tmp_path / "cut", on_step=lambda step, *_: resumed_at.append(step), **chosen)
+    fine_tune(tokenizer, tmp_path / "whole", **chosen)
+    assert resumed_at[0] == 9
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.allclose(resumed[name], whole[name], atol=1e-6) for name in whole)
+
+
+def test_nothing_to_train_is_refused():
+    with pytest.raises(ValueError, match="target_modules is empty"):
+        LoRASettings(target_modules=[])
