@@ -3,7 +3,7 @@
 The defaults are DeepSeek-R1-Zero's figures: "the paper" is arXiv 2501.12948v2 (and its Nature version, 2025).
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
