@@ -4,6 +4,7 @@ RUN ?=
 SET ?=
 SEED ?=
 SEEDS ?= 0 1 2
+KILLS ?= 100
 RUNS ?=
 WITH ?=
 STAGE ?=
@@ -19,8 +20,8 @@ stages := base-model r1-zero cold-start-data cold-start-sft reasoning-rl rejecti
           general-rl distill student-rl evaluate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart all $(stages) report compare status check check-reward claims bench bench-rewards bench-grpo \
-        pocket-bases verify explain clean-run test lint
+.PHONY: help setup quickstart all $(stages) report compare status check check-reward claims chaos bench bench-rewards \
+        bench-grpo pocket-bases verify explain clean-run test lint
 
 help: ## this list
 	@echo "R1 Ladder. make TARGET [PROFILE=pocket] [RUN=name] [SEED=0] [SET=\"key=value …\"]"
@@ -60,6 +61,9 @@ claims: .venv/ready ## climb with several seeds (SEEDS="0 1 2") and say which of
 	@$(ladder) claims --seeds '$(SEEDS)' $(options)
 
 bench: bench-rewards bench-grpo ## measure the speed claims
+
+chaos: .venv/ready ## kill a smoke-sized climb KILLS=100 times, resume it, compare it with an undisturbed one
+	@.venv/bin/python -m benchmarks.chaos --kills '$(KILLS)'
 
 bench-rewards: .venv/ready ## reward scoring against TRL and math-verify one by one
 	@.venv/bin/python -m benchmarks.rewards
