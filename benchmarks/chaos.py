@@ -33,20 +33,37 @@ from pathlib import Path
 from statistics import median
 
 from pipeline.errors import LadderError, RunError
-from pipeline.graph import LADDER
+from pipeline.graph import LADDER, find_stage, needed_for
 from pipeline.manifest import MANIFEST, Manifest, code_version, hash_file, package_versions, write_durably
 from pipeline.run_folder import RUNS
 
 RESULTS = Path("benchmarks/results/chaos.json")
 CALM, STORM = "chaos-calm", "chaos-storm"
-STAGES = [stage.id for stage in LADDER]
 NOT_EQUAL = ("report",)
 """Stages whose output prints times."""
 START_SECONDS = 6.0
 """Rough seconds that a fresh process spends on imports and on starting an engine inside the stage it goes on with."""
 LONGEST_STAGE = 300.0
 SIGNALS = [signal.SIGKILL] * 6 + [signal.SIGTERM] * 2 + [signal.SIGINT] * 2
-ENDED_BY = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}
+ENDED_BY = {
+    signal.SIGKILL: {-signal.SIGKILL},
+    signal.SIGTERM: {-signal.SIGTERM},
+    signal.SIGINT: {130, -signal.SIGINT},  # the second before the command line is read
+}
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is climbed: a profile, up to a stage or to the end (`all`)."""
+
+    profile: str
+    target: str
+    seed: int
+    """Of the kills; the climbs have the profile's."""
+
+    @property
+    def stages(self) -> list[str]:
+        return [stage.id for stage in (LADDER if self.target == "all" else needed_for(find_stage(self.target)))]
 
 
 @dataclass
@@ -73,16 +90,17 @@ ORPHAN_SECONDS = 5.0
 class Climb:
     """One process that climbs: what it said, and in which stage it is."""
 
-    def __init__(self, module: list[str], run: str, profile: str):
+    def __init__(self, module: list[str], run: str, course: Course):
+        self.stages = course.stages
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *module, "run", "all", "--profile", profile, "--run", run],
+            [sys.executable, "-m", *module, "run", course.target, "--profile", course.profile, "--run", run],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
         )  # fmt: skip
         self.said: list[str] = []
         self.started: dict[str, float] = {}
         """Stage -> monotonic time at which it was begun."""
-        self._begun = re.compile(rf"\b({'|'.join(STAGES)}): .*\((?:missing|partial|stale)")
+        self._begun = re.compile(rf"\b({'|'.join(self.stages)}): .*\((?:missing|partial|stale)")
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -98,7 +116,8 @@ class Climb:
 
     def reached(self, stage: str) -> float | None:
         """When this stage, or the first one after it that had to be run, was begun; None while neither was."""
-        times = [begun for name, begun in list(self.started.items()) if STAGES.index(name) >= STAGES.index(stage)]
+        later = self.stages[self.stages.index(stage) :]
+        times = [begun for name, begun in list(self.started.items()) if name in later]
         return min(times, default=None)
 
     def end(self, wait: float = LONGEST_STAGE) -> int:
@@ -131,44 +150,43 @@ class Climb:
         return found
 
 
-def calm_climb(profile: str) -> tuple[dict[str, float], dict[str, int]]:
+def calm_climb(course: Course) -> tuple[dict[str, float], dict[str, int]]:
     """Climbs undisturbed; (seconds, changes to the file system) of each stage."""
     counts = RUNS / f"{CALM}-changes.json"
-    climb = Climb(["benchmarks.chaos_child", str(counts), "-", "0", "-"], CALM, profile)
+    climb = Climb(["benchmarks.chaos_child", str(counts), "-", "0", "-"], CALM, course)
     if climb.end(3600) != 0:
         raise RunError(f"the undisturbed climb failed:\n{''.join(climb.said[-20:])}")
-    seconds = {stage: Manifest.read(RUNS / CALM / stage).wall_seconds for stage in STAGES}
+    seconds = {stage: Manifest.read(RUNS / CALM / stage).wall_seconds for stage in course.stages}
     changes = json.loads(counts.read_text())
     counts.unlink()
     return seconds, changes
 
 
-def plan(kills: range, seed: int) -> list[Kill]:
+def plan(kills: range, course: Course) -> list[Kill]:
     """The kills in the order of their stages, as many a stage as another."""
-    stages = sorted((STAGES[number % len(STAGES)] for number in kills), key=STAGES.index)
+    order = course.stages
+    stages = sorted((order[number % len(order)] for number in kills), key=order.index)
     return [
-        Kill(number, stage, "time" if random.Random(f"{seed} {number} kind").random() < 0.5 else "change")
+        Kill(number, stage, "time" if random.Random(f"{course.seed} {number} kind").random() < 0.5 else "change")
         for number, stage in zip(kills, stages, strict=True)
     ]
 
 
-def carry_out(
-    kill: Kill, run: str, profile: str, seed: int, seconds: dict[str, float], changes: dict[str, int]
-) -> bool:
+def carry_out(kill: Kill, run: str, course: Course, seconds: dict[str, float], changes: dict[str, int]) -> bool:
     """Starts the command, kills it at the planned moment; False where the climb ended before."""
-    rng = random.Random(f"{seed} {kill.number}")
+    rng = random.Random(f"{course.seed} {kill.number}")
     begun = time.monotonic()
     if kill.moment == "change":
         count, when = rng.randint(1, changes[kill.stage]), rng.choice(["before", "after"])
         kill.moment, kill.signal = f"{when} change {count} of {changes[kill.stage]}", "SIGKILL"
-        climb = Climb(["benchmarks.chaos_child", "-", kill.stage, str(count), when], run, profile)
-        later = STAGES[STAGES.index(kill.stage) + 1 :]
+        climb = Climb(["benchmarks.chaos_child", "-", kill.stage, str(count), when], run, course)
+        later = course.stages[course.stages.index(kill.stage) + 1 :]
         _wait(climb, lambda: any(climb.reached(stage) for stage in later[:1]))
         sent = signal.SIGKILL
     else:
         after, sent = rng.random() * (seconds[kill.stage] + START_SECONDS), rng.choice(SIGNALS)
         kill.moment, kill.signal = f"{after:.2f} s in", sent.name
-        climb = Climb(["pipeline"], run, profile)
+        climb = Climb(["pipeline"], run, course)
         _wait(climb, lambda: (begun := climb.reached(kill.stage)) and time.monotonic() >= begun + after)
     if climb.process.poll() is None:
         climb.process.send_signal(sent)
@@ -176,7 +194,7 @@ def carry_out(
     kill.hit, kill.seconds, kill.orphans = climb.stage, round(time.monotonic() - begun, 1), climb.orphans()
     if code == 0:
         return False
-    if code != ENDED_BY[sent]:
+    if code not in ENDED_BY[sent]:
         raise RunError(f"kill {kill.number} ({kill}): the climb ended with {code}:\n{''.join(climb.said[-30:])}")
     return True
 
@@ -218,10 +236,10 @@ def rows(run: str) -> Counter:
     return found
 
 
-def compare(run: str) -> dict:
+def compare(run: str, stages: list[str]) -> dict:
     """Outputs that differ from the calm run's, rows lost and doubled."""
     differ = []
-    for stage in STAGES:
+    for stage in stages:
         calm, storm = Manifest.read(RUNS / CALM / stage), Manifest.read(RUNS / run / stage)
         if stage in NOT_EQUAL:
             continue
@@ -243,22 +261,22 @@ def compare(run: str) -> dict:
 # ---- The whole of it ------------------------------------------------------------------------------------------------
 
 
-def chaos(kills: int, seed: int, profile: str) -> dict:
+def chaos(kills: int, course: Course) -> dict:
     started = time.monotonic()
     state_path = RUNS / f"{STORM}-state.json"
-    state = _state(state_path, {"kills": kills, "seed": seed, "profile": profile})
+    state = _state(state_path, {"kills": kills, **asdict(course)})
     if "seconds" not in state:
         for folder in RUNS.glob(f"{STORM}*"):
             shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
         shutil.rmtree(RUNS / CALM, ignore_errors=True)
         print("climbing undisturbed …", flush=True)
-        state["seconds"], state["changes"] = calm_climb(profile)
+        state["seconds"], state["changes"] = calm_climb(course)
         print(f"  {sum(state['seconds'].values()):.0f} s, {sum(state['changes'].values())} changes", flush=True)
     done = [Kill(**kill) for kill in state["done"]]
     while len(done) < kills:
         run = f"{STORM}-{state['climbs']}"
-        for kill in plan(range(len(done), kills), seed):
-            if not carry_out(kill, run, profile, seed, state["seconds"], state["changes"]):
+        for kill in plan(range(len(done), kills), course):
+            if not carry_out(kill, run, course, state["seconds"], state["changes"]):
                 state["climbs"] += 1
                 break
             done.append(kill)
@@ -273,12 +291,12 @@ def chaos(kills: int, seed: int, profile: str) -> dict:
             write_durably(state_path, json.dumps(state))
     runs = [f"{STORM}-{number}" for number in range(1, state["climbs"] + 1) if (RUNS / f"{STORM}-{number}").is_dir()]
     for run in runs:
-        climb = Climb(["pipeline"], run, profile)
+        climb = Climb(["pipeline"], run, course)
         if climb.end(3600) != 0:
             raise RunError(f"the last climb of {run} failed:\n{''.join(climb.said[-20:])}")
-    found = {run: compare(run) for run in runs}
+    found = {run: compare(run, course.stages) for run in runs}
     state_path.unlink(missing_ok=True)
-    return _result(done, found, state, state["base"] + time.monotonic() - started)
+    return _result(done, course.stages, found, state, state["base"] + time.monotonic() - started)
 
 
 def _state(path: Path, asked: dict) -> dict:
@@ -291,7 +309,7 @@ def _state(path: Path, asked: dict) -> dict:
     return {"asked": asked, "done": [], "climbs": 1, "elapsed": 0.0, "base": 0.0}
 
 
-def _result(done: list[Kill], found: dict[str, dict], state: dict, seconds: float) -> dict:
+def _result(done: list[Kill], stages: list[str], found: dict[str, dict], state: dict, seconds: float) -> dict:
     hits = Counter(kill.hit for kill in done)
     good = all(
         not (f["outputs_that_differ"] or f["rows_lost"] or f["rows_doubled_or_strange"] or f["half_written"]
@@ -303,8 +321,8 @@ def _result(done: list[Kill], found: dict[str, dict], state: dict, seconds: floa
         "packages": package_versions(),
         **state["asked"],
         "passed": good and not any(kill.orphans for kill in done),
-        "hits": {stage: hits[stage] for stage in ["start", *STAGES] if hits[stage]},
-        "stages_never_hit": [stage for stage in STAGES if not hits[stage]],
+        "hits": {stage: hits[stage] for stage in ["start", *stages] if hits[stage]},
+        "stages_never_hit": [stage for stage in stages if not hits[stage]],
         "signals": dict(Counter(kill.signal for kill in done)),
         "at_a_change_of_the_file_system": sum("change" in kill.moment for kill in done),
         "orphans": sum(kill.orphans for kill in done),
@@ -322,11 +340,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--profile", default="smoke")
+    parser.add_argument("--target", default="all", help="the stage to climb to (default: all)")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     RUNS.mkdir(exist_ok=True)
     try:
-        result = chaos(options.kills, options.seed, options.profile)
+        result = chaos(options.kills, Course(options.profile, options.target, options.seed))
     except LadderError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -2,7 +2,11 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -214,3 +218,43 @@ def test_an_interrupted_scorer_ends_as_an_undisturbed_one_and_a_finished_one_is_
     assert_equal(load_file(tmp_path / "cut" / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors"))
     assert train_scorer(tokenizer, tmp_path / "cut", lambda step, *_: steps.append(step)) == whole
     assert steps == [3, 4]
+
+
+TWO_PROCESSES = """
+import sys, torch
+from types import SimpleNamespace
+from accelerate import Accelerator
+from pipeline.training.guarded import GuardedTrainer
+
+class Trainer:
+    def _get_grad_norm(self, model, grad_norm=None):
+        return torch.tensor(1.0)
+
+class Guarded(GuardedTrainer, Trainer):
+    def describe_batch(self, batch):
+        return batch
+
+trainer = Guarded()
+trainer.accelerator = Accelerator(cpu=True)
+trainer.args, trainer.state = SimpleNamespace(output_dir=sys.argv[1] + "/trainer"), SimpleNamespace(global_step=0)
+rank = trainer.accelerator.process_index
+model = torch.nn.Linear(1, 1)
+for loss, skipped in ((float("inf") if rank else 1.0, True), (1.0, False)):
+    model(torch.ones(1)).backward()
+    trainer.saw_batch(torch.tensor(loss), [{"rank": rank}])
+    trainer._get_grad_norm(model)
+    assert all((p.grad is None) == skipped for p in model.parameters()), (rank, loss)
+"""
+
+
+def test_processes_skip_a_step_together_and_each_writes_its_rows(tmp_path):
+    (tmp_path / "two.py").write_text(TWO_PROCESSES)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launch, str(tmp_path / "two.py"), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [row["rank"] for row in lines(tmp_path / "nonfinite.jsonl")] == [0]
+    assert [row["rank"] for row in lines(tmp_path / "rank-1-nonfinite.jsonl")] == [1]
