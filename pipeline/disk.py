@@ -12,7 +12,8 @@ from pipeline.errors import LadderError, RunError
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _SAID = re.compile(
-    r"No space left on device|Disk quota exceeded|File too large|os error (?:27|28|122)\b|PytorchStreamWriter failed"
+    r"No space left on device|Disk quota exceeded|File too large|os error (?:27|28|122)\b"
+    r"|PytorchStreamWriter failed|inline_container\.cc.*unexpected pos"
 )
 """What libraries that write past Python's file objects (safetensors, torch) say of a full disk."""
 

@@ -1,10 +1,14 @@
 """Rollout engines kept open between stages: starting one costs more than a pocket stage's sampling."""
 
+import errno
+import shutil
 from pathlib import Path
 
 from pipeline.errors import ConfigError, RunError
 from pipeline.rollouts import Engine, EngineSettings, open_engine
 from pipeline.watchdog import phase
+
+SHARED_MEMORY = Path("/dev/shm")
 
 
 class EnginePool:
@@ -16,8 +20,10 @@ class EnginePool:
         self._engine: Engine | None = None
 
     @phase("engine start")
-    def serve(self, checkpoint: Path, seed: int) -> Engine:
+    def serve(self, checkpoint: Path, seed: int, max_lora_rank: int | None = None) -> Engine:
         """An engine with the weights and the tokenizer of a checkpoint folder; `seed` starts its random stream anew.
+
+        With `max_lora_rank` one that takes over adapters of that checkpoint, and of no other.
 
         Raises ConfigError where the engine's package is missing, RunError where the engine cannot serve the checkpoint.
         """
@@ -27,7 +33,8 @@ class EnginePool:
         from pipeline.rollouts.weights import same_architecture
 
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-        if self._engine is not None and same_architecture(self._engine.model_path, checkpoint):
+        swaps = self._engine is not None and not (max_lora_rank or self._engine.settings.max_lora_rank)
+        if swaps and same_architecture(self._engine.model_path, checkpoint):
             try:
                 self._engine.serve(checkpoint, tokenizer, seed)
             except NotImplementedError as error:
@@ -35,14 +42,25 @@ class EnginePool:
             return self._engine
         self.close()
         try:
-            self._engine = open_engine(self.settings, checkpoint, tokenizer, seed)
+            settings = self.settings.model_copy(update={"max_lora_rank": max_lora_rank})
+            self._engine = open_engine(settings, checkpoint, tokenizer, seed)
         except MissingEngineError as error:
             raise ConfigError(str(error)) from error
         except (RuntimeError, ValueError, OSError) as error:
-            raise RunError(f"The engine '{self.settings.kind}' could not be opened on {checkpoint}: {error}") from error
+            raise RunError(
+                f"The engine '{self.settings.kind}' could not be opened on {checkpoint}: {error}{_full_memory(error)}"
+            ) from error
         return self._engine
 
     def close(self) -> None:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+
+def _full_memory(error: Exception) -> str:
+    """What to do about shared memory that is full, which engines start with; '' for other errors."""
+    if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
+        return ""
+    free = shutil.disk_usage(SHARED_MEMORY).free / 2**20
+    return f". {SHARED_MEMORY} has {free:.0f} MiB free: make room there, or give a container more (--shm-size=1g)"

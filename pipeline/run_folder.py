@@ -96,7 +96,7 @@ class RunFolder:
         if final.exists():
             replaced = self.path / ".replaced"
             replaced.mkdir(exist_ok=True)
-            number = 1 + sum(1 for _ in replaced.glob(f"{stage_id}-*"))
+            number = 1 + max((int(path.name.rpartition("-")[2]) for path in replaced.glob(f"{stage_id}-*")), default=0)
             final.rename(replaced / f"{stage_id}-{number}")
         partial.rename(final)
         fsync_folder(self.path)

@@ -1,5 +1,6 @@
 """The worker pool: order, deadlines, memory, crashes."""
 
+import itertools
 import os
 import threading
 import time
@@ -26,6 +27,7 @@ def tasks(tmp_path, monkeypatch):
         "def shout(size): print('x' * size); return size\n"
         "def unpicklable(_): return lambda: None\n"
         "def pid(_): return os.getpid()\n"
+        "def suicide(path): open(path, 'a').write('x'); os.kill(os.getpid(), 9)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     return lambda name, argument=None, deadline_s=5.0: Job(f"pool_tasks:{name}", argument, deadline_s)
@@ -96,14 +98,53 @@ def test_threads_can_share_a_pool(pool, tasks):
     assert answers == {number: [(number, n) for n in range(20)] for number in range(4)}
 
 
-def test_a_killed_supervisor_is_replaced_and_its_jobs_are_done(pool, tasks):
+def kill_soon(pool, whom, after_s: float = 0.3) -> threading.Timer:
+    """Kills, in the middle of a batch, every process that `whom` gives for a supervisor."""
+
+    def kill():
+        for pid in pool.pids():
+            for process in whom(psutil.Process(pid)):
+                process.kill()
+
+    timer = threading.Timer(after_s, kill)
+    timer.start()
+    return timer
+
+
+@pytest.mark.parametrize(
+    "whom",
+    [lambda supervisor: [supervisor], lambda supervisor: supervisor.children()],
+    ids=["supervisors", "children"],
+)
+def test_workers_killed_in_the_middle_of_a_batch_lose_no_job(pool, tasks, whom):
     pool.run([tasks("same", n) for n in range(4)])
-    victim = pool.pids()[0]
-    killer = threading.Timer(0.3, os.kill, [victim, 9])
-    killer.start()
-    outcomes = pool.run([tasks("nap", 0.1) for _ in range(12)])
-    assert sum(outcome.failure is not None for outcome in outcomes) <= 1
-    assert victim not in pool.pids()
+    timer = kill_soon(pool, whom)
+    outcomes = pool.run([tasks("nap", 0.1 + n / 1000) for n in range(12)])
+    timer.join()
+    assert [outcome.failure for outcome in outcomes] == [None] * 12
+    assert [outcome.value for outcome in outcomes] == [0.1 + n / 1000 for n in range(12)]
+
+
+def test_a_killed_pool_serves_the_next_batch(pool, tasks):
+    pool.run([tasks("same", n) for n in range(4)])
+    victims = pool.pids()
+    for pid in victims:
+        os.kill(pid, 9)
+    assert [outcome.value for outcome in pool.run([tasks("same", n) for n in range(20)])] == list(range(20))
+    assert not set(victims) & set(pool.pids())
+
+
+def test_a_job_that_kills_its_own_worker_is_tried_no_more_than_twice(pool, tasks, tmp_path):
+    [failed, fine] = pool.run([tasks("suicide", str(tmp_path / "tries")), tasks("same", 1)])
+    assert "signal 9" in failed.failure and fine.value == 1
+    assert (tmp_path / "tries").read_text() == "xx"
+
+
+def test_a_clock_that_jumps_changes_no_deadline(pool, tasks, monkeypatch):
+    jumps = itertools.cycle([0.0, 4e9, -1e9])
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    outcomes = pool.run([tasks("nap", 0.05, deadline_s=1.0) for _ in range(6)] + [tasks("nap", 60, deadline_s=0.3)])
+    assert [outcome.failure is None for outcome in outcomes] == [True] * 6 + [False]
 
 
 def test_closing_leaves_no_process(tasks):
