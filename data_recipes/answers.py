@@ -24,10 +24,10 @@ def unreadable_answers(rows: Sequence[Question]) -> dict[str, str]:
     judged = [row for row in rows if row.answer is not None or row.verifier in WITHOUT_ANSWER]
     checked = [row for row in judged if row.verifier not in ("none", "code")]
     for row, verdict in zip(checked, _verdicts([PROBE] * len(checked), checked), strict=True):
-        if verdict is Verdict.GOLD_UNUSABLE:
-            found[row.id] = "cannot be read"
-        elif row.verifier == "math" and is_a_whole_text(row.answer):
+        if row.verifier == "math" and is_a_whole_text(row.answer):
             found[row.id] = "is a whole text, not a final answer (see answer_after and answer_boxed)"
+        elif verdict is Verdict.GOLD_UNUSABLE:
+            found[row.id] = "cannot be read"
     sound = [row for row in checked if row.id not in found and row.verifier in COMPARED and row.answer is not None]
     own_answers = [f"<answer>{row.answer}</answer>" for row in sound]
     for row, verdict in zip(sound, _verdicts(own_answers, sound), strict=True):

@@ -2,10 +2,13 @@
 
 import itertools
 from collections.abc import Iterator
+from functools import cache
 
 from data_recipes.mapping import RowMapping
 from data_recipes.tables import Record
 from pipeline.errors import ConfigError
+
+PATIENCE_S = 5.0
 
 
 class HubArgs(RowMapping):
@@ -48,10 +51,28 @@ def read_hub(name: str, args: HubArgs, first: int | None = None) -> Iterator[Rec
 def _load(name: str, args: HubArgs, streaming: bool):
     import datasets
 
+    if not _hub_answers():
+        # datasets would try each request for half a minute; told that it is offline, it goes to its cache at once
+        datasets.config.HF_HUB_OFFLINE = True
     try:
         return datasets.load_dataset(name, args.config, split=args.split, revision=args.revision, streaming=streaming)
     except Exception as error:
         raise _explained(name, args, error) from error
+
+
+@cache
+def _hub_answers() -> bool:
+    """Whether the Hub answers within a few seconds, asked once a process."""
+    import httpx
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        httpx.head(constants.ENDPOINT, timeout=PATIENCE_S)
+    except httpx.TransportError:
+        return False
+    return True
 
 
 def _explained(name: str, args: HubArgs, error: Exception) -> Exception:
@@ -73,7 +94,8 @@ def _explained(name: str, args: HubArgs, error: Exception) -> Exception:
     if any(isinstance(cause, unreachable) for cause in causes):
         return HubUnreachableError(
             f"hub:{name} cannot be reached and is not on this machine ({error}). Check the network (HF_HUB_OFFLINE "
-            "should be unset), or give a local copy: jsonl:PATH, csv:PATH or parquet:PATH with the same args."
+            "should be unset), or give a local copy: jsonl:PATH, csv:PATH or parquet:PATH with the same column "
+            "mapping, and for a benchmark args: {path: PATH}."
         )
     if isinstance(error, DatasetNotFoundError | ValueError | FileNotFoundError):
         return ConfigError(f"hub:{name} with {_part(args)}: {error}")

@@ -4,6 +4,10 @@ import hashlib
 import random
 from dataclasses import dataclass
 
+from pipeline.errors import ConfigError
+
+MOST_TRIES = 20_000
+
 EVAL_SHARE = 10
 """One puzzle in this many belongs to the held-out split, decided by its hash."""
 
@@ -30,7 +34,7 @@ def sample_countdown(
     """A puzzle of `numbers[0]`..`numbers[1]` numbers from 1..largest with a target in `target[0]`..`target[1]`, from
     the asked split (None: from both). Made from its solution, in which every partial result is a whole number over 0.
     """
-    while True:
+    for _ in range(MOST_TRIES):
         drawn = [rng.randint(1, largest) for _ in range(rng.randint(*numbers))]
         terms = [(number, str(number)) for number in drawn]
         while len(terms) > 1:
@@ -40,6 +44,10 @@ def sample_countdown(
         puzzle = Countdown(tuple(drawn), value, expression.removeprefix("(").removesuffix(")"))
         if target[0] <= value <= target[1] and held_out in (None, puzzle.held_out):
             return puzzle
+    raise ConfigError(
+        f"countdown: no puzzle of {numbers[0]} to {numbers[1]} numbers up to {largest} with a target "
+        f"from {target[0]} to {target[1]} was found in {MOST_TRIES} tries. Widen largest or target."
+    )
 
 
 def _joined(rng: random.Random, one: tuple[int, str], other: tuple[int, str]) -> tuple[int, str]:

@@ -3,7 +3,7 @@
 import ast
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,12 +33,12 @@ def pocket_arithmetic(
 ) -> list[Question]:
     """Chains of additions and subtractions, no expression twice."""
     rng = random.Random(f"pocket_arithmetic {seed}")
-    seen, rows = set(), []
-    while len(rows) < _wanted(count, "pocket_arithmetic"):
-        chain = arithmetic.sample_chain(rng, tuple(terms), largest_move, held_out)
-        if chain.expression in seen:
-            continue
-        seen.add(chain.expression)
+    rows = []
+    chains = _distinct(
+        lambda: arithmetic.sample_chain(rng, tuple(terms), largest_move, held_out),
+        lambda chain: chain.expression, count, "pocket_arithmetic",
+    )  # fmt: skip
+    for chain in chains:
         language = rng.choice(tuple(languages))
         rows.append(
             Question(
@@ -100,6 +100,26 @@ def _wanted(count: int | None, recipe: str) -> int:
     return count
 
 
+MOST_REPEATS = 5_000
+"""Draws in a row that give nothing new, before a recipe counts as exhausted."""
+
+
+def _distinct(draw: Callable[[], Any], key: Callable[[Any], str], count: int | None, recipe: str) -> Iterator[Any]:
+    """`count` draws, none twice. Raises ConfigError where the recipe, with its arguments, does not have that many."""
+    seen, repeats = set(), 0
+    while len(seen) < _wanted(count, recipe):
+        drawn = draw()
+        if key(drawn) not in seen:
+            seen.add(key(drawn))
+            repeats = 0
+            yield drawn
+        elif (repeats := repeats + 1) > MOST_REPEATS:
+            raise ConfigError(
+                f"The source '{recipe}' has about {len(seen)} different questions with these args, but {count} are "
+                "asked for. Ask for fewer, or widen its args."
+            )
+
+
 def countdown(
     count: int | None,
     seed: str,
@@ -110,24 +130,22 @@ def countdown(
 ) -> list[Question]:
     """Reach a target from `numbers[0]` to `numbers[1]` numbers, each used once; every question has a solution."""
     rng = random.Random(f"countdown {seed}")
-    seen, rows = set(), []
-    while len(rows) < _wanted(count, "countdown"):
-        puzzle = puzzles.sample_countdown(rng, tuple(numbers), largest, tuple(target), held_out)
-        if puzzle.key in seen:
-            continue
-        seen.add(puzzle.key)
-        rows.append(
-            Question(
-                id=f"countdown {puzzle.key}",
-                domain="reasoning",
-                question=puzzles.ask_countdown(puzzle),
-                answer=puzzle.solution,
-                verifier="countdown",
-                numbers=list(puzzle.numbers),
-                target=puzzle.target,
-            )
+    drawn = _distinct(
+        lambda: puzzles.sample_countdown(rng, tuple(numbers), largest, tuple(target), held_out),
+        lambda puzzle: puzzle.key, count, "countdown",
+    )  # fmt: skip
+    return [
+        Question(
+            id=f"countdown {puzzle.key}",
+            domain="reasoning",
+            question=puzzles.ask_countdown(puzzle),
+            answer=puzzle.solution,
+            verifier="countdown",
+            numbers=list(puzzle.numbers),
+            target=puzzle.target,
         )
-    return rows
+        for puzzle in drawn
+    ]
 
 
 def reasoning_gym(task: str, count: int | None, seed: str, held_out: bool, **args: Any) -> list[Question]:

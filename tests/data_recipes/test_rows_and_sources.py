@@ -10,6 +10,7 @@ from data_recipes.mixtures import Source, mix
 from data_recipes.pocket import general
 from data_recipes.pocket.corpus import CorpusSettings, documents
 from pipeline.errors import ConfigError
+from rewards import Verdict, judge_answers
 
 
 @pytest.mark.parametrize(
@@ -118,3 +119,38 @@ def test_good_answers_are_good_and_poor_ones_are_not():
         assert general.quality(request, general.good_answer(rng, request)) == 1.0
         poor = [general.quality(request, general.poor_answer(rng, request)) for _ in range(20)]
         assert sum(poor) / len(poor) < 0.5
+
+
+@pytest.mark.parametrize("task", ["chain_sum", "countdown", "arc_agi", "simple_equations", "spell_backward"])
+def test_reasoning_gym_answers_are_right_by_their_own_verifier(task):
+    rows = sources.load(f"reasoning_gym:{task}", 3, "s", False, {})
+    right = judge_answers([f"<answer>{row.answer}</answer>" for row in rows], [row.columns() for row in rows])
+    wrong = judge_answers(["<answer>no such answer</answer>"] * 3, [row.columns() for row in rows])
+    assert set(right) == {Verdict.CORRECT} and set(wrong) == {Verdict.WRONG}
+
+
+def test_countdown_questions_have_the_solution_they_come_with():
+    rows = sources.load("countdown", 300, "s", False, {"numbers": (3, 5), "target": (10, 99)})
+    assert set(judge_answers([row.answer for row in rows], [row.columns() for row in rows])) == {Verdict.CORRECT}
+    assert all(10 <= row.columns()["target"] <= 99 and 3 <= len(row.columns()["numbers"]) <= 5 for row in rows)
+
+
+def test_a_countdown_puzzle_is_held_out_whatever_the_order_of_its_numbers():
+    sizes = {"numbers": (2, 2), "largest": 9, "target": (1, 99)}
+    held_out = {row.id for row in sources.load("countdown", 8, "x", True, sizes)}
+    training = {row.id for row in sources.load("countdown", 80, "y", False, sizes)}
+    assert not held_out & training
+
+
+@pytest.mark.parametrize(
+    ("args", "part"),
+    [({"numbers": (2, 2), "largest": 3, "target": (2, 9)}, "different questions"), ({"largest": 1}, "Widen")],
+)
+def test_a_recipe_without_enough_questions_says_so(args, part):
+    with pytest.raises(ConfigError, match=part):
+        sources.load("countdown", 500, "s", False, args)
+
+
+@pytest.mark.parametrize("use", ["pocket_arithmetic", "countdown", "reasoning_gym:chain_sum"])
+def test_a_larger_count_begins_with_the_same_questions(use):
+    assert sources.load(use, 30, "s", False, {})[:10] == sources.load(use, 10, "s", False, {})
