@@ -10,10 +10,12 @@ import argparse
 import os
 import shlex
 import sys
+import traceback
 import warnings
 
 from pipeline.disk import disk_fault
 from pipeline.errors import ConfigError, LadderError
+from pipeline.redaction import redact
 
 # The libraries' chatter would bury what the run says of itself. Set a variable to hear it again.
 for _variable, _value in {
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.command(options) or 0
     except LadderError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\nStopped. What is finished is kept: run the same command to go on.", file=sys.stderr)
@@ -45,8 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         fault = disk_fault(error)
         if fault is None:
-            raise
-        print(f"error: {fault}. Mend that, then run the same command to go on.", file=sys.stderr)
+            print(redact(traceback.format_exc()), file=sys.stderr, end="")
+            return 1
+        print(f"error: {redact(fault)}. Mend that, then run the same command to go on.", file=sys.stderr)
+        return 1
+    except Exception:  # a defect: its trace is shown, without what is secret
+        print(redact(traceback.format_exc()), file=sys.stderr, end="")
         return 1
 
 

@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 
 from data_recipes.pocket.bases import base_folder
+from pipeline.code_in_models import drop_code
 from pipeline.config.tokens import TokenizerSettings
 from pipeline.errors import ConfigError
 from pipeline.model_surgery import chosen_layers, cut_layers, llama_as_qwen2
@@ -73,8 +74,10 @@ def _put(source: str, target: Path, dtype: str) -> None:
     elif scheme == "folder":
         _check_folder(Path(path))
         shutil.copytree(path, target, ignore=shutil.ignore_patterns("*.bin", "*.pt", "*.pth", "*.py", "optimizer*"))
+        drop_code(source, target)
     elif scheme == "hub":
         _fetch_from_hub(path, target)
+        drop_code(source, target)
     elif scheme == "cut":
         layers, inner = _split_cut(path)
         _put(inner, target, dtype)
@@ -208,7 +211,7 @@ def _convert_gguf(file: Path, target: Path, dtype: str) -> None:
 def _check_tokenizer(source: str, folder: Path) -> None:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     for name, token in (("end-of-sequence", tokenizer.eos_token), ("padding", tokenizer.pad_token)):
         if token is None:
             raise ConfigError(

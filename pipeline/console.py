@@ -16,6 +16,8 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from pipeline.redaction import redact
+
 LOGGER = "ladder"
 PLAIN_LINE_SECONDS = 15.0
 
@@ -25,12 +27,21 @@ PLAIN_WIDTH = 200
 console = Console(stderr=True, width=None if sys.stderr.isatty() else PLAIN_WIDTH)
 
 
+class Redacted(logging.Formatter):
+    """Blots out keys and tokens, in what is said and in the traces of exceptions."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
 def set_up_logging() -> logging.Logger:
     """The ladder's logger, on the terminal. Progress bars of the libraries are switched off: ours are shown."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     logger = logging.getLogger(LOGGER)
     if not logger.handlers:
-        logger.addHandler(RichHandler(console=console, show_path=False, omit_repeated_times=False, markup=False))
+        handler = RichHandler(console=console, show_path=False, omit_repeated_times=False, markup=False)
+        handler.setFormatter(Redacted("%(message)s"))
+        logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
     return logger
@@ -41,7 +52,7 @@ def logged_to(path: Path) -> Iterator[logging.Logger]:
     """Everything that is logged meanwhile, by us or by the libraries at warning level, also goes to a file."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.handleError = lambda record: None  # a full disk stops the stage by what it fails to write, not by its log
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger, root = logging.getLogger(LOGGER), logging.getLogger()
     logger.addHandler(handler)
     root.addHandler(handler)

@@ -127,8 +127,13 @@ def load_checkpoint(folder: str, device: str | None) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    model = AutoModelForSequenceClassification.from_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not any(Path(folder).glob("*.safetensors")):
+        raise RewardError(
+            f"reward reward_model: {folder} has no .safetensors file. Pickled weights are not loaded: save the model "
+            "with save_pretrained, which writes safetensors"
+        )
+    model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if model.config.num_labels != 1:
         raise RewardError(f"reward reward_model: {folder} has {model.config.num_labels} labels; a reward model has one")
     if model.config.pad_token_id is None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.config.profile import Profile
 from pipeline.errors import ConfigError
+from pipeline.redaction import refuse_secrets
 
 PROFILE_FOLDER = Path("configs")
 
@@ -88,6 +89,7 @@ def load_profile(name: str, overrides: Sequence[str] = (), seed: int | None = No
         data["seed"] = seed
         origins["seed"] = f"SEED={seed}"
     _check_numbers(data, "", origins, path)
+    refuse_secrets(data)
     try:
         text = json.dumps(data)
     except TypeError as error:

@@ -20,7 +20,9 @@ class TransformersEngine(Engine):
         self._pad_id = min(self.end_ids) if pad is None else pad
 
     def _open(self, folder: str):
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, self.settings.dtype))
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, self.settings.dtype), use_safetensors=True, trust_remote_code=False
+        )
         return model.to(self._device).eval()
 
     @torch.no_grad()

@@ -11,12 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class FakeServer:
     """The first token of a completion is the number of the server, the second the length of the prompt.
 
-    `faults` are spent first, one a request: a status (int), `hang`, `drip`, `die`, `cut`, a text to answer with, or a
-    function that changes the good answer. `requests` are the bodies that came in, `answered` those that were answered
-    well.
+    `faults` are spent first, one a request: a status (int), a status and a text (tuple), `hang`, `drip`, `die`, `cut`,
+    a text to answer with, or a function that changes the good answer. `requests` are the bodies that came in,
+    `answered` those that were answered well.
     """
 
-    def __init__(self, number: int, *faults: int | str | Callable[[dict], object], headers: dict | None = None):
+    def __init__(self, number: int, *faults: int | str | tuple | Callable[[dict], object], headers: dict | None = None):
         self.number, self.faults, self.headers = number, list(faults), headers or {}
         self.requests: list[dict] = []
         self.answered: list[dict] = []
@@ -31,11 +31,12 @@ class FakeServer:
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 fault = fake._next_fault(body, self.headers.get("Authorization"))
-                answer = fake.good_answer(body)
                 if callable(fault):
-                    self._send(200, json.dumps(fault(answer)))
+                    self._send(200, json.dumps(fault(fake.good_answer(body))))
                 elif isinstance(fault, int):
                     self._send(fault, "busy")
+                elif isinstance(fault, tuple):
+                    self._send(*fault)
                 elif fault == "hang":
                     time.sleep(5)
                 elif fault == "drip":
@@ -43,12 +44,12 @@ class FakeServer:
                 elif fault == "die":
                     self.connection.shutdown(socket.SHUT_RDWR)
                 elif fault == "cut":
-                    self._send(200, json.dumps(answer)[:40], length=4000)
+                    self._send(200, json.dumps(fake.good_answer(body))[:40], length=4000)
                 elif fault is not None:
                     self._send(200, fault)
                 else:
                     fake.answered.append(body)
-                    self._send(200, json.dumps(answer))
+                    self._send(200, json.dumps(fake.good_answer(body)))
 
             def _send(self, code, text, length=None):
                 data = text.encode()
