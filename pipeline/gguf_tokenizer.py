@@ -9,9 +9,12 @@ from typing import Any
 
 from pipeline.errors import ConfigError
 
-_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-QWEN2_WORDS = _WORDS.format(digits="")
-LLAMA3_WORDS = _WORDS.format(digits="{1,3}")
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN2_WORDS = _WORDS.replace("DIGITS", "")
+LLAMA3_WORDS = _WORDS.replace("DIGITS", "{1,3}")
 NAMES = ("smollm", "gpt-2", "qwen2", "llama-bpe")
 CONTROL, USER_DEFINED, NORMAL, UNUSED = 3, 4, 1, 5
 """Token types of GGUF files."""

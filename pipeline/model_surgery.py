@@ -64,9 +64,7 @@ def llama_as_qwen2(checkpoint: Path) -> None:
 
     old = AutoConfig.from_pretrained(checkpoint)
     if old.model_type != "llama":
-        raise ConfigError(
-            f"as-qwen2: expected a Llama model, {checkpoint.name} is of the architecture {old.model_type}."
-        )
+        raise ConfigError(f"as-qwen2: expected a Llama model; this one is of the architecture {old.model_type}.")
     for key, wanted in (("head_dim", old.hidden_size // old.num_attention_heads), ("mlp_bias", False)):
         if getattr(old, key, wanted) not in (None, wanted):
             raise ConfigError(f"as-qwen2: the model has {key} {getattr(old, key)}; Qwen2 can only have {wanted}.")

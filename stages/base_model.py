@@ -11,11 +11,10 @@ from pipeline.context import StageContext, StageResult
 
 def run(ctx: StageContext) -> StageResult:
     config, parameters = ctx.config, {}
-    folders = {"teacher": ctx.folder / "checkpoint"} | {
-        name: ctx.folder / "students" / name for name in config.students
-    }
     for name, source in {"teacher": config.teacher, **config.students}.items():
-        parameters[name] = fetch_base(source, folders[name], ctx.profile.dtype, config.tokenizers.get(name))
+        folder = ctx.folder / ("checkpoint" if name == "teacher" else f"students/{name}")
+        tokens, context = config.tokenizers.get(name), config.contexts.get(name)
+        parameters[name] = fetch_base(source, folder, ctx.profile.dtype, tokens, context)
     for name, count in parameters.items():
         ctx.log.info("%s: %.2f million parameters", name, count / 1e6)
     return StageResult(outputs=["checkpoint", "students"], metrics={"parameters": parameters})

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from data_recipes.benchmarks import default_samples
 from data_recipes.decontamination import NGRAM_WORDS
@@ -85,6 +85,8 @@ class BaseModelStage(Strict):
     students: dict[str, str]
     tokenizers: dict[str, TokenizerSettings] = {}
     """What a base's own tokenizer lacks or has wrong: `teacher` or a student's name -> tokens and template."""
+    contexts: dict[str, PositiveInt] = {}
+    """Longest text in tokens, in place of that in the base's configuration, for a model that is to learn longer ones."""
 
     @field_validator("students")
     @classmethod
@@ -94,10 +96,10 @@ class BaseModelStage(Strict):
 
     @model_validator(mode="after")
     def _tokenizers_are_of_models(self) -> "BaseModelStage":
-        for role in self.tokenizers:
+        for key, role in [("tokenizers", role) for role in self.tokenizers] + [("contexts", r) for r in self.contexts]:
             if role not in ("teacher", *self.students):
                 raise ValueError(
-                    f"tokenizers names '{role}', but the models are teacher, {', '.join(self.students)}. "
+                    f"{key} names '{role}', but the models are teacher, {', '.join(self.students)}. "
                     "Name one of these"
                 )
         return self

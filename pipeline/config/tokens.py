@@ -33,15 +33,12 @@ class TokenizerSettings(Strict):
         known = ", ".join(sorted(path.stem for path in TEMPLATES.glob("*.jinja")))
         raise ValueError(f"chat_template '{self.chat_template}' is neither a file nor one of {known}")
 
-    def apply(self, checkpoint: Path) -> None:
-        """Writes the changes into the checkpoint's tokenizer and its generation configuration.
+    def adjust(self, tokenizer) -> None:
+        """Makes the changes in a tokenizer that is loaded.
 
         Raises ConfigError for a token that the vocabulary does not have: a new row of the embedding would have to be
         learned first.
         """
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         for key in ("eos_token", "pad_token"):
             token = getattr(self, key)
             if token is None:
@@ -55,6 +52,13 @@ class TokenizerSettings(Strict):
             setattr(tokenizer, key, token)
         if self.chat_template is not None:
             tokenizer.chat_template = self.template_file().read_text(encoding="utf-8").strip("\n")
+
+    def apply(self, checkpoint: Path) -> None:
+        """Writes the changes into the checkpoint's tokenizer and its generation configuration."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        self.adjust(tokenizer)
         tokenizer.save_pretrained(checkpoint)
         _note_end(checkpoint, tokenizer.eos_token_id)
 

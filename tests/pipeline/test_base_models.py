@@ -80,7 +80,10 @@ def test_a_token_of_the_profile_replaces_the_models_own(checkpoint, tmp_path):
 
 
 def test_a_new_end_token_ends_samples_beside_the_models_own(checkpoint, tmp_path):
-    fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32", TokenizerSettings(eos_token="</answer>"))
+    template = tmp_path / "answers.jinja"
+    template.write_text("{% for m in messages %}{{ m['content'] }}</answer>{% endfor %}")
+    tokens = TokenizerSettings(eos_token="</answer>", chat_template=str(template))
+    fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32", tokens)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     config = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert config["eos_token_id"] == [tokenizer.convert_tokens_to_ids("</answer>"), 1]
@@ -91,9 +94,9 @@ def test_a_token_that_the_vocabulary_lacks_is_refused(checkpoint, tmp_path):
         fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32", TokenizerSettings(pad_token="<|none|>"))
 
 
-def test_a_chat_template_by_name_is_given_to_the_tokenizer(checkpoint, tmp_path):
-    fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32", TokenizerSettings(chat_template="chatml"))
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+def test_a_chat_template_by_name_is_given_to_the_tokenizer(checkpoint):
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    TokenizerSettings(chat_template="chatml").adjust(tokenizer)
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "<think>a</think>b"}]
     text = tokenizer.apply_chat_template(turns, tokenize=False)
     assert text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>a</think>b<|im_end|>\n"

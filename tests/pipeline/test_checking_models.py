@@ -1,0 +1,171 @@
+"""What `make check` finds out about models: templates, end tokens, the Hub's answers, memory."""
+
+import json
+import shutil
+
+import pytest
+from transformers import AutoTokenizer
+
+from data_recipes.pocket.bases import base_folder
+from pipeline import base_models, memory
+from pipeline.base_models import check_base, check_tokenizer, count_parameters
+from pipeline.chat_format import strips_reasoning
+from pipeline.checking_models import check_models, model_notes
+from pipeline.config.loading import load_profile
+from pipeline.config.tokens import TokenizerSettings
+from pipeline.errors import ConfigError
+from pipeline.model_shapes import PUBLISHED, shape_of
+from pipeline.training.lora import LoRASettings
+
+PREFILLED = (
+    "{% for m in messages %}{{ m['content'] }}<|eos|>{% endfor %}{% if add_generation_prompt %}<think>\n{% endif %}"
+)
+STRIPPED = "{% for m in messages %}{{ m['content'].split('</think>')[-1] }}<|eos|>{% endfor %}"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    shutil.copytree(base_folder("student-llama"), tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def with_template(folder, template):
+    (folder / "chat_template.jinja").write_text(template)
+    return folder
+
+
+def test_a_template_that_opens_think_is_refused_with_the_fix(folder):
+    with pytest.raises(ConfigError, match=r"opens <think> before the model writes.*chat_template"):
+        check_tokenizer("mine", with_template(folder, PREFILLED))
+
+
+def test_a_template_that_ends_answers_with_another_token_is_refused_with_the_token_to_set(folder):
+    template = "{% for m in messages %}{{ m['content'] }}</answer>{% endfor %}"
+    with pytest.raises(ConfigError, match="Set eos_token: '</answer>'"):
+        check_tokenizer("mine", with_template(folder, template))
+
+
+def test_the_profiles_end_token_settles_it(folder):
+    template = "{% for m in messages %}{{ m['content'] }}</answer>{% endfor %}"
+    tokens = TokenizerSettings(eos_token="</answer>")
+    assert check_tokenizer("mine", with_template(folder, template), tokens).eos_token == "</answer>"
+
+
+def test_a_template_without_the_assistants_words_is_refused(folder):
+    template = "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endfor %}"
+    with pytest.raises(ConfigError, match="leaves out what the assistant says"):
+        check_tokenizer("mine", with_template(folder, template))
+
+
+def test_a_template_that_jinja_cannot_read_is_refused(folder):
+    with pytest.raises(ConfigError, match="cannot be rendered"):
+        check_tokenizer("mine", with_template(folder, "{% for m in %}"))
+
+
+def test_a_template_that_drops_reasoning_is_named_and_no_error(folder):
+    tokenizer = check_tokenizer("mine", with_template(folder, STRIPPED))
+    assert strips_reasoning(tokenizer, "mine")
+    profile = load_profile("pocket", [f"stages.base_model.teacher=folder:{folder}"]).profile
+    check_models(profile)
+    assert any("drops the reasoning" in note for note in model_notes(profile))
+
+
+def test_the_pocket_template_keeps_reasoning():
+    assert not strips_reasoning(AutoTokenizer.from_pretrained(base_folder("teacher")), "pocket")
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A Hub that answers with the error given to it."""
+    from huggingface_hub import errors
+
+    def answering(kind):
+        import httpx
+
+        request = httpx.Request("HEAD", "https://hub.test/x")
+
+        def answer(*_, **__):
+            if kind == "unreachable":
+                raise httpx.ConnectError("no route", request=request)
+            if kind:
+                raise getattr(errors, kind)("refused", response=httpx.Response(403, request=request))
+
+        base_models._look_at_hub.cache_clear()
+        monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", answer)
+
+    yield answering
+    base_models._look_at_hub.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [("GatedRepoError", "is gated"), ("RepositoryNotFoundError", "does not exist, or is private")]
+)
+def test_a_model_that_the_hub_refuses_is_an_error_of_its_own(hub, kind, message):
+    hub(kind)
+    with pytest.raises(ConfigError, match=message):
+        check_base("hub:some/model")
+
+
+def test_a_hub_that_cannot_be_reached_is_a_warning(hub):
+    hub("unreachable")
+    assert "cannot be reached" in check_base("hub:some/model")
+
+
+def test_a_model_on_the_hub_will_be_fetched(hub):
+    hub(None)
+    assert "will be fetched" in check_base("hub:some/model")
+
+
+@pytest.mark.parametrize("name", ["teacher", "student-qwen", "student-llama"])
+def test_a_shape_gives_the_parameters_that_are_stored(name):
+    assert shape_of(f"pocket:{name}").parameters == count_parameters(base_folder(name))
+
+
+@pytest.mark.parametrize(  # as the models' cards state them, in billions
+    ("name", "billions"),
+    [("Qwen/Qwen2.5-0.5B", 0.49), ("Qwen/Qwen2.5-1.5B", 1.54), ("Qwen/Qwen2.5-7B", 7.61), ("Qwen/Qwen2.5-14B", 14.7),
+     ("meta-llama/Llama-3.2-1B", 1.23), ("meta-llama/Llama-3.1-8B", 8.03)],
+)  # fmt: skip
+def test_published_shapes_give_the_published_sizes(name, billions):
+    assert PUBLISHED[name].parameters / 1e9 == pytest.approx(billions, rel=0.01)
+
+
+def test_the_tables_of_a_model_that_is_not_here_still_say_its_size():
+    assert shape_of("cut:12:hub:Qwen/Qwen2.5-0.5B").layers == 12
+
+
+def test_adapters_take_less_memory_than_all_weights_and_four_bits_less_again():
+    shape = PUBLISHED["Qwen/Qwen2.5-7B"]
+    full, lora, qlora = (
+        memory.policy_bytes(shape, adapters, "bfloat16")
+        for adapters in (None, LoRASettings(rank=16), LoRASettings(rank=16, quantize="nf4"))
+    )
+    assert full == 16 * shape.parameters
+    assert full / 7 > lora > 3 * qlora
+
+
+def test_what_does_not_fit_the_device_is_said(monkeypatch):
+    monkeypatch.setattr(memory, "_gpus", lambda: (24 * 2**30,) * 8)
+    assert memory.spread(20 * 2**30, "cuda") == ""
+    assert "sharded" in memory.spread(100 * 2**30, "cuda")
+    assert "more than the 8 GPUs" in memory.spread(200 * 2**30, "cuda")
+
+
+def test_quantised_adapters_without_the_package_are_refused(monkeypatch):
+    profile = load_profile("pocket", ["stages.sft.sft.lora={quantize: nf4}"]).profile
+    check_models(profile)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"stages\.sft\.sft: lora\.quantize is nf4.*bitsandbytes"):
+        check_models(profile)
+
+
+def test_a_context_of_the_profile_is_written_into_the_configuration(folder, tmp_path):
+    base_models.fetch_base(f"folder:{folder}", tmp_path / "out", "float32", context=2048)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["max_position_embeddings"] == 2048
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m", "qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-7b", "paper"])
+def test_the_profiles_load_and_have_students_of_both_architectures(name):
+    students = load_profile(name).profile.stages.base_model.students
+    assert any("qwen" in source.lower() for source in students.values())
+    assert any("llama" in name for name in students)
