@@ -39,8 +39,8 @@ def refuse_secrets(value: Any, key: str = "") -> None:
     elif isinstance(value, str) and _is_secret(key.rpartition(".")[2], value):
         raise ConfigError(
             f"'{key}' holds what looks like a key or a password. Profiles are copied into manifests and reports, "
-            "so none may stand there: put it into an environment variable (OPENAI_API_KEY, VLLM_API_KEY, or the one that the "
-            "reward's api_key_env names)."
+            "so none may stand there: put it into an environment variable (OPENAI_API_KEY, VLLM_API_KEY, or the one "
+            "that the reward's api_key_env names)."
         )
 
 
