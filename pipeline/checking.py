@@ -1,6 +1,5 @@
 """What can be found wrong, and what can be worked out, before anything runs."""
 
-import json
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -8,11 +7,11 @@ from rich.table import Table
 from rich.text import Text
 
 from data_recipes.rows import Question
-from pipeline.checking_models import check_models, memory_table, model_notes, models_table
 from pipeline.checking_data import check_data, data_notes, data_table, sample_of
+from pipeline.checking_models import check_models, memory_table, model_notes, models_table
 from pipeline.config.profile import Profile
 from pipeline.config.sections import RLStage
-from pipeline.errors import ConfigError, told_with
+from pipeline.errors import ConfigError
 from pipeline.reporting.trackers import check_trackers
 from pipeline.sandbox import describe
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
