@@ -22,7 +22,7 @@ from pipeline.__main__ import main
 from pipeline.config.loading import PROFILE_FOLDER, _Loader
 from pipeline.config.profile import Profile
 
-EXAMPLES = int(os.environ.get("CONFIG_FUZZ_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("CONFIG_FUZZ_EXAMPLES", "400"))
 BASES = {
     name: yaml.load((PROFILE_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), _Loader)
     for name in ("pocket", "smoke")
