@@ -53,6 +53,8 @@ class VLLMEngine(Engine):
                 enforce_eager=settings.enforce_eager or self._cpu,
                 logprobs_mode="processed_logprobs",
                 generation_config="vllm",
+                load_format="safetensors",  # never a pickle
+                trust_remote_code=False,
                 use_tqdm_on_load=False,
                 seed=seed,
                 **memory,
