@@ -36,11 +36,12 @@ class Counted:
             for argument in args:
                 if isinstance(argument, str | os.PathLike) and (found := PARTIAL.search(os.fspath(argument))):
                     self.current = found[1]
-            self.counts[self.current] += 1
-            fatal = self.current == self.stage and self.counts[self.stage] == self.fatal
+            number = self.counts[self.current] + 1
+            fatal = self.current == self.stage and number == self.fatal
             if fatal and self.when == "before":
                 os.kill(os.getpid(), signal.SIGKILL)
             result = function(*args, **kwargs)
+            self.counts[self.current] = number  # a call that raises has changed nothing
             if fatal:
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
