@@ -35,7 +35,7 @@ def climb(
     from pipeline.training.grpo import train_grpo
 
     config = ctx.config
-    engine = ctx.engines.serve(start, ctx.seed)
+    engine = ctx.engines.serve(start, ctx.seed, config.grpo.served_adapter_rank(ctx.profile.engine.kind))
     questions = training_questions(ctx, config.questions)
     tried = 0
     if config.difficulty:

@@ -1,7 +1,10 @@
 """The table that grows while an RL stage runs: plain lines, as readable over ssh as in a log file later.
 
-step         reward  accuracy  format   length  tokens/s      left
-20/80         1.031     0.212   0.820     14.2     8,512   0:02:31
+step         reward  accuracy  format  length  tokens/s   r/s/u %  MFU      left
+20/80         1.031     0.212   0.820    14.2     8,512   51/1/46  58%   0:02:31
+
+`r/s/u` is the share of the step's time in rollout, scoring and update; MFU the update's share of the machine's own
+matrix product peak.
 """
 
 import time
@@ -9,7 +12,17 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-COLUMNS = (("step", 11), ("reward", 8), ("accuracy", 10), ("format", 8), ("length", 9), ("tokens/s", 10), ("left", 10))
+COLUMNS = (
+    ("step", 11),
+    ("reward", 8),
+    ("accuracy", 10),
+    ("format", 8),
+    ("length", 8),
+    ("tokens/s", 10),
+    ("r/s/u %", 10),
+    ("MFU", 5),
+    ("left", 10),
+)
 ROWS_A_HEADING = 20
 
 
@@ -40,7 +53,7 @@ class StepTable:
             self._say(_line([name for name, _ in COLUMNS]))
         self._rows += 1
         rewards = figures["rewards"]
-        seconds = sum(value for name, value in figures.items() if name.startswith("seconds_"))
+        seconds = figures["seconds_step"]
         self._say(
             _line(
                 [
@@ -50,6 +63,8 @@ class StepTable:
                     _number(rewards.get("format"), 3),
                     _number(figures["completion_tokens"], 1),
                     f"{figures['rollout_tokens'] / seconds:,.0f}" if seconds and figures["rollout_tokens"] else "–",
+                    "/".join(f"{100 * figures[f'share_{phase}']:.0f}" for phase in ("rollout", "scoring", "update")),
+                    f"{figures['update_flop_utilisation']:.0%}",
                     self._left(step, now),
                 ]
             )

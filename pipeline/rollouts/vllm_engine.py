@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import tempfile
+from typing import get_args
 
 import torch
 
@@ -43,6 +45,10 @@ class VLLMEngine(Engine):
         )
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # started by torchrun or accelerate: one engine a process
             memory["distributed_executor_backend"] = "external_launcher"
+        if settings.max_lora_rank:
+            memory |= {"enable_lora": True, "max_lora_rank": _lora_rank(settings.max_lora_rank)}
+        self._adapter = None
+        self._adapters_made = 0
         with _torch_state_kept(self._cpu):
             self._llm = LLM(
                 model=self.model_path,
@@ -83,7 +89,8 @@ class VLLMEngine(Engine):
         it is interrupted."""
         core = self._llm.llm_engine
         # vLLM numbers requests in the order of the prompts; `enqueue` gives the numbers with a random ending.
-        numbers = [request_id.partition("-")[0] for request_id in self._llm.enqueue(prompts, params, use_tqdm=False)]
+        request_ids = self._llm.enqueue(prompts, params, lora_request=self._adapter, use_tqdm=False)
+        numbers = [request_id.partition("-")[0] for request_id in request_ids]
         places = {number: place for place, number in enumerate(numbers)}
         try:
             while core.has_unfinished_requests():
@@ -106,12 +113,33 @@ class VLLMEngine(Engine):
             yield
 
     def _sync(self, model) -> None:
-        self._reload({"weights_iterator": iter(checkpoint_weights(model).items())})
+        if self.settings.max_lora_rank and hasattr(model, "peft_config"):
+            self._sync_adapter(model)
+        else:
+            self._reload({"weights_iterator": iter(checkpoint_weights(model).items())})
+
+    def _sync_adapter(self, model) -> None:
+        """Hand over the LoRA weights alone; the engine must have been opened on the model's own base."""
+        from vllm.lora.request import LoRARequest
+
+        self._adapters_made += 1
+        with tempfile.TemporaryDirectory(prefix="adapter-") as folder:
+            model.save_pretrained(folder)
+            adapter = LoRARequest(f"policy-{self._adapters_made}", self._adapters_made, folder)
+            with _torch_state_kept(self._cpu):
+                self._llm.llm_engine.add_lora(adapter)  # takes the place of the one before
+        self._adapter = adapter
+        self._llm.reset_prefix_cache()
 
     def _load(self, folder: str) -> None:
         self._reload({"weights_path": folder})
 
     def _reload(self, source: dict) -> None:
+        if self.settings.max_lora_rank:
+            raise NotImplementedError(
+                f"an engine opened with max_lora_rank={self.settings.max_lora_rank} takes over LoRA adapters of the "
+                f"checkpoint it was opened on ({self.model_path}), and no other weights; open another engine"
+            )
         self._llm.collective_rpc("reload_weights", kwargs=source)
         if self._cpu:
             self._llm.apply_model(_repack_cpu_weights)
@@ -127,6 +155,16 @@ class VLLMEngine(Engine):
         gc.collect()
         if not self._cpu:
             torch.cuda.empty_cache()
+
+
+def _lora_rank(rank: int) -> int:
+    """The smallest rank that vLLM can be set up for and that holds adapters of `rank`."""
+    from vllm.config.lora import MaxLoRARanks
+
+    allowed = sorted(get_args(MaxLoRARanks))
+    if rank > allowed[-1]:
+        raise ValueError(f"vLLM serves LoRA adapters of rank {allowed[-1]} at most, and max_lora_rank is {rank}")
+    return next(one for one in allowed if one >= rank)
 
 
 def _sampled_logprobs(output, wanted: bool) -> list[float] | None:

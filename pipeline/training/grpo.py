@@ -233,6 +233,7 @@ def trainer_arguments(
         scale_rewards=settings.scale_rewards,
         reward_weights=[float(weight) for weight in reward_weights],
         mask_truncated_completions=settings.mask_truncated,
+        use_bias_correction_kl=settings.kl_importance_weighted,
         ddp_find_unused_parameters=False,
         gradient_checkpointing=settings.gradient_checkpointing,
         vllm_importance_sampling_correction=settings.sampler_correction is not None,

@@ -57,6 +57,7 @@ class Rollouts:
         self._extra_rounds = trainer.settings.dynamic_sampling
         self._thread = ThreadPoolExecutor(1, "rollout") if trainer.settings.steps_ahead else None
         self._started: tuple[int, Future[Written]] | None = None
+        self._made_at = 0
         self.written_tokens = 0
         self.written_seconds = 0.0
         """Completion tokens of the last rollout, extra rounds included, and what the engine took for them."""
@@ -96,7 +97,9 @@ class Rollouts:
     def make(self, inputs: list[dict]) -> list[Row]:
         """One row a completion. The engine must have the policy's weights, unless the rollout was started ahead."""
         self.written_tokens, self.written_seconds = 0, 0.0
-        answers = self._score(inputs, self._take(inputs))
+        written = self._take(inputs)
+        self._made_at = written.step
+        answers = self._score(inputs, written)
         result = self._compare(answers.rewards)
         first_flat = result.zero_spread.float().mean().item()
         if self._extra_rounds:
@@ -263,6 +266,8 @@ class Rollouts:
             "prompt_tokens": prompt_tokens / count,
             "truncated": truncated / count,
         }
+        if self._thread:
+            self.record["rollout_steps_stale"] = trainer.state.global_step - self._made_at
         if self._extra_rounds:
             self.record["zero_spread_after_resampling"] = result.zero_spread.float().mean().item()
         for name, values in trainer._pending_metrics.items():

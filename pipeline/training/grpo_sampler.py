@@ -1,5 +1,6 @@
 """Which questions a rollout asks, as a function of the seed and of the rollout's number alone."""
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -27,16 +28,19 @@ class QuestionSampler(Sampler):
         return self.rollouts * self.repeats * self.questions * self.group_size
 
     def __iter__(self) -> Iterator[int]:
-        stream = self._stream()
-        for _ in range(self.rollouts):
-            asked = [next(stream) for _ in range(self.questions)]
+        for asked in itertools.islice(self._asked(), self.rollouts):
             for _ in range(self.repeats):
                 for row in asked:
                     yield from [row] * self.group_size
 
-    def _stream(self) -> Iterator[int]:
-        """Row numbers without end. An order's tail too short for a rollout is left out: no rollout asks twice."""
+    def asked(self, rollout: int) -> list[int]:
+        """Row numbers of the questions of one rollout (the first is 0), each once."""
+        return next(itertools.islice(self._asked(), rollout, None))
+
+    def _asked(self) -> Iterator[list[int]]:
+        """Rollouts without end. An order's tail too short for a rollout is left out: no rollout asks twice."""
         generator = torch.Generator().manual_seed(self.seed)
         while True:
             order = torch.randperm(self.size, generator=generator).tolist()
-            yield from order[: self.size - self.size % self.questions]
+            for first in range(0, self.size - self.questions + 1, self.questions):
+                yield order[first : first + self.questions]

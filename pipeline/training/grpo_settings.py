@@ -58,6 +58,9 @@ tokens, a fifth, and samples until enough groups have a spread; here that is bou
 class GRPOSettings(Strict):
     """Group relative policy optimization (arXiv 2402.03300), on TRL's loss definitions."""
 
+    recipe: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
+    """A published variant: sets the keys of `RECIPES` that the profile leaves out. `grpo`: DeepSeek-R1's."""
+
     prompts_per_step: int = Field(default=32, gt=0)
     """Questions an optimizer step (paper: 32)."""
     group_size: int = Field(default=16, ge=2)
@@ -80,6 +83,12 @@ class GRPOSettings(Strict):
     """Leave completions cut at the limit out of the loss (not in the paper; DAPO, arXiv 2503.14476, 3.4)."""
     dynamic_sampling: int = Field(default=0, ge=0)
     """Extra rounds in which groups whose rewards are all equal are replaced by other questions (DAPO 3.2). 0: off."""
+    overlong_share: Number = Field(default=0.0, ge=0, le=1)
+    """Share of the completion limit, at its end, in which a completion loses up to 1 of its reward, linearly (DAPO's
+    soft overlong punishment, 3.4). Follows `max_completion_schedule`. 0: off."""
+    steps_ahead: int = Field(default=0, ge=0)
+    """The next rollout starts this many optimizer steps before it is due and is written while those steps train, so its
+    samples are that many steps staler; the truncated importance ratio makes up for it. 0: written when due."""
 
     learning_rate: Number = Field(default=3e-6, gt=0)
     """Paper: 3e-6."""
@@ -89,7 +98,12 @@ class GRPOSettings(Strict):
     max_grad_norm: Number = Field(default=1.0, gt=0)
 
     beta: Number = Field(default=0.001, ge=0)
-    """Weight of the KL term to the reference model, k3 estimator inside the loss (paper: 0.001). 0: no reference."""
+    """Weight of the KL term to the reference model, inside the loss (paper: 0.001). 0: no reference."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """With d the reference's log-probability minus the policy's: k1 is -d, k2 is d²/2, k3 is exp(d) - d - 1 (paper).
+    http://joschu.net/blog/kl-approx.html. k2's gradient is that of the KL on-policy; k1's is zero in expectation."""
+    kl_importance_weighted: bool = False
+    """Multiply the KL term by the importance ratio, which makes it unbiased off-policy (DeepSeek-V3.2; k3 only)."""
     reference_refresh_steps: int | None = Field(default=400, gt=0)
     """The reference becomes the latest policy every this many steps (paper: 400). None: it stays the start model."""
     loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "luspo", "sapo"] = "grpo"
@@ -110,6 +124,10 @@ class GRPOSettings(Strict):
     sampler_correction_max: Number = Field(default=3.0, gt=1)
     """Largest ratio of the correction (TRL's default)."""
 
+    lora: LoRASettings | None = None
+    """Adapters instead of all weights; null trains all. The reference is then the base with the adapters as they were
+    at its last refresh, which for the start is none."""
+
     max_tokens_per_microbatch: int = Field(default=16_384, gt=0)
     """Tokens a forward pass; memory follows this number and not the batch. A longer single row runs alone."""
     gradient_checkpointing: bool = False
@@ -122,13 +140,30 @@ class GRPOSettings(Strict):
     log_rollouts_every: int = Field(default=10, gt=0)
     """Optimizer steps between files of written completions (the next rollout is written)."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_recipe(cls, values: Any) -> Any:
+        known = isinstance(values, dict) and isinstance(values.get("recipe"), str)
+        return RECIPES.get(values["recipe"], {}) | values if known else values
+
     @model_validator(mode="after")
     def _values_agree(self):
-    lora: LoRASettings | None = None
-    """Adapters instead of all weights; null trains all. The reference is then the base with the adapters as they were
-    at its last refresh, which for the start is none."""
-
         steps = self.rollout_steps
+        if self.steps_ahead > steps:
+            raise ValueError(
+                f"steps_ahead={self.steps_ahead} is over the {steps} steps of a rollout (rollout_prompts / "
+                f"prompts_per_step); one engine writes one rollout at a time, so set it to {steps} or less"
+            )
+        if self.steps_ahead and self.sampler_correction is None:
+            raise ValueError(
+                f"steps_ahead={self.steps_ahead} trains on samples of an older policy, which needs the truncated "
+                "importance ratio; set sampler_correction: token_truncate, or steps_ahead: 0"
+            )
+        if self.kl_estimator != "k3" and (self.kl_importance_weighted or self.loss_type == "luspo"):
+            raise ValueError(
+                f"kl_estimator={self.kl_estimator} goes neither with kl_importance_weighted nor with loss_type=luspo; "
+                "set kl_estimator: k3"
+            )
         if self.prompts_per_rollout % self.prompts_per_step:
             raise ValueError(
                 f"rollout_prompts={self.rollout_prompts} is not a multiple of "
@@ -148,6 +183,11 @@ class GRPOSettings(Strict):
                 f"rollout (rollout_prompts / prompts_per_step), so the reference would change inside a rollout; set it "
                 f"to {max(steps, round(self.reference_refresh_steps / steps) * steps)}"
             )
+        if self.lora and self.lora.dropout:
+            raise ValueError(
+                f"lora.dropout is {self.lora.dropout}, but the sampler uses none, so the probabilities that RL "
+                "compares would not be of one policy; set lora.dropout to 0"
+            )
         starts = [change.from_step for change in self.max_completion_schedule]
         if starts != sorted(set(starts)):
             raise ValueError(f"max_completion_schedule has from_step {starts}; they must rise. Put them in order")
@@ -159,6 +199,12 @@ class GRPOSettings(Strict):
                 "set importance_sampling_level: sequence"
             )
         return self
+
+    def served_adapter_rank(self, engine_kind: str) -> int | None:
+        """Rank of the adapters that the engine takes over as such; None where it takes over merged weights: all of
+        them are trained, the base is quantised, or the engine or the profile merges."""
+        as_adapters = self.lora and self.lora.quantize == "none" and self.speedups.sync_adapters
+        return self.lora.rank if as_adapters and engine_kind == "vllm" else None
 
     @property
     def prompts_per_rollout(self) -> int:
@@ -183,11 +229,6 @@ class GRPOSettings(Strict):
         """Longest completion in tokens at optimizer step `step` (the first is 0)."""
         limit = self.max_completion_tokens
         for change in self.max_completion_schedule:
-        if self.lora and self.lora.dropout:
-            raise ValueError(
-                f"lora.dropout is {self.lora.dropout}, but the sampler uses none, so the probabilities that RL "
-                "compares would not be of one policy; set lora.dropout to 0"
-            )
             if step >= change.from_step:
                 limit = change.tokens
         return limit

@@ -15,6 +15,7 @@ from accelerate.utils import is_peft_model
 from trl import GRPOTrainer
 
 from pipeline.rollouts import Engine
+from pipeline.training.flops import ModelFlops, attended_pairs, matmul_peak
 from pipeline.training.grpo_attention import attach_packed_forward
 from pipeline.training.grpo_packing import Row, pack, packed_tokens, plan_microbatches
 from pipeline.training.grpo_records import rollout_lines
@@ -23,8 +24,8 @@ from pipeline.training.grpo_rollouts import Rollouts
 from pipeline.training.grpo_sampler import QuestionSampler
 from pipeline.training.grpo_settings import GRPOSettings
 from pipeline.training.guarded import GuardedTrainer
-from pipeline.watchdog import beat, phase
 from pipeline.training.lora import plain_model
+from pipeline.watchdog import beat, phase
 
 ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
 """Losses that TRL divides by the number of rows; `bnpo` divides by their tokens, the others by the whole batch's."""
@@ -51,13 +52,13 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         self.seconds = dict.fromkeys(("rollout", "scoring", "sync", "update"), 0.0)
         self.rollouts = Rollouts(self, engine, on_rollout)
         self.step_record: dict = {}
-        if settings.speedups.packing:
         self._positions = torch.zeros(2, dtype=torch.long)
         """Tokens that went through attention in this step, and positions computed for them, padding included."""
         plain = self.accelerator.unwrap_model(self.model)
         self._flops = ModelFlops(plain.get_base_model() if is_peft_model(plain) else plain)
         self._peak = matmul_peak(self.accelerator.device, torch.bfloat16 if self.args.bf16 else torch.float32)
-        self._step_started = time.perf_counter()
+        self._step_started: float | None = None
+        if settings.speedups.packing:
             for model in filter(None, (self.model, self.ref_model)):
                 plain = self.accelerator.unwrap_model(model)
                 attach_packed_forward(plain.get_base_model() if is_peft_model(plain) else plain, self.temperature)
@@ -80,7 +81,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
 
     def _prepare_inputs(self, generation_batch):
         """The rows of this micro-step: a new rollout where one is due, else the next slice of the last one."""
-        if self._step % self.args.steps_per_generation == 0 or self._buffered_inputs is None:
+        if self._step % (self.args.steps_per_generation * self.num_iterations) == 0 or self._buffered_inputs is None:
             self.max_completion_length = self.settings.completion_limit(self.state.global_step)
             self.sync()
             self._buffered_inputs = self._split(self.rollouts.make(generation_batch))
@@ -90,7 +91,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def _start_next_rollout(self) -> None:
-        """With `steps_ahead`: set the engine to the next rollout, where its time has come, before this step's update."""
+        """With `steps_ahead`: set the engine to the next rollout where its time has come, before this step's update."""
         due = self.state.global_step + self.settings.steps_ahead
         if not self.settings.steps_ahead or due % self.args.steps_per_generation or due >= self.args.max_steps:
             return
@@ -111,7 +112,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.rollouts.seed)).tolist()
         size = len(rows) // parts
         slices = [[rows[i] for i in order[p * size : (p + 1) * size]] for p in range(parts)]
-        later = [row for part in slices[1:] for row in part]
+        later = [row for part in slices[self.args.gradient_accumulation_steps :] for row in part]
         self._remember_old_logprobs([row for row in later if not self._contributes_nothing(row)])
         return slices
 
@@ -144,6 +145,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
     def training_step(self, model, inputs, num_items_in_batch=None):
         """Forward and backward over one batch; returns its loss. Gradients meet across processes once, at the end."""
         model.train()
+        self._step_started = self._step_started or time.perf_counter()
         rows = self._prepare_inputs(inputs)
         started = time.perf_counter()
         trained = [row for row in rows if not self._contributes_nothing(row)]
@@ -203,7 +205,33 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
             self._record_gap(difference, inputs["completion_mask"])
         self._forward_result = (logprobs, entropies)
         with self._local_metrics():
+            if self.beta == 0 or self.settings.kl_estimator == "k3":
+                return super()._compute_loss(model, inputs)
+            return self._policy_loss(model, inputs) + self.beta * self._kl(inputs, logprobs)
+
+    def _policy_loss(self, model, inputs) -> torch.Tensor:
+        """TRL's loss without its KL term."""
+        beta, self.beta = self.beta, 0.0
+        try:
             return super()._compute_loss(model, inputs)
+        finally:
+            self.beta = beta
+
+    def _kl(self, inputs, logprobs: torch.Tensor) -> torch.Tensor:
+        """The k1 or k2 estimate of KL(policy ‖ reference), averaged as TRL averages its k3 under the same loss type."""
+        difference = inputs["ref_per_token_logps"] - logprobs
+        estimate = -difference if self.settings.kl_estimator == "k1" else difference.square() / 2
+        mask = inputs["completion_mask"]
+        summed, tokens = (estimate * mask).sum(-1), mask.sum(-1)
+        self._metrics["train"]["kl"].append((summed.sum() / tokens.sum().clamp(min=1)).item())
+        if self.loss_type in ("grpo", "sapo"):
+            return (summed / tokens.clamp(min=1)).mean()
+        if self.loss_type == "bnpo":
+            return summed.sum() / tokens.sum().clamp(min=1)
+        if self.loss_type == "dr_grpo":
+            return summed.sum() / (len(summed) * self.max_completion_length)
+        parts = self.args.steps_per_generation / self.current_gradient_accumulation_steps
+        return summed.sum() / (inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes / parts)
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
         """TRL's loss asks for the forward pass here; `_compute_loss` has made it already."""
@@ -216,6 +244,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         device = self.accelerator.device
         if self.settings.speedups.packing:
             batch = pack(rows, self._shares, device)
+            self._positions += torch.tensor([batch.tokens, len(batch.to_slots)])
             with self.accelerator.autocast():
                 logprobs, entropies = model(packed=batch, entropy=entropy)
             return batch.unpack(logprobs), batch.unpack(entropies) if entropy else None
@@ -224,6 +253,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         prompt_mask = _pad([[1] * len(row.prompt_ids) for row in rows], 0, device, left=True)
         completions = _pad([row.completion_ids for row in rows], padding, device)
         mask = _pad([[1] * len(row.completion_ids) for row in rows], 0, device)
+        self._positions += torch.tensor([int(prompt_mask.sum() + mask.sum()), prompts.numel() + completions.numel()])
         logprobs, entropies, _ = super()._get_per_token_logps_and_entropies(
             model,
             torch.cat([prompts, completions], dim=1),
@@ -301,13 +331,13 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         for name, value in zip(metrics[0], sums, strict=True):
             self.step_record[name] = value / whole if whole else None
         names = ("trained_tokens", "forward_tokens", "trained_rows", "rows")
-        counts = (
-            sum(len(row.completion_ids) for row in trained),
-            sum(packed_tokens(batch, self._shares) for batch in batches),
-            len(trained),
-            len(rows),
-        )
+        scored = sum(len(row.completion_ids) for row in trained)
+        forward = sum(packed_tokens(batch, self._shares) for batch in batches)
+        counts = (scored, forward, len(trained), len(rows))
         self.step_record |= dict(zip(names, map(int, self.totals(counts)), strict=True))
+        pairs = sum(attended_pairs(len(row.prompt_ids), len(row.completion_ids)) for row in trained)
+        passes = 4 if self.beta else 3  # forward, twice that backward, and the reference's forward
+        self._flop_done = passes * self._flops.forward(forward, scored, pairs)
         self.step_record |= {"microbatches": len(batches), "sampler_gap_max": self._gap_max}
         self._gap_max = 0.0
 
@@ -316,14 +346,34 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         if "loss" not in logs:
             return
         record = {"step": self.state.global_step, **logs, **self.rollouts.record, **self.step_record}
-        record |= {f"seconds_{name}": value for name, value in self.seconds.items()}
-        if generated := record.setdefault("rollout_tokens", 0):
-            record["rollout_tokens_per_second"] = generated / max(self.seconds["rollout"], 1e-9)
-        record["update_tokens_per_second"] = record["forward_tokens"] / max(self.seconds["update"], 1e-9)
+        record |= self._speeds()
         self.seconds = dict.fromkeys(self.seconds, 0.0)
         self.step_record = {}
+        self._positions.zero_()
         if self._on_step:
             self._on_step(record)
+
+    def _speeds(self) -> dict[str, float]:
+        """Where the step's time went, tokens a second by phase, and what of the update was of use.
+
+        `seconds_rollout` is the time spent waiting for completions: with `steps_ahead` less than the engine took.
+        Held-out evaluation and checkpoints come after the step and do not count.
+        """
+        phases, whole = self.seconds, time.perf_counter() - self._step_started
+        self._step_started = None
+        update = max(phases["update"], 1e-9)
+        speeds = {f"seconds_{name}": value for name, value in phases.items()} | {"seconds_step": whole}
+        speeds |= {f"share_{name}": value / whole for name, value in phases.items()}
+        speeds["rollout_tokens"] = generated = self.step_record.get("rollout_tokens", 0)
+        if generated:
+            speeds["rollout_tokens_per_second"] = generated / max(self.rollouts.written_seconds, 1e-9)
+            speeds["scoring_tokens_per_second"] = generated / max(phases["scoring"], 1e-9)
+        speeds["update_tokens_per_second"] = self.step_record["forward_tokens"] / update
+        speeds["update_flop_utilisation"] = self._flop_done / update / self._peak
+        tokens, positions = self._positions.tolist()
+        speeds["pad_share"] = 1 - tokens / max(1, positions)
+        speeds["dropped_rows"] = self.step_record["rows"] - self.step_record["trained_rows"]
+        return speeds
 
     # ---- Checkpoints --------------------------------------------------------------------------------------------
 

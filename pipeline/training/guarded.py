@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import torch
+from transformers import PrinterCallback
 
 from pipeline.console import LOGGER
 from pipeline.errors import RunError
@@ -32,6 +33,7 @@ class GuardedTrainer:
         self._batch: list[tuple[float, object]] = []
         self._skipped, self._in_a_row = False, 0
         super().__init__(*args, **kwargs)
+        self.remove_callback(PrinterCallback)  # what it prints is shown by progress bars and kept in metrics
 
     # ---- Checkpoints ----------------------------------------------------------------------------------------------
 

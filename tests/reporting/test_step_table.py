@@ -9,8 +9,11 @@ FIGURES = {
     "rewards": {"accuracy": 0.21, "format": None},
     "completion_tokens": 14.2,
     "rollout_tokens": 1000,
-    "seconds_rollout": 0.3,
-    "seconds_update": 0.2,
+    "seconds_step": 0.5,
+    "share_rollout": 0.6,
+    "share_scoring": 0.01,
+    "share_update": 0.39,
+    "update_flop_utilisation": 0.58,
 }
 
 
@@ -62,7 +65,7 @@ def test_columns_line_up_and_fit_a_terminal():
 
 def test_figures_of_a_row():
     line = climb(total=20, seconds_a_step=20.0)[2]
-    assert line.split() == ["2/20", "1.030", "0.210", "–", "14.2", "2,000", "0:06:00"]
+    assert line.split() == ["2/20", "1.030", "0.210", "–", "14.2", "2,000", "60/1/39", "58%", "0:06:00"]
 
 
 def test_time_left_of_a_resumed_run_goes_by_its_own_pace():

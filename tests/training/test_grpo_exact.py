@@ -16,7 +16,13 @@ from tests.rollouts.tiny import tiny_checkpoint
 from tests.training.grpo_cases import GROUP_SIZE, GROUPS, LIMIT, make_trainer, one_step, written
 
 ALL = SpeedUps()
-NONE = SpeedUps(packing=False, share_prompts=False, skip_zero_advantage=False)
+NONE = SpeedUps(
+    packing=False,
+    share_prompts=False,
+    skip_zero_advantage=False,
+    reuse_forward=False,
+    score_while_generating=False,
+)
 ROWS = GROUPS * GROUP_SIZE
 
 
@@ -85,6 +91,38 @@ def test_same_step_as_trl(model, tmp_path, loss_type, beta, speedups):
 )
 def test_each_speedup_alone(model, tmp_path, speedups):
     compare(model, tmp_path, settings(speedups=speedups), flat_groups=2)
+
+
+def test_old_logprobs_from_a_forward_of_their_own(model, tmp_path):
+    compare(model, tmp_path, settings(loss_type="grpo", speedups=SpeedUps(reuse_forward=False)), flat_groups=2)
+
+
+def test_importance_weighted_kl(model, tmp_path):
+    compare(model, tmp_path, settings(beta=0.05, kl_importance_weighted=True))
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dr_grpo", "dapo", "bnpo"])
+def test_k2_is_averaged_as_k3_is(model, tmp_path, loss_type):
+    """Without rewards the loss is the KL term; near the reference k2 and k3 agree to first order."""
+    chosen, losses = settings(loss_type=loss_type, beta=1.0), {}
+    for estimator in ("k2", "k3"):
+        trainer = make_trainer(
+            "ours", model, tmp_path / estimator, written(GROUPS), chosen.model_copy(update={"kl_estimator": estimator})
+        )
+        losses[estimator] = one_step(trainer)["loss"][0]
+    assert losses["k2"] == pytest.approx(losses["k3"], rel=0.2)
+
+
+def test_k1_by_hand(model, tmp_path):
+    chosen = settings(loss_type="bnpo", beta=1.0, kl_estimator="k1", max_tokens_per_microbatch=10_000)
+    trainer = make_trainer("ours", model, tmp_path, written(GROUPS), chosen)
+    seen = []
+    original = trainer._kl
+    trainer._kl = lambda inputs, logprobs: (seen.append((inputs, logprobs.detach())), original(inputs, logprobs))[1]
+    loss = one_step(trainer)["loss"][0]
+    ((inputs, logprobs),) = seen
+    mask = inputs["completion_mask"].bool()
+    assert loss == pytest.approx((logprobs - inputs["ref_per_token_logps"])[mask].mean().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["token_mask", "sequence_truncate", "sequence_mask", None])

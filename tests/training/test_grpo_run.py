@@ -8,11 +8,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pipeline.rollouts import EngineSettings, open_engine
+from pipeline.rollouts import EngineSettings, Sampling, open_engine
 from pipeline.training.grpo import train_grpo
 from pipeline.training.grpo_settings import GRPOSettings
 from pipeline.training.lora import LoRASettings
-from rewards import RewardError
+from rewards import RewardError, RewardSet, RewardSpec, Verdict
 from tests.rollouts.tiny import tiny_checkpoint
 
 QUESTIONS = [{"id": f"q{i}", "prompt": f"What is {i} + {i} ?", "answer": str(2 * i)} for i in range(9)]
@@ -56,7 +56,7 @@ def run(start, engine, out, chosen, rewards=(multiples_of_three,), weights=None,
     return train_grpo(
         model_path=start,
         tokenizer=AutoTokenizer.from_pretrained(start),
-        dataset=QUESTIONS,
+        dataset=more.pop("dataset", QUESTIONS),
         settings=chosen,
         engine=engine,
         reward_functions=list(rewards),
@@ -305,6 +305,108 @@ def test_flat_groups_give_way_to_other_questions(start, engine, tmp_path):
         assert all(int(row["id"][1:]) % 2 for row in rows)
         assert len({row["id"] for row in rows}) == 2
     assert sum(line["rollout_tokens"] for line in on) > sum(line["rollout_tokens"] for line in off)
+
+
+def test_a_rollout_written_ahead_is_as_stale_as_said(start, engine, tmp_path):
+    """Each rollout but the first is written with the weights from before the step that trains meanwhile."""
+    chosen = {"steps_ahead": 1, "learning_rate": 0.05, "max_steps": 5, "checkpoint_every": 5}
+    run(start, engine, tmp_path, settings(**chosen))
+    lines = metrics(tmp_path)
+    assert [line["rollout_steps_stale"] for line in lines] == [0, 1, 1, 1, 1]
+    assert lines[0]["sampler_gap_max"] < 1e-3
+    assert min(line["sampler_gap_max"] for line in lines[1:]) > 1e-3, "the truncated ratio has something to correct"
+    asked = [{row["id"] for row in rows} for rows in rollouts(tmp_path).values()]
+    run(start, engine, tmp_path / "on_time", settings(max_steps=5, checkpoint_every=5))
+    assert asked == [{row["id"] for row in rows} for rows in rollouts(tmp_path / "on_time").values()]
+
+
+def test_a_rollout_of_several_steps_is_written_during_the_last_of_the_one_before(start, engine, tmp_path):
+    chosen = {"steps_ahead": 1, "rollout_prompts": 4, "max_steps": 6, "learning_rate": 0.05}
+    run(start, engine, tmp_path, settings(**chosen))
+    stale = {line["rollout_step"]: line["rollout_steps_stale"] for line in metrics(tmp_path)}
+    assert stale == {1: 0, 3: 1, 5: 1}
+
+
+def test_runs_ahead_with_one_seed_are_the_same(start, engine, tmp_path):
+    chosen = settings(steps_ahead=1, learning_rate=0.05)
+    for name in ("one", "two"):
+        run(start, engine, tmp_path / name, chosen)
+    assert rollouts(tmp_path / "one") == rollouts(tmp_path / "two")
+
+
+def test_held_out_evaluation_waits_for_the_rollout_under_way(start, engine, tmp_path):
+    gaps = []
+
+    def evaluate(step, engine):
+        gaps.append(len(engine.generate(["a"], 2, Sampling(max_tokens=4))[0]))
+
+    run(start, engine, tmp_path, settings(steps_ahead=1, learning_rate=0.05), eval_hook=evaluate, eval_every=2)
+    assert gaps == [2, 2, 2]
+    assert [line["rollout_steps_stale"] for line in metrics(tmp_path)] == [0, 1, 1, 1]
+
+
+def test_an_error_while_writing_ahead_ends_the_run(start, engine, tmp_path, monkeypatch):
+    calls, generate = [], engine.generate
+
+    def fails_later(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("the engine broke")
+        return generate(*args, **kwargs)
+
+    monkeypatch.setattr(engine, "generate", fails_later)
+    with pytest.raises(RuntimeError, match="the engine broke"):
+        run(start, engine, tmp_path, settings(steps_ahead=1))
+
+
+def test_rewards_start_on_a_group_before_the_batch_is_written(start, engine, tmp_path):
+    started = []
+
+    class Slow:
+        __name__ = "slow"
+
+        def prefetch(self, prompts, completions, completion_ids, answer, trainer_state, **_):
+            started.append((len(set(prompts)), list(completions), answer, trainer_state.global_step))
+
+        def __call__(self, prompts, completions, **_):
+            seen = [text for _, texts, _, step in started if step == 0 for text in texts]
+            assert sorted(seen) == sorted(completions)
+            return [1.0] * len(prompts)
+
+    run(start, engine, tmp_path, settings(max_steps=1, checkpoint_every=1), (Slow(),))
+    assert [distinct for distinct, *_ in started] == [1, 1]
+    started.clear()
+    off = settings(max_steps=1, checkpoint_every=1, speedups={"score_while_generating": False})
+    run(start, engine, tmp_path / "off", off, (multiples_of_three, Slow())[:1])
+    assert started == []
+
+
+def test_verdicts_stand_beside_the_rewards(start, engine, tmp_path):
+    questions = [{**question, "verifier": "exact"} for question in QUESTIONS]
+    reward_set = RewardSet([RewardSpec(use="accuracy")])
+    run(start, engine, tmp_path, settings(max_steps=1), reward_set.functions, dataset=questions)
+    rows = rollouts(tmp_path)["step-000001"]
+    assert all(row["verdicts"]["accuracy"] in {str(verdict) for verdict in Verdict} for row in rows)
+
+
+def test_overlong_completions_lose_reward_by_the_limit_of_the_step(start, engine, tmp_path):
+    chosen = settings(overlong_share=0.5, max_completion_schedule=[{"from_step": 2, "tokens": 12}])
+    run(start, engine, tmp_path, chosen)
+    for step, (limit, rows) in enumerate(zip([8, 8, 12, 12], rollouts(tmp_path).values(), strict=True)):
+        for row in rows:
+            assert row["rewards"]["overlong"] == pytest.approx(-max(0.0, row["tokens"] / limit - 0.5) * 2), step
+
+
+def test_times_and_waste_of_a_step(start, engine, tmp_path):
+    run(start, engine, tmp_path, settings(max_steps=2))
+    run(start, engine, tmp_path / "padded", settings(max_steps=2, speedups={"packing": False}))
+    for line in metrics(tmp_path):
+        parts = [line[f"share_{name}"] for name in ("rollout", "scoring", "sync", "update")]
+        assert 0.2 < sum(parts) <= 1
+        assert line["seconds_step"] >= line["seconds_rollout"] + line["seconds_update"]
+        assert 0 < line["update_flop_utilisation"] < 1
+        assert 0 <= line["pad_share"] < 1
+        assert line["dropped_rows"] == line["rows"] - line["trained_rows"]
 
 
 @pytest.mark.parametrize(

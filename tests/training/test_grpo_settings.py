@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.training.grpo_settings import GRPOSettings, LengthChange
+from pipeline.training.grpo_settings import RECIPES, GRPOSettings, LengthChange
 
 
 def test_defaults_are_the_papers():
@@ -74,3 +74,15 @@ def test_described_tokens_are_the_sum_over_steps(max_steps, change_at, tokens):
     )
     assert s.describe()["most completion tokens"] == sum(6 * s.completion_limit(step) for step in range(max_steps))
     assert s.longest_completion == max(s.completion_limit(step) for step in range(max_steps))
+
+
+def test_a_recipe_sets_what_the_profile_leaves_out():
+    dapo = GRPOSettings.model_validate({"recipe": "dapo", "dynamic_sampling": 0})
+    assert (dapo.loss_type, dapo.epsilon, dapo.epsilon_high, dapo.overlong_share) == ("dapo", 0.2, 0.28, 0.2)
+    assert dapo.dynamic_sampling == 0
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_whole(recipe):
+    settings = GRPOSettings.model_validate({"recipe": recipe})
+    assert all(getattr(settings, name) == value for name, value in RECIPES[recipe].items())

@@ -1,0 +1,68 @@
+"""Floating point operations that an update needs, and the machine's own peak, for model FLOP utilisation (MFU).
+
+Counted as in PaLM (arXiv 2204.02311, appendix B): two operations a weight and token forward, four backward; attention
+over the real contexts; nothing for recomputation, padding or elementwise work.
+"""
+
+import time
+from collections.abc import Iterable
+
+import torch
+
+PEAK_SHAPES = ((2048, 576, 1536), (2048, 1536, 576), (1536, 1536, 1536))
+CUDA_SHAPES = ((8192, 8192, 8192),)
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+
+class ModelFlops:
+    """Operations of one model, by its parameters; with experts, those of a token's own experts."""
+
+    def __init__(self, model: torch.nn.Module):
+        config = model.config.get_text_config()
+        heads = getattr(config, "num_attention_heads", 0)
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // max(1, heads)
+        self.attention = 2 * 2 * config.num_hidden_layers * heads * head_dim
+        """Forward operations for each pair of a token and one that it attends to: scores and weighted sum."""
+        used = next((getattr(config, "num_experts_per_tok", n) / n for n in _counts(config)), 1.0)
+        embeddings = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
+        self.head = 2 * model.get_output_embeddings().weight.numel()
+        self.body = 2 * sum(
+            parameter.numel() * (used if "experts" in name else 1.0)
+            for name, parameter in model.named_parameters()
+            if parameter.ndim > 1 and id(parameter) not in embeddings
+        )
+
+    def forward(self, tokens: int, scored: int, pairs: float) -> float:
+        """Operations of a forward pass over `tokens`, the head on `scored` of them, `pairs` in attention."""
+        return self.body * tokens + self.head * scored + self.attention * pairs
+
+
+def _counts(config) -> Iterable[int]:
+    return (getattr(config, name) for name in EXPERTS if getattr(config, name, None))
+
+
+def attended_pairs(prompt: int, completion: int) -> float:
+    """Pairs of a token and one that it attends to, over a completion behind a prompt that is counted elsewhere."""
+    return completion * (prompt + completion / 2)
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.2) -> float:
+    """FLOP/s of matrix products on `device` in `dtype`: the best of a few shapes, measured for `seconds` in all."""
+    best = 0.0
+    shapes = CUDA_SHAPES if device.type == "cuda" else PEAK_SHAPES
+    for n, k, m in shapes:
+        a, b = torch.ones(n, k, device=device, dtype=dtype), torch.ones(k, m, device=device, dtype=dtype)
+        a @ b
+        _wait(device)
+        runs, started = 0, time.perf_counter()
+        while (passed := time.perf_counter() - started) < seconds / len(shapes):
+            a @ b
+            _wait(device)
+            runs += 1
+        best = max(best, 2 * n * k * m * runs / passed)
+    return best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
