@@ -3,6 +3,7 @@
 pocket:NAME            a base that comes with the repository
 hub:OWNER/NAME         the Hugging Face Hub
 folder:PATH            a checkpoint on this machine
+pickled:PATH           a checkpoint on this machine whose weights are pickled (pytorch_model.bin), converted
 gguf:PATH              a GGUF file, dequantised
 package:MODULE/FILE    a GGUF file that an installed Python package carries
 cut:LAYERS:SOURCE      some of the layers of another source: `cut:0-9,28,29:folder:my-model`, `cut:12:…`
@@ -23,7 +24,7 @@ from pipeline.config.tokens import TokenizerSettings
 from pipeline.errors import ConfigError
 from pipeline.model_surgery import chosen_layers, cut_layers, llama_as_qwen2
 
-SCHEMES = ("pocket", "hub", "folder", "gguf", "package", "cut", "as-qwen2")
+SCHEMES = ("pocket", "hub", "folder", "pickled", "gguf", "package", "cut", "as-qwen2")
 WANTED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 """What is taken from a hub repository: no pickled weights, no code."""
 HUB_SECONDS = 5.0
@@ -43,6 +44,8 @@ def check_base(source: str) -> str | None:
         base_folder(path)
     elif scheme == "folder":
         _check_folder(Path(path))
+    elif scheme == "pickled":
+        _check_pickled(Path(path))
     elif scheme == "cut":
         layers, inner = split_cut(path)
         chosen_layers(layers)
@@ -83,6 +86,10 @@ def _put(source: str, target: Path, dtype: str) -> None:
     elif scheme == "folder":
         _check_folder(Path(path))
         shutil.copytree(path, target, ignore=shutil.ignore_patterns("*.bin", "*.pt", "*.pth", "*.py", "optimizer*"))
+        drop_code(source, target)
+    elif scheme == "pickled":
+        _check_pickled(Path(path))
+        _convert_pickled(Path(path), target, dtype)
         drop_code(source, target)
     elif scheme == "hub":
         _fetch_from_hub(path, target)
@@ -145,7 +152,7 @@ def local_folder(source: str) -> Path | None:
 
         cached = [try_to_load_from_cache(path, name) for name in ("config.json", "tokenizer.json")]
         return Path(cached[0]).parent if all(isinstance(file, str) for file in cached) else None
-    return Path(path) if scheme == "folder" else None
+    return Path(path) if scheme in ("folder", "pickled") else None
 
 
 def count_parameters(checkpoint: Path) -> int:
@@ -167,7 +174,7 @@ def split_source(source: str) -> tuple[str, str]:
     scheme, colon, path = source.partition(":")
     if not colon or scheme not in SCHEMES or not path:
         raise ConfigError(
-            f"No model source '{source}'. Expected pocket:NAME, hub:OWNER/NAME, folder:PATH, gguf:PATH, "
+            f"No model source '{source}'. Expected pocket:NAME, hub:OWNER/NAME, folder:PATH, pickled:PATH, gguf:PATH, "
             "package:MODULE/FILE, cut:LAYERS:SOURCE or as-qwen2:SOURCE."
         )
     return scheme, path
@@ -178,9 +185,35 @@ def _check_folder(folder: Path) -> None:
         raise ConfigError(f"folder:{folder} is not a checkpoint: it has no config.json.")
     if not any(folder.glob("*.safetensors")):
         raise ConfigError(
-            f"folder:{folder} has no .safetensors file. Pickled weights are not loaded: save the model with "
-            "save_pretrained, which writes safetensors."
+            f"folder:{folder} has no .safetensors file. Pickled weights are not loaded unless asked for by name: save "
+            f"the model with save_pretrained, which writes safetensors, or name it as pickled:{folder}."
         )
+
+
+def _check_pickled(folder: Path) -> None:
+    if not (folder / "config.json").is_file() or not any(folder.glob("pytorch_model*.bin")):
+        raise ConfigError(f"pickled:{folder} is not a pickled checkpoint: it lacks config.json or pytorch_model.bin.")
+
+
+def _convert_pickled(folder: Path, target: Path, dtype: str) -> None:
+    """Reads the weights with torch's restricted unpickler, which runs no code, and writes safetensors."""
+    import pickle
+
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    options = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, use_safetensors=False, weights_only=True, dtype=getattr(torch, dtype), **options
+        )
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"pickled:{folder} holds more than weights, which could run code, so it is not loaded: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(folder, **options).save_pretrained(target)
 
 
 @cache

@@ -14,7 +14,7 @@ LARGE_FILE_BYTES = 64 * 2**20
 """Above it a file is told by size and time of change instead of content, so that `status` stays quick."""
 
 _PYTHON_REFERENCE = re.compile(r"^(?P<path>[^:]+\.py):[A-Za-z_]\w*$")
-_FILE_REFERENCE = re.compile(r"^(?:jsonl|csv|parquet|folder|gguf):(?P<path>.+)$")
+_FILE_REFERENCE = re.compile(r"^(?:jsonl|csv|parquet|folder|pickled|gguf):(?P<path>.+)$")
 
 
 def resolved_config(profile: Profile, stage: StageDefinition) -> dict[str, Any]:

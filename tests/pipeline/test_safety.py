@@ -70,6 +70,37 @@ def test_a_model_that_needs_its_own_code_is_refused(checkpoint, tmp_path):
         fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32")
 
 
+def pickled(checkpoint: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    torch.save(load_file(checkpoint / "model.safetensors"), checkpoint / "pytorch_model.bin")
+    (checkpoint / "model.safetensors").unlink()
+
+
+def test_a_pickled_base_is_converted_where_the_profile_asks_for_it_by_name(checkpoint, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    whole = load_file(checkpoint / "model.safetensors")
+    pickled(checkpoint)
+    with pytest.raises(ConfigError, match="or name it as pickled:"):
+        fetch_base(f"folder:{checkpoint}", tmp_path / "refused", "float32")
+    fetch_base(f"pickled:{checkpoint}", tmp_path / "out", "float32")
+    assert not list((tmp_path / "out").glob("*.bin"))
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    assert found.keys() == whole.keys()
+    assert all(torch.equal(found[name], whole[name]) for name in whole)
+
+
+def test_a_pickled_base_that_holds_code_is_refused_and_runs_none(checkpoint, tmp_path, mark):
+    pickled(checkpoint)
+    (checkpoint / "pytorch_model.bin").write_bytes(pickle.dumps(Evil(mark)))
+    with pytest.raises(ConfigError, match="holds more than weights"):
+        fetch_base(f"pickled:{checkpoint}", tmp_path / "out", "float32")
+    assert not mark.exists()
+
+
 def test_a_pickled_reward_model_is_refused_and_not_opened(checkpoint, mark):
     from rewards import RewardError, load
 
