@@ -107,6 +107,19 @@ def test_sft_ends_after_three_in_a_row(tokenizer, tmp_path, poison):
     assert last_checkpoint(tmp_path / "trainer").name == "checkpoint-4"
 
 
+# ---- Phases
+
+
+def test_grpo_tells_the_watchdog_what_it_is_doing(start, engine, tmp_path, monkeypatch):
+    from pipeline import watchdog
+
+    entered = set()
+    monkeypatch.setattr(watchdog._main, "tell", lambda what, value: entered.add(value))
+    run(start, engine, tmp_path, settings(max_steps=2), eval_hook=lambda *_: None, eval_every=1)
+    inside = {f"{name} in update" for name in ("generation", "scoring", "weight sync", "checkpoint", "evaluation")}
+    assert inside | {"update"} <= entered
+
+
 # ---- Damaged checkpoints
 
 
@@ -227,6 +240,9 @@ from accelerate import Accelerator
 from pipeline.training.guarded import GuardedTrainer
 
 class Trainer:
+    def remove_callback(self, callback):
+        pass
+
     def _get_grad_norm(self, model, grad_norm=None):
         return torch.tensor(1.0)
 
