@@ -85,19 +85,23 @@ def _missing_output(folder: Path, manifest: Manifest) -> str | None:
     return next((name for name in manifest.outputs if not (folder / name).is_file()), None)
 
 
+UNSET = object()
+
+
 def config_differences(old: Any, new: Any, prefix: str = "") -> list[str]:
     """`key (old -> new)` for each key whose value differs."""
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in sorted({*old, *new}):
-            if old.get(key) != new.get(key) or (key in old) != (key in new):
-                found += config_differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+            was, becomes = old.get(key, UNSET), new.get(key, UNSET)
+            if was != becomes:
+                found += config_differences(was, becomes, f"{prefix}.{key}" if prefix else key)
         return found
     return [f"{prefix} ({_short(old)} -> {_short(new)})"]
 
 
 def _short(value: Any) -> str:
-    text = "unset" if value is None else str(value)
+    text = "not there" if value is UNSET else "null" if value is None else str(value)
     return text if len(text) <= 40 else text[:37] + "..."
 
 
