@@ -63,14 +63,15 @@ def make_run(name: str, profile: Profile, upto: str = "evaluate", world: World |
 def finish(run: RunFolder, profile: Profile, stage, folder: Path, outputs, metrics, tokens) -> None:
     config = resolved_config(profile, stage)
     states = stage_states(profile, run)
+    made, records = hash_stage(folder, outputs)
     Manifest(
         stage=stage.id,
         profile=profile.name,
         config=config,
         config_hash=hash_json(config),
         inputs=input_identities(stage, states),
-        outputs=hash_stage(folder, outputs)[0],
-        records={},
+        outputs=made,
+        records=records,
         code={"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
         packages={"torch": "2.13.0", "trl": "1.16.0"},
         seed=7,
