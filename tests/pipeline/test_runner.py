@@ -246,3 +246,23 @@ def test_scratch_outlives_a_crash_before_the_manifest_and_goes_after_it(ladder, 
         ladder.run("base_model")
     assert ladder.run("base_model") == []  # whole, so finished by the next command without running again
     assert not (ladder.folder.stage("base_model") / "trainer").exists()
+
+
+def test_what_a_crash_left_half_written_is_no_part_of_the_stage(ladder, monkeypatch):
+    class Crash(BaseException):
+        pass
+
+    def crashes(*_):
+        raise Crash
+
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        patched.setattr("pathlib.Path.replace", crashes)
+        patched.setattr(RunFolder, "claim", lambda self: self.path.mkdir(parents=True, exist_ok=True))
+        ladder.run("base_model")
+    [partial] = (ladder.folder.path / ".partial").iterdir()
+    assert (partial / "manifest.json.tmp").is_file()
+    ladder.run("base_model")
+    folder = ladder.folder.stage("base_model")
+    manifest = Manifest.read(folder)
+    files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    assert files == {*manifest.outputs, *manifest.records, "manifest.json"}
