@@ -21,7 +21,7 @@ stages := base-model r1-zero cold-start-data cold-start-sft reasoning-rl rejecti
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart all $(stages) report compare status check check-reward claims chaos bench bench-rewards \
-        bench-grpo pocket-bases verify explain clean-run test lint
+        bench-grpo pocket-bases export upload chat lm-eval verify explain clean-run test lint
 
 help: ## this list
 	@echo "R1 Ladder. make TARGET [PROFILE=pocket] [RUN=name] [SEED=0] [SET=\"key=value …\"]"
@@ -79,6 +79,19 @@ verify: .venv/ready ## hash every file of a run again (RUN, or the profile's own
 
 explain: .venv/ready ## what made a stage or a file of it: STAGE=distill/students/qwen [RUN=name]
 	@$(ladder) explain '$(made)' '$(STAGE)'
+
+lm-eval: .venv/ready ## lm-evaluation-harness on a checkpoint: MODEL=distill/qwen TASKS="gsm8k ours.yaml" [LIMIT=50]
+	@$(ladder) lm-eval '$(MODEL)' '$(TASKS)' $(if $(LIMIT),--limit '$(LIMIT)') $(if $(BATCH),--batch-size '$(BATCH)') \
+	    $(options)
+
+export: .venv/ready ## a checkpoint for llama.cpp and Ollama, or for the Hub: STUDENT=qwen FORMAT=gguf or hf
+	@$(ladder) export '$(STUDENT)' $(if $(FORMAT),--format '$(FORMAT)') $(options)
+
+upload: .venv/ready ## send a checkpoint to the Hub: STUDENT=qwen REPO=owner/name [FORMAT=gguf] [PUBLIC=1]
+	@$(ladder) upload '$(STUDENT)' '$(REPO)' $(if $(FORMAT),--format '$(FORMAT)') $(if $(PUBLIC),--public) $(options)
+
+chat: .venv/ready ## talk to a checkpoint: MODEL=general-rl, MODEL=distill/qwen
+	@$(ladder) chat '$(MODEL)' $(options)
 
 clean-run: .venv/ready ## remove a run's folder (RUN, or the profile's own)
 	@$(ladder) clean-run $(options)

@@ -96,6 +96,25 @@ def _parser() -> argparse.ArgumentParser:
     explain = command("explain", _explain, "print what made a stage or a file of it, back to the base model")
     explain.add_argument("run", help="name of a run folder")
     explain.add_argument("target", help="a stage, or a path below it, such as distill/students/qwen")
+    harness = command("lm-eval", _lm_eval, "run lm-evaluation-harness tasks on a checkpoint of a run")
+    harness.add_argument("model", help="a stage, STAGE/STUDENT, or the path of a checkpoint folder")
+    harness.add_argument("tasks", help="names of tasks, or YAML files of yours, blanks between them")
+    harness.add_argument("--limit", type=int, help="examples a task, for a quick look")
+    harness.add_argument("--batch-size", type=int, default=16, help="examples at once (default: 16)")
+    profiled(harness)
+    exported = command("export", _export, "write a checkpoint as a GGUF file with a Modelfile, or for the Hub")
+    exported.add_argument("student", help="a student's name, a stage, STAGE/STUDENT, or a checkpoint folder")
+    exported.add_argument("--format", default="gguf", help="gguf (default) or hf")
+    profiled(exported)
+    sent = command("upload", _upload, "export a checkpoint and send it to a repository on the Hugging Face Hub")
+    sent.add_argument("student", help="as for export")
+    sent.add_argument("repository", help="OWNER/NAME, made where there is none")
+    sent.add_argument("--public", action="store_true", help="make a new repository public instead of private")
+    sent.add_argument("--format", default="hf", help="hf (default) or gguf")
+    profiled(sent)
+    chat = command("chat", _chat, "talk to a checkpoint of a run")
+    chat.add_argument("model", help="a stage, STAGE/STUDENT, a student's name, or a checkpoint folder")
+    profiled(chat)
     profiled(command("clean-run", _clean_run, "remove a run folder"))
     bases = command("pocket-bases", _pocket_bases, "pretrain the pocket base models again")
     bases.add_argument("names", nargs="*", help="which (default: all of the recipe)")
@@ -223,6 +242,47 @@ def _explain(options) -> None:
     from pipeline.run_folder import RunFolder
 
     explain(RunFolder.existing(options.run), options.target)
+
+
+def _lm_eval(options) -> None:
+    from pipeline.lm_eval import run_harness
+
+    profile, run = _load(options)
+    for name, number in (("LIMIT", options.limit), ("BATCH", options.batch_size)):
+        if number is not None and number < 1:
+            raise ConfigError(f"{name}={number}: expected a whole number from 1.")
+    path = run_harness(profile, run, options.model, options.tasks.split(), options.limit, options.batch_size)
+    print(f"Figures and samples: {path}")
+
+
+def _export(options) -> None:
+    from pipeline.export import export
+
+    profile, run = _load(options)
+    print(f"Exported: {export(profile, run, options.student, options.format)}")
+
+
+def _upload(options) -> None:
+    from pipeline.export import export, upload
+
+    profile, run = _load(options)
+    folder = export(profile, run, options.student, options.format)
+    print(f"Uploaded: {upload(folder, options.repository, private=not options.public)}")
+
+
+def _chat(options) -> None:
+    from data_recipes.templates import R1_ZERO
+    from pipeline.chat import Conversation, chat
+    from pipeline.checkpoints import checkpoint_of, is_chat_model
+    from pipeline.export import full_name
+    from pipeline.runner import resolve_device
+
+    profile, run = _load(options)
+    name = full_name(profile, options.model)
+    template = None if is_chat_model(name) else profile.templates.r1_zero or R1_ZERO
+    sampling, context = profile.stages.evaluate.sampling, profile.engine.max_model_len
+    checkpoint, device = checkpoint_of(run, name), resolve_device(profile)
+    chat(Conversation(checkpoint, device, profile.dtype, sampling, context, template), f"{run.name} {name}")
 
 
 def _clean_run(options) -> None:

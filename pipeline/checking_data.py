@@ -150,9 +150,10 @@ def data_notes(profile: Profile) -> Iterator[str]:
         if looked.note:
             yield f"{where}: {looked.note}"
         if looked.unreadable:
+            tried = min(len(looked.rows), MOST_TRIED)
             yield (
-                f"{where}: {len(looked.unreadable)} of {min(len(looked.rows), MOST_TRIED)} answers of {source.use} cannot be used, and "
-                f"their questions are left out of training. {_examples(looked.rows, looked.unreadable)}"
+                f"{where}: {len(looked.unreadable)} of {tried} answers of {source.use} cannot be used, and their "
+                f"questions are left out of training. {_examples(looked.rows, looked.unreadable)}"
             )
     yield from _funnels(profile)
 

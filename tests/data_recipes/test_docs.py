@@ -1,0 +1,116 @@
+"""The page on own data: its profiles load, their data is checked, and their questions come out as it says."""
+
+import csv
+import json
+import logging
+import re
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import yaml
+
+from data_recipes import hub
+from data_recipes.benchmarks import BENCHMARKS
+from data_recipes.mapping import RowMapping
+from pipeline.checking_data import check_data
+from pipeline.config.loading import load_profile
+from pipeline.context import StageContext
+from pipeline.questions import evaluation_questions, training_questions
+from rewards.judging import VERIFIERS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "own-data.md").read_text()
+BLOCKS = dict(re.findall(r"^```yaml\n# config: (\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with the files that the page speaks of, and a data set of the Hub, as the working folder."""
+    data = tmp_path / "data"
+    data.mkdir()
+    write(data / "math.jsonl", [{"question": f"What is {n} doubled?", "answer": 2 * n} for n in range(100)])
+    write(data / "exam.jsonl", [{"question": "What is 7 doubled?", "answer": 14}])
+    write(data / "aime.jsonl", [{"id": 1, "problem": "How many?", "solution": "Count.", "answer": "5"}])
+    gpqa = ["Question", "Correct Answer", *(f"Incorrect Answer {n}" for n in (1, 2, 3))]
+    table(data / "gpqa.csv", gpqa, ["Which?", "this", "that", "those", "these"])
+    table(data / "choices.csv", ["Question", "Correct", "Wrong 1", "Wrong 2"], ["Which is red?", "rose", "sky", "sea"])
+    rows = [{"problem": f"{n}+1?", "solution": f"So \\boxed{{{n + 1}}}."} for n in range(4)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), data / "competition.parquet")
+    there = tmp_path / "openai" / "gsm8k" / "main"
+    there.mkdir(parents=True)
+    write(there / "train.jsonl", [{"question": f"Tom has {n} pens.", "answer": f"Yes.\n#### {n}"} for n in range(6)])
+    card = "---\nconfigs:\n- config_name: main\n  data_files: [{split: train, path: main/train.jsonl}]\n---\n"
+    (there.parent / "README.md").write_text(card)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipeline.config.loading.PROFILE_FOLDER", ROOT / "configs")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(hub, "_hub_answers", lambda: False)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    return tmp_path
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def table(path, *rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def checked(folder, name):
+    """The profile of one block of the page, as a child of the smoke profile."""
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({"extends": "smoke", "name": name, **yaml.safe_load(BLOCKS[name])}))
+    profile = load_profile(str(path)).profile
+    check_data(profile)
+    return profile
+
+
+def questions(folder, name, groups=None):
+    profile = checked(folder, name)
+    config = profile.stages.r1_zero
+    ctx = StageContext("r1_zero", "test", profile, config, {}, folder, "cpu", logging.getLogger(), None, None)
+    return training_questions(ctx, groups or config.questions)
+
+
+def test_the_mixture_has_its_shares(folder):
+    rows = questions(folder, "mixture")
+    domains = [row.domain for row in rows]
+    assert {domain: domains.count(domain) for domain in set(domains)} == {"math": 30, "reasoning": 20, "choices": 10}
+    assert len({row.question for row in rows if row.domain == "choices"}) == 1
+
+
+def test_the_hub_and_parquet_give_final_answers(folder):
+    rows = questions(folder, "hub", {"reasoning": None})
+    assert sorted(int(row.answer) for row in rows) == sorted([*range(6), *range(1, 5)])
+
+
+def test_cleaning_keeps_the_exam_out(folder):
+    profile = checked(folder, "cleaning")
+    assert profile.cleaning.duplicates == "near" and profile.stages.r1_zero.difficulty.samples == 8
+    overrides = ["questions.reasoning=[{use: 'jsonl:data/math.jsonl'}]"]
+    profile = load_profile(str(folder / "cleaning.yaml"), [*overrides, "cleaning.duplicates=exact"]).profile
+    ctx = StageContext(
+        "r1_zero", "test", profile, profile.stages.r1_zero, {}, folder, "cpu", logging.getLogger(), None, None
+    )
+    assert len(training_questions(ctx, {"reasoning": None})) == 99
+
+
+def test_benchmarks_come_from_files_with_the_papers_k(folder):
+    profile = checked(folder, "benchmarks")
+    assert profile.stages.evaluate.sets["aime"].samples == 64
+    assert profile.stages.evaluate.sets["gpqa"].samples == 4
+    [row] = evaluation_questions(profile, "gpqa")
+    assert row.columns()["choices"][ord(row.answer) - ord("A")] == "this"
+
+
+@pytest.mark.parametrize("name", [*BENCHMARKS, *VERIFIERS, "options", "answer_after", "answer_boxed", "ask"])
+def test_every_name_is_on_the_page(name):
+    assert f"`{name}`" in PAGE or f"{name}:" in PAGE
+
+
+def test_every_argument_of_a_mapping_is_explained():
+    assert all(name in PAGE for name in RowMapping.model_fields)
