@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pipeline.errors import LadderError, RunError
 
+MOST_SHOWN = 300
+"""Characters that are quoted; an error about a whole folder lists every file."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _SAID = re.compile(
@@ -39,12 +41,12 @@ def disk_faults_told(folder: Path) -> Iterator[None]:
 def disk_fault(error: BaseException | None) -> str | None:
     """What the disk refused, where that is what the error or one that caused it is about."""
     while error is not None:
-        code = error.errno if isinstance(error, OSError) else None
-        if code in FULL or _SAID.search(str(error)):
-            return f"The disk is full, or a file is larger than is allowed: {error}"
+        code, said = error.errno if isinstance(error, OSError) else None, str(error)
+        if code in FULL or _SAID.search(said):
+            return f"The disk is full, or a file is larger than is allowed: {said[:MOST_SHOWN]}"
         if code in FORBIDDEN:
-            return f"The disk or the permissions do not allow to write or read: {error}"
+            return f"The disk or the permissions do not allow to write or read: {said[:MOST_SHOWN]}"
         if code == errno.EIO:
-            return f"The disk failed: {error}"
+            return f"The disk failed: {said[:MOST_SHOWN]}"
         error = error.__cause__ or error.__context__
     return None
