@@ -39,6 +39,7 @@ from pipeline.run_folder import RUNS
 
 RESULTS = Path("benchmarks/results/chaos.json")
 CALM, STORM = "chaos-calm", "chaos-storm"
+STATE = RUNS / f"{STORM}-state.json"
 NOT_EQUAL = ("report",)
 """Stages whose output prints times."""
 START_SECONDS = 6.0
@@ -263,8 +264,7 @@ def compare(run: str, stages: list[str]) -> dict:
 
 def chaos(kills: int, course: Course) -> dict:
     started = time.monotonic()
-    state_path = RUNS / f"{STORM}-state.json"
-    state = _state(state_path, {"kills": kills, **asdict(course)})
+    state = _state({"kills": kills, **asdict(course)})
     if "seconds" not in state:
         for folder in RUNS.glob(f"{STORM}*"):
             shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
@@ -288,21 +288,21 @@ def chaos(kills: int, course: Course) -> dict:
                 raise RunError(f"after kill {kill.number} {broken} of {RUNS / run} are half-written")
             state["done"] = [asdict(kill) for kill in done]
             state["elapsed"] = state["base"] + time.monotonic() - started
-            write_durably(state_path, json.dumps(state))
+            write_durably(STATE, json.dumps(state))
     runs = [f"{STORM}-{number}" for number in range(1, state["climbs"] + 1) if (RUNS / f"{STORM}-{number}").is_dir()]
     for run in runs:
         climb = Climb(["pipeline"], run, course)
         if climb.end(3600) != 0:
             raise RunError(f"the last climb of {run} failed:\n{''.join(climb.said[-20:])}")
     found = {run: compare(run, course.stages) for run in runs}
-    state_path.unlink(missing_ok=True)
+    STATE.unlink(missing_ok=True)
     return _result(done, course.stages, found, state, state["base"] + time.monotonic() - started)
 
 
-def _state(path: Path, asked: dict) -> dict:
+def _state(asked: dict) -> dict:
     """What an interrupted `make chaos` of the same kind reached, or a fresh start."""
-    if path.is_file():
-        state = json.loads(path.read_text())
+    if STATE.is_file():
+        state = json.loads(STATE.read_text())
         if state["asked"] == asked:
             print(f"going on after {len(state['done'])} kills", flush=True)
             return {**state, "base": state["elapsed"]}
@@ -347,6 +347,7 @@ def main() -> int:
     try:
         result = chaos(options.kills, Course(options.profile, options.target, options.seed))
     except LadderError as error:
+        STATE.unlink(missing_ok=True)  # the folders stay, to be looked at; the next command starts anew
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     options.results.parent.mkdir(parents=True, exist_ok=True)
