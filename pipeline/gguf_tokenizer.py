@@ -65,7 +65,7 @@ def read_gguf_tokenizer(file: Path):
     GPT-2's, so they are set here from the file. Raises ConfigError where the file names a cut that is not known.
     """
     from gguf import GGUFReader
-    from tokenizers import decoders
+    from tokenizers import AddedToken, decoders
     from transformers import AutoTokenizer
 
     fields = GGUFReader(file).fields
@@ -79,6 +79,11 @@ def read_gguf_tokenizer(file: Path):
             )
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer(name)
         tokenizer.backend_tokenizer.decoder = decoders.ByteLevel()
+    if (field := fields.get("tokenizer.ggml.token_type")) and "tokenizer.ggml.tokens" in fields:
+        texts = fields["tokenizer.ggml.tokens"].contents()
+        for kind, special in ((CONTROL, True), (USER_DEFINED, False)):
+            own = [texts[index] for index, found in enumerate(field.contents()) if found == kind]
+            tokenizer.add_tokens([AddedToken(text, normalized=False, special=special) for text in own])
     for role in ("bos", "eos", "padding", "unknown"):
         if (field := fields.get(f"tokenizer.ggml.{role}_token_id")) is not None:
             token = tokenizer.convert_ids_to_tokens(int(field.contents()))

@@ -57,7 +57,9 @@ def llama_as_qwen2(checkpoint: Path) -> None:
     """Turns the Llama checkpoint in the folder into a Qwen2 one that computes the same function.
 
     Qwen2 is Llama with biases in the query, key and value projections, so zero biases change nothing (up to the order
-    of additions). Raises ConfigError where the model is no Llama or uses what Qwen2 cannot express.
+    of additions). The vocabulary stays, but transformers cuts the text of every Qwen2 folder by Qwen2's rules before
+    it merges, which can write blank lines with other tokens than the Llama model did.
+    Raises ConfigError where the model is no Llama or uses what Qwen2 cannot express.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM

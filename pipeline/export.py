@@ -1,0 +1,89 @@
+"""Checkpoints for use elsewhere: a GGUF file with a Modelfile, or a folder ready for the Hub; and the upload of it.
+
+make export STUDENT=qwen FORMAT=gguf        runs/<run>/export/distill-qwen-gguf/
+make export STUDENT=general-rl FORMAT=hf    runs/<run>/export/general-rl-hf/
+make upload STUDENT=qwen REPO=me/my-model   the only command that sends anything
+"""
+
+import shutil
+from pathlib import Path
+
+from data_recipes.templates import R1_ZERO
+from pipeline.checkpoints import checkpoint_of, is_chat_model
+from pipeline.config.profile import Profile
+from pipeline.errors import ConfigError, RunError
+from pipeline.gguf_export import write_gguf
+from pipeline.model_card import model_card
+from pipeline.modelfile import modelfile
+from pipeline.run_folder import RunFolder
+
+FORMATS = ("gguf", "hf")
+
+
+def export(profile: Profile, run: RunFolder, student: str, form: str) -> Path:
+    """Writes the checkpoint in the form `gguf` or `hf` and returns its folder, which replaces an earlier one.
+
+    `student` is a student's name (its distilled checkpoint), a stage, `stage/student`, or a path. Raises ConfigError
+    for an unknown form or model, and for what a form cannot hold.
+    """
+    if form not in FORMATS:
+        raise ConfigError(f"FORMAT={form}: expected one of {', '.join(FORMATS)}.")
+    name = full_name(profile, student)
+    checkpoint = checkpoint_of(run, name)
+    title = name.replace("/", "-") if not Path(name).is_dir() else Path(name).resolve().name
+    folder = run.path / "export" / f"{title}-{form}"
+    written = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(written, ignore_errors=True)
+    written.mkdir(parents=True)
+    if form == "gguf":
+        _write_for_ollama(profile, name, checkpoint, written, f"{run.name}-{title}.gguf")
+    else:
+        shutil.copytree(checkpoint, written, dirs_exist_ok=True)
+    (written / "README.md").write_text(model_card(profile, run, name, checkpoint), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    written.rename(folder)
+    return folder
+
+
+def full_name(profile: Profile, student: str) -> str:
+    """A student's bare name means its distilled checkpoint."""
+    return f"distill/{student}" if student in profile.stages.base_model.students else student
+
+
+def _write_for_ollama(profile: Profile, name: str, checkpoint: Path, folder: Path, file: str) -> None:
+    from transformers import AutoConfig, AutoTokenizer
+
+    write_gguf(checkpoint, folder / file, file.removesuffix(".gguf"))
+    sampling = profile.stages.evaluate.sampling
+    plain = None if is_chat_model(name) else profile.templates.r1_zero or R1_ZERO
+    context = min(AutoConfig.from_pretrained(checkpoint).max_position_embeddings, profile.engine.max_model_len)
+    text = modelfile(
+        file, AutoTokenizer.from_pretrained(checkpoint), plain, sampling.temperature, sampling.top_p, context
+    )
+    (folder / "Modelfile").write_text(text, encoding="utf-8")
+
+
+def upload(folder: Path, repository: str, private: bool) -> str:
+    """Sends an exported folder to a repository on the Hub, which is made where there is none; returns its address.
+
+    Raises ConfigError for a name that is none, RunError where the Hub refuses or cannot be reached.
+    """
+    from httpx import HTTPError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    if repository.count("/") != 1:
+        raise ConfigError(f"REPO={repository!r}: expected OWNER/NAME, such as REPO=me/my-model.")
+    api = HfApi()
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload from R1 Ladder"))
+    except HFValidationError as error:
+        raise ConfigError(f"REPO={repository}: {error}") from None
+    except LocalTokenNotFoundError:
+        raise ConfigError("No token for the Hugging Face Hub. Log in with `hf auth login`, or set HF_TOKEN.") from None
+    except (HfHubHTTPError, HTTPError, OSError) as error:
+        raise RunError(
+            f"{repository} could not be written: {str(error).splitlines()[0]}. Check the name, the token's right to "
+            f"write (`hf auth whoami`) and the network. The folder {folder} stays as it is."
+        ) from None

@@ -1,0 +1,89 @@
+"""Talking to a checkpoint: what is sent, what is shown, how it ends."""
+
+import io
+
+import pytest
+
+from data_recipes.pocket.bases import base_folder
+from pipeline.chat import DIM, PLAIN, Conversation, chat, styled
+from pipeline.rollouts import Sampling
+
+GREEDY = Sampling(temperature=0.0, max_tokens=48)
+
+
+def conversation(template=None, context=256):
+    return Conversation(base_folder("teacher"), "cpu", "float32", GREEDY, context, template)
+
+
+def test_reasoning_of_past_turns_is_not_sent_again():
+    talk = conversation()
+    said = "".join(talk.ask("What is 3+4+5?"))
+    talk.history[-1]["content"] = talk.history[-1]["content"] or said
+    assert "<think>" not in talk.prompt("And 2+2+2?")
+    assert talk.prompt("And 2+2+2?").startswith("User: What is 3+4+5? Assistant:")
+
+
+def test_the_answer_is_kept_without_its_reasoning(monkeypatch):
+    talk = conversation()
+    monkeypatch.setattr(
+        talk, "_write", lambda streamer, *_: [streamer.on_finalized_text("<think>hm</think>Seven.", True)]
+    )
+    assert "".join(talk.ask("3+4?")) == "<think>hm</think>Seven."
+    assert talk.history[-1] == {"role": "assistant", "content": "Seven."}
+
+
+def test_a_model_of_the_plain_template_is_asked_through_it():
+    assert conversation("User: {question} Assistant:").prompt("Who are you?") == "User: Who are you? Assistant:"
+
+
+def test_old_turns_are_forgotten_when_the_context_is_full():
+    talk = conversation(context=40)
+    talk.history = [{"role": "user", "content": "1 2 3 4 5 6 7"}, {"role": "assistant", "content": "8 9 1 2 3 4"}] * 3
+    "".join(talk.ask("Hi?"))
+    assert len(talk.history) < 8
+
+
+def test_a_question_longer_than_the_context_is_said():
+    assert "context is 8" in "".join(conversation(context=8).ask("a question that is too long for this"))
+
+
+def test_an_error_of_the_model_is_not_swallowed(monkeypatch):
+    talk = conversation()
+    monkeypatch.setattr(talk.model, "generate", lambda **_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        "".join(talk.ask("Hi?"))
+
+
+@pytest.mark.parametrize("cuts", [1, 2, 5, 100])
+def test_reasoning_is_dimmed_however_the_text_arrives(cuts):
+    text = "<think>a < b</think>So 2<3."
+    pieces = [text[i : i + cuts] for i in range(0, len(text), cuts)]
+    assert "".join(styled(iter(pieces), False, True)) == f"{DIM}a < b{PLAIN}\nSo 2<3.{PLAIN}"
+
+
+def test_reasoning_that_the_prompt_opened_is_dimmed():
+    assert "".join(styled(iter(["a</think>b"]), True, True)) == f"{DIM}a{PLAIN}\nb{PLAIN}"
+
+
+def test_piped_text_has_no_colours(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("Who are you?\n\nWhat is 1+1+1?\n"))
+    chat(conversation(), "test")
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert out.count("\n") >= 2
+
+
+def test_an_empty_line_begins_a_new_conversation(monkeypatch):
+    talk = conversation()
+    monkeypatch.setattr("sys.stdin", io.StringIO("Who are you?\n\n"))
+    chat(talk, "test")
+    assert talk.history == []
+
+
+def test_an_interrupt_stops_the_answer_and_not_the_model(monkeypatch):
+    talk = conversation()
+    answer = talk.ask("What is 3+4+5?")
+    next(answer)
+    answer.close()
+    assert talk.history == []
+    assert "".join(talk.ask("What is 3+4+5?"))
