@@ -111,9 +111,8 @@ def logprobs(model, prompt: list[int], completion: list[int]) -> torch.Tensor:
 def test_grpo_on_chat_prompts_trains_what_was_sampled(checkpoint, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     lines = []
-    with open_engine(
-        EngineSettings(kind="transformers", dtype="float32", max_model_len=256), checkpoint, tokenizer, 0
-    ) as e:
+    served = EngineSettings(kind="transformers", dtype="float32", max_model_len=256)
+    with open_engine(served, checkpoint, tokenizer, 0) as engine:
         train_grpo(
             model_path=checkpoint,
             tokenizer=tokenizer,
