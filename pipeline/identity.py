@@ -50,7 +50,9 @@ def _other_groups(section: Any) -> set[str]:
 def referenced_files(value: Any) -> list[tuple[str, Path]]:
     """(reference as written, path) of each file or folder of the user's that a configuration names."""
     if isinstance(value, dict):
-        return [found for item in value.values() for found in referenced_files(item)]
+        found = [found for item in value.values() for found in referenced_files(item)]
+        path = _benchmark_path(value)
+        return [*found, (path, Path(path))] if path else found
     if isinstance(value, list | tuple):
         return [found for item in value for found in referenced_files(item)]
     if isinstance(value, str):
@@ -66,6 +68,13 @@ def referenced_files(value: Any) -> list[tuple[str, Path]]:
 
             return [(value, base_folder(value.removeprefix("pocket:")))]
     return []
+
+
+def _benchmark_path(source: dict) -> str | None:
+    """The local file of a question source that is a benchmark."""
+    if not str(source.get("use", "")).startswith("benchmark:"):
+        return None
+    return source.get("args", {}).get("path")
 
 
 def _fingerprint(path: Path) -> str:

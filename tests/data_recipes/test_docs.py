@@ -17,6 +17,8 @@ from data_recipes.mapping import RowMapping
 from pipeline.checking_data import check_data
 from pipeline.config.loading import load_profile
 from pipeline.context import StageContext
+from pipeline.graph import STAGES
+from pipeline.identity import resolved_config
 from pipeline.questions import evaluation_questions, training_questions
 from rewards.judging import VERIFIERS
 
@@ -114,3 +116,19 @@ def test_every_name_is_on_the_page(name):
 
 def test_every_argument_of_a_mapping_is_explained():
     assert all(name in PAGE for name in RowMapping.model_fields)
+
+
+@pytest.mark.parametrize("changed", ["aime.jsonl", "gpqa.csv"])
+def test_a_changed_benchmark_file_makes_the_evaluation_stale(folder, changed):
+    profile = checked(folder, "benchmarks")
+    before = resolved_config(profile, STAGES["evaluate"])
+    (folder / "data" / changed).write_text("other\n")
+    assert resolved_config(profile, STAGES["evaluate"]) != before
+
+
+def test_a_changed_source_file_makes_the_stages_that_read_it_stale(folder):
+    profile = checked(folder, "mixture")
+    before = {stage: resolved_config(profile, STAGES[stage]) for stage in ("r1_zero", "sft")}
+    (folder / "data" / "choices.csv").write_text("other\n")
+    assert resolved_config(profile, STAGES["r1_zero"]) != before["r1_zero"]
+    assert resolved_config(profile, STAGES["sft"]) == before["sft"]
