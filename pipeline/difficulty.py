@@ -41,7 +41,8 @@ def sometimes_solved(
     for question, completions in sample_in_shards(
         ctx, STEP, engine, checked, prompts, settings.samples, sampling, settings.shard_questions
     ):
-        verdicts = judge_answers([c.text for c in completions], [question.columns()] * len(completions))
+        texts, columns = [c.text for c in completions], question.columns()
+        verdicts = judge_answers(texts, [columns] * len(texts), ctx.profile.allow_weak_sandbox)
         rates[question.id] = pass_rate(verdicts)
         tokens += sum(len(c.token_ids) for c in completions)
     kept, funnel = _within(questions, rates, settings)

@@ -37,12 +37,16 @@ class Sample:
 
 
 def score_samples(
-    questions: Sequence[Question], groups: Sequence[Sequence[Completion]], metric: str, template: str
+    questions: Sequence[Question],
+    groups: Sequence[Sequence[Completion]],
+    metric: str,
+    template: str,
+    allow_weak_sandbox: bool = False,
 ) -> list[list[Sample]]:
     """The judged samples of each question, in order. `template` (`r1_zero` or `chat`) tells which format is due."""
     columns = [question.columns() for question, group in zip(questions, groups, strict=True) for _ in group]
     texts = [completion.text for group in groups for completion in group]
-    verdicts = judge_answers(texts, columns) if metric == "accuracy" else [None] * len(texts)
+    verdicts = judge_answers(texts, columns, allow_weak_sandbox) if metric == "accuracy" else [None] * len(texts)
     found = iter(verdicts)
     return [
         [_judged(question, completion, next(found), template) for completion in group]

@@ -46,7 +46,7 @@ def training_questions(ctx: StageContext, groups: dict[str, int | None]) -> list
             )
         found += rows
     if any(question.verifier == "code" for question in found):
-        require_sandbox(getattr(ctx.config, "allow_weak_sandbox", False))
+        require_sandbox(ctx.profile.allow_weak_sandbox)
     ctx.rng("question order").shuffle(found)
     return found
 

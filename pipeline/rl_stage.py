@@ -41,7 +41,7 @@ def climb(
     if config.difficulty:
         questions, tried = sometimes_solved(ctx, engine, questions, template)
     prompts = render_prompts(ctx.profile, questions, engine.tokenizer, template, config.grpo.longest_completion)
-    context = RewardContext(num_generations=config.grpo.group_size, allow_weak_sandbox=config.allow_weak_sandbox)
+    context = RewardContext(num_generations=config.grpo.group_size, allow_weak_sandbox=ctx.profile.allow_weak_sandbox)
     reward_set = RewardSet(config.rewards if rewards is None else rewards, context)
     try:
         trackers = Trackers(ctx.profile.trackers, ctx.run, ctx.stage_id, ctx.folder, config.model_dump(mode="json"))
@@ -106,7 +106,8 @@ class HeldoutCurve:
             groups = engine.generate(prompts, self.settings.samples, sampling)
         metric = self.evaluation.sets[self.settings.set].metric
         with phase("scoring"):
-            scored = score_samples(self.questions, groups, metric, self.template)
+            weak = self.ctx.profile.allow_weak_sandbox
+            scored = score_samples(self.questions, groups, metric, self.template, weak)
         figures = {"step": step, "set": self.settings.set, **summarise(scored, [self.settings.samples])}
         write_json_lines(self.ctx.folder / HELDOUT, [*_before(self.ctx.folder / HELDOUT, step), figures])
         folder = self.ctx.folder / "heldout"

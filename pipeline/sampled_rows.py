@@ -54,7 +54,8 @@ def collect_rows(
     )  # fmt: skip
     for question, completions in samples:
         columns = question.columns()
-        verdicts = judge_answers([c.text for c in completions], [columns] * len(completions))
+        texts = [c.text for c in completions]
+        verdicts = judge_answers(texts, [columns] * len(texts), ctx.profile.allow_weak_sandbox)
         columns["pass_rate"] = pass_rate(verdicts)
         kept: list[str] = []
         for number, (completion, verdict) in enumerate(zip(completions, verdicts, strict=True)):
@@ -63,7 +64,7 @@ def collect_rows(
             text, language = completion.text.strip(), question.language
             reason = reason_to_drop(text, completion.finish_reason, language, verdict, settings.filters)
             if not reason and rewrite is not None:
-                text, reason = _rewritten(question, text, rewrite, settings)
+                text, reason = _rewritten(question, text, rewrite, settings, ctx.profile.allow_weak_sandbox)
             if not reason:
                 reason = _over_quota(text, kept, settings, len(rows))
             if reason:
@@ -78,12 +79,14 @@ def collect_rows(
     return rows, dropped, funnel
 
 
-def _rewritten(question: Question, text: str, rewrite: Rewrite, settings: SampledData) -> tuple[str, str]:
+def _rewritten(
+    question: Question, text: str, rewrite: Rewrite, settings: SampledData, allow_weak_sandbox: bool
+) -> tuple[str, str]:
     """(the rewritten text, '') or (the text, the reason why the rewriting is no good)."""
     rewritten = rewrite(question, text)
     if rewritten is None:
         return text, "not_rewritable"
-    [verdict] = judge_answers([rewritten], [question.columns()])
+    [verdict] = judge_answers([rewritten], [question.columns()], allow_weak_sandbox)
     rules = settings.filters.model_copy(update={"format": "r1", "min_language_share": 1.0})
     reason = reason_to_drop(rewritten, "stop", question.language, verdict, rules)
     return rewritten, f"rewriting: {reason}" if reason else ""

@@ -26,9 +26,10 @@ class Rung:
 def run(ctx: StageContext) -> StageResult:
     questions = {name: evaluation_questions(ctx.profile, name) for name in ctx.config.sets}
     if any(question.verifier == "code" for rows in questions.values() for question in rows):
-        require_sandbox(allow_weak=False)
+        require_sandbox(ctx.profile.allow_weak_sandbox)
     settings = {name: settings_in_words(ctx.config, name, len(rows)) for name, rows in questions.items()}
     (ctx.folder / "samples").mkdir(exist_ok=True)
+    weak = ctx.profile.allow_weak_sandbox
     results: dict[str, dict] = {}
     sampled = 0
     for rung in rungs(ctx):
@@ -44,7 +45,7 @@ def run(ctx: StageContext) -> StageResult:
                     ctx, f"{rung.name}-{name}", engine, questions[name], prompts, chosen.samples, ctx.config.sampling
                 )
             ]
-            scored = score_samples(questions[name], groups, chosen.metric, rung.template)
+            scored = score_samples(questions[name], groups, chosen.metric, rung.template, weak)
             figures = summarise(scored, ctx.config.consensus)
             sampled += sum(sample.tokens for group in scored for sample in group)
             write_json_lines(ctx.folder / "samples" / f"{rung.name}-{name}.jsonl", judged_rows(questions[name], scored))

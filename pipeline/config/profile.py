@@ -25,6 +25,8 @@ class Profile(Strict):
     """Groups of sources; stages say how many questions they take from which group."""
     cleaning: Cleaning = Cleaning()
     watchdog: Watchdog = Watchdog()
+    allow_weak_sandbox: bool = False
+    """Run programs that models write below the full sandbox level too (`make check` shows the level)."""
     stages: Stages
 
     @model_validator(mode="after")

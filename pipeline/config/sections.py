@@ -135,7 +135,6 @@ class RLStage(Strict):
     """Questions to train on from each group of the profile's `questions`; null takes all that a finite group has."""
     difficulty: Difficulty | None = None
     heldout: Heldout | None = None
-    allow_weak_sandbox: bool = False
 
 
 class SampledData(Strict):
