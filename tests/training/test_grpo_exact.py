@@ -169,6 +169,17 @@ def test_gradient_accumulation(model, tmp_path, loss_type):
     compare(model, tmp_path / "both", settings(loss_type=loss_type), flat_groups=2, **split)
 
 
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo"])
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_second_step_on_a_rollout(model, tmp_path, monkeypatch, loss_type, level):
+    """Off-policy: the ratio to the policy that wrote the rollout, clipped, after a large first step."""
+    monkeypatch.setattr(torch, "randperm", lambda count, **_: torch.arange(count))  # the same slices in both trainers
+    two = {"prompts_per_step": GROUPS // 2, "rollout_prompts": GROUPS, "max_steps": 2, "checkpoint_every": 2}
+    chosen = settings(loss_type=loss_type, importance_sampling_level=level, epsilon=0.02, **two)
+    result = compare(model, tmp_path, chosen, flat_groups=1)
+    assert len(result["loss"]) == 2
+
+
 def test_all_groups_flat(model, tmp_path):
     """No row trains: the optimizer still steps, on gradients of zero, and weight decay still acts."""
     compare(model, tmp_path, settings(weight_decay=0.1), flat_groups=GROUPS, optim="adamw_torch")
@@ -183,6 +194,11 @@ def test_adam_step(model, tmp_path):
         moved = (expected - start[name]).norm()
         # Where a gradient is rounding noise Adam's first step is its sign, so elements may differ; the step may not.
         assert (results[0]["weights"][name] - expected).norm() <= 1e-3 * moved
+
+
+def test_adam_step_where_no_gradient_is_noise(model, tmp_path):
+    """With an epsilon above rounding noise Adam's step is as exact as the gradients."""
+    compare(model, tmp_path, settings(learning_rate=1e-3), flat_groups=1, optim="adamw_torch", adam_epsilon=1e-3)
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "llama"])
