@@ -234,6 +234,7 @@ def trainer_arguments(
         reward_weights=[float(weight) for weight in reward_weights],
         mask_truncated_completions=settings.mask_truncated,
         use_bias_correction_kl=settings.kl_importance_weighted,
+        router_aux_loss_coef=0.0,  # a balance over one micro-batch would make the loss depend on how rows are packed
         ddp_find_unused_parameters=False,
         gradient_checkpointing=settings.gradient_checkpointing,
         vllm_importance_sampling_correction=settings.sampler_correction is not None,

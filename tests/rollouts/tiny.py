@@ -4,7 +4,14 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
+    Qwen3MoeConfig,
+)
 
 ARCHITECTURES = ("qwen3", "qwen2", "llama")
 VOCABULARY = 512
@@ -40,12 +47,16 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_checkpoint(folder: Path, architecture: str, seed: int = 0, **changes) -> Path:
-    """A random checkpoint with its tokenizer. Qwen models tie head and embedding, Llama does not."""
+    """A random checkpoint with its tokenizer. Dense Qwen models tie head and embedding, Llama does not."""
     shape = SHAPE | changes
     config = {
         "qwen3": lambda: Qwen3Config(**shape, head_dim=32, tie_word_embeddings=True),
         "qwen2": lambda: Qwen2Config(**shape, tie_word_embeddings=True),
         "llama": lambda: LlamaConfig(**shape, tie_word_embeddings=False),
+        "qwen3_moe": lambda: Qwen3MoeConfig(
+            **shape, head_dim=32, tie_word_embeddings=False, num_experts=4, num_experts_per_tok=2,
+            moe_intermediate_size=64, decoder_sparse_step=1, mlp_only_layers=[],
+        ),  # fmt: skip
     }[architecture]()
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)

@@ -1,4 +1,4 @@
-"""A vLLM engine that takes over LoRA adapters as adapters."""
+"""vLLM taking over what is no plain dense model: LoRA adapters as adapters, and experts."""
 
 import pytest
 import torch
@@ -38,6 +38,18 @@ def test_each_sync_takes_the_place_of_the_one_before(tmp_path):
         assert engine.generate(["a"], 1, Sampling(max_tokens=8, temperature=0)) != untrained
         with pytest.raises(NotImplementedError, match="max_lora_rank=4 takes over LoRA adapters"):
             engine.sync_weights(AutoModelForCausalLM.from_pretrained(folder))
+
+
+def test_experts_are_synced(tmp_path):
+    """vLLM packs experts at load; after a sync it must use the new ones."""
+    folder = tiny_checkpoint(tmp_path, "qwen3_moe")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with open_engine(EngineSettings(kind="vllm", dtype="float32", max_model_len=128, kv_cache_gib=1), folder) as engine:
+        assert widest_gap(model, engine) < 1e-3
+        for parameter in model.parameters():
+            parameter.data.mul_(1.3).add_(0.02 * torch.randn_like(parameter))
+        engine.sync_weights(model)
+        assert widest_gap(model, engine) < 1e-3
 
 
 def test_only_vllm_takes_over_adapters():
