@@ -19,14 +19,14 @@ def checkpoint_of(run: RunFolder, name: str) -> Path:
     """
     if not name:
         raise ConfigError(f"MODEL is empty. Name {_names(run)}, or the path of a checkpoint folder.")
-    stage_id, slash, student = name.replace("-", "_").partition("/")
+    stage_id, slash, _ = name.replace("-", "_").partition("/")
     if stage_id not in STAGES:
         return _folder(run, name)
     folder = run.stage(stage_id)
     if not (folder / MANIFEST).is_file():
         raise ConfigError(
-            f"MODEL={name}: the stage {stage_id} of {run.path} has not finished. Run `make {stage_id.replace('_', '-')} "
-            f"RUN={run.name}` first, or name {_names(run)}."
+            f"MODEL={name}: the stage {stage_id} of {run.path} has not finished. "
+            f"Run `make {stage_id.replace('_', '-')} RUN={run.name}` first, or name {_names(run)}."
         )
     found = _student_checkpoint(folder, name.partition("/")[2]) if slash else folder / "checkpoint"
     if not (found / "config.json").is_file():

@@ -86,7 +86,7 @@ class BaseModelStage(Strict):
     tokenizers: dict[str, TokenizerSettings] = {}
     """What a base's own tokenizer lacks or has wrong: `teacher` or a student's name -> tokens and template."""
     contexts: dict[str, PositiveInt] = {}
-    """Longest text in tokens, in place of that in the base's configuration, for a model that is to learn longer ones."""
+    """Longest text in tokens, in place of that in the base's configuration, for a model that is to learn longer"""
 
     @field_validator("students")
     @classmethod
@@ -99,8 +99,7 @@ class BaseModelStage(Strict):
         for key, role in [("tokenizers", role) for role in self.tokenizers] + [("contexts", r) for r in self.contexts]:
             if role not in ("teacher", *self.students):
                 raise ValueError(
-                    f"{key} names '{role}', but the models are teacher, {', '.join(self.students)}. "
-                    "Name one of these"
+                    f"{key} names '{role}', but the models are teacher, {', '.join(self.students)}. Name one of these"
                 )
         return self
 

@@ -54,9 +54,15 @@ def tiny_checkpoint(folder: Path, architecture: str, seed: int = 0, **changes) -
         "qwen2": lambda: Qwen2Config(**shape, tie_word_embeddings=True),
         "llama": lambda: LlamaConfig(**shape, tie_word_embeddings=False),
         "qwen3_moe": lambda: Qwen3MoeConfig(
-            **shape, head_dim=32, tie_word_embeddings=False, num_experts=4, num_experts_per_tok=2,
-            moe_intermediate_size=64, decoder_sparse_step=1, mlp_only_layers=[],
-        ),  # fmt: skip
+            **shape,
+            head_dim=32,
+            tie_word_embeddings=False,
+            num_experts=4,
+            num_experts_per_tok=2,
+            moe_intermediate_size=64,
+            decoder_sparse_step=1,
+            mlp_only_layers=[],
+        ),
     }[architecture]()
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
