@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import is_peft_model
+from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from pipeline.rollouts import Engine
@@ -58,6 +59,8 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         self._flops = ModelFlops(plain.get_base_model() if is_peft_model(plain) else plain)
         self._peak = matmul_peak(self.accelerator.device, torch.bfloat16 if self.args.bf16 else torch.float32)
         self._step_started: float | None = None
+        self._optimizer_stepped = 0.0
+        self.add_callback(_AtOptimizerStep(self))
         if settings.speedups.packing:
             for model in filter(None, (self.model, self.ref_model)):
                 plain = self.accelerator.unwrap_model(model)
@@ -359,7 +362,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         `seconds_rollout` is the time spent waiting for completions: with `steps_ahead` less than the engine took.
         Held-out evaluation and checkpoints come after the step and do not count.
         """
-        phases, whole = self.seconds, time.perf_counter() - self._step_started
+        phases, whole = self.seconds, self._optimizer_stepped - self._step_started
         self._step_started = None
         update = max(phases["update"], 1e-9)
         speeds = {f"seconds_{name}": value for name, value in phases.items()} | {"seconds_step": whole}
@@ -408,6 +411,16 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
 
     def create_model_card(self, *args, **kwargs) -> None:
         """The manifest of the stage says where a checkpoint comes from."""
+
+
+class _AtOptimizerStep(TrainerCallback):
+    """Notes when the step's work is done: held-out evaluation comes before the step's figures are logged."""
+
+    def __init__(self, trainer: LadderGRPOTrainer):
+        self._trainer = trainer
+
+    def on_optimizer_step(self, *args, **kwargs):
+        self._trainer._optimizer_stepped = time.perf_counter()
 
 
 class _Alone:

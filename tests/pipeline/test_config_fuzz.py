@@ -186,11 +186,11 @@ def check(text: str, folder: Path) -> tuple[int, str, str]:
 
 
 def names_of(text: str, changes: list[Path_]) -> set[str]:
-    """What an error about these changes may name: each changed key, its parents and whatever lies below it."""
+    """What an error about these changes may name: each changed key, the two above it and whatever lies below it."""
     document = yaml.safe_load(text)
     if ("extends",) in changes:  # then every key that the parent gave
         return {key for key in SCHEMA_NAMES if len(key) > 1}
-    names = {str(key) for path in changes for key in path}
+    names = {str(key) for path in changes for key in path[-3:]} - {"stages"}
     for path in changes:
         with contextlib.suppress(KeyError, IndexError, TypeError, RecursionError):
             names |= {str(key) for below in paths(at(document, path)) for key in below}
