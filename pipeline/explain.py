@@ -33,7 +33,7 @@ class Link:
 
 
 def explain(run: RunFolder, target: str, say: Callable[[str], None] = print) -> None:
-    """Prints the chain that made `target`, a stage or a path below it (`stage/path`).
+    """Prints the chain that made `target`: a stage, a path below it (`stage/path`), or a student (`stage/student`).
 
     Raises ConfigError for what is not there, RunError for a damaged manifest.
     """
@@ -44,6 +44,8 @@ def explain(run: RunFolder, target: str, say: Callable[[str], None] = print) -> 
     if manifest is None:
         done = [stage_id for stage_id in STAGES if run.stage(stage_id).is_dir()]
         raise ConfigError(f"{stage.id} is not finished in {run.path}. Finished: {', '.join(done) or 'none'}.")
+    if path and not (folder / path).exists() and (folder / "students" / path).exists():
+        path = f"students/{path}"
     say(f"{folder}{'/' + path if path else ''}")
     for line in _files(manifest, stage.id, path):
         say(f"  {line}")

@@ -55,6 +55,11 @@ def make_another_base(ladder):
     ladder.run("base_model")
 
 
+def test_a_student_is_found_by_the_name_that_chat_takes(ladder):
+    ladder.run("distill")
+    assert explained(ladder.folder, "distill/qwen") == explained(ladder.folder, "distill/students/qwen")
+
+
 def test_what_was_read_is_found_among_the_replaced_stages(ladder):
     ladder.run("r1_zero")
     made_of = Manifest.read(ladder.folder.stage("r1_zero")).inputs["base_model/checkpoint"]
