@@ -73,14 +73,18 @@ def climb(
                 eval_hook=HeldoutCurve(ctx, config.heldout, template, trackers) if config.heldout else None,
                 eval_every=config.heldout.every if config.heldout else None,
             )
-        verdicts = reward_set.counts()
     except RewardError as error:
         raise RunError(f"{error}\nThe step before is kept: mend the reward and run the same command.") from error
     finally:
         reward_set.close()
     return StageResult(
         outputs=["checkpoint"],
-        metrics={**result.metrics, "steps": result.steps, "verdicts": verdicts, "alarms": _before(ctx.folder / ALARMS)},
+        metrics={
+            **result.metrics,
+            "steps": result.steps,
+            "verdicts": result.verdicts,
+            "alarms": _before(ctx.folder / ALARMS),
+        },
         tokens={
             "sampled": result.tokens_generated,
             "trained": result.tokens_trained,

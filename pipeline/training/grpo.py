@@ -44,6 +44,8 @@ class GRPOResult:
     """Seconds since the run was started or resumed."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """The last step's line of `metrics.jsonl`."""
+    verdicts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """How often each reward has given each verdict."""
 
 
 def train_grpo(
@@ -156,6 +158,7 @@ def train_grpo(
         tokens_seen=trainer.state.num_input_tokens_seen,
         wall_s=time.perf_counter() - started,
         metrics=records.last(),
+        verdicts=records.verdicts(),
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections import Counter
 from pathlib import Path
 
 from pipeline.manifest import write_durably
@@ -30,6 +31,14 @@ class RunRecords:
         """Sums of integer metrics over the steps written so far."""
         records = read_records(self._folder / METRICS)
         return {name: sum(int(record[name]) for record in records) for name in names}
+
+    def verdicts(self) -> dict[str, dict[str, int]]:
+        """How often each reward has given each verdict over the steps written so far."""
+        totals: dict[str, Counter] = {}
+        for record in read_records(self._folder / METRICS):
+            for name, counts in record.get("verdicts", {}).items():
+                totals.setdefault(name, Counter()).update(counts)
+        return {name: dict(counts) for name, counts in totals.items()}
 
     def last(self) -> dict:
         """The last step's metrics; empty before the first."""

@@ -1,6 +1,7 @@
 """Rollouts for the GRPO trainer: questions → completions → rewards → advantages, as rows to train on."""
 
 import time
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -61,6 +62,7 @@ class Rollouts:
         self.written_tokens = 0
         self.written_seconds = 0.0
         """Completion tokens of the last rollout, extra rounds included, and what the engine took for them."""
+        self._counted = self._verdicts_so_far()
         self.loss_tokens = 0.0
         """Completion tokens that count in the loss, over all processes."""
         self.record: dict = {}
@@ -81,6 +83,19 @@ class Rollouts:
     @property
     def seed(self) -> int:
         return self.seed_of(self._trainer.state.global_step)
+
+    def verdicts(self) -> dict[str, dict[str, int]]:
+        """How often each reward has given each verdict in this process since the last call; none for none."""
+        before, self._counted = self._counted, self._verdicts_so_far()
+        return {
+            name: {str(verdict): count - before[name][verdict] for verdict, count in counts.items()}
+            for name, counts in self._counted.items()
+            if counts
+        }
+
+    def _verdicts_so_far(self) -> dict[str, Counter]:
+        functions = zip(self._trainer.reward_func_names, self._trainer.reward_funcs, strict=True)
+        return {name: Counter(getattr(function, "counted", {})) for name, function in functions}
 
     def start(self, step: int, inputs: list[dict]) -> None:
         """Begin to write the rollout due at `step`, with the weights that the engine has now."""

@@ -89,7 +89,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
             self.sync()
             self._buffered_inputs = self._split(self.rollouts.make(generation_batch))
             (written,) = self.totals([self.rollouts.written_tokens])
-            self.step_record["rollout_tokens"] = int(written)
+            self.step_record |= {"rollout_tokens": int(written), "verdicts": self.rollouts.verdicts()}
         self._start_next_rollout()
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 

@@ -1,6 +1,7 @@
 """`train_grpo` from checkpoint to checkpoint, on the transformers engine; vLLM where it matters."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -384,9 +385,19 @@ def test_rewards_start_on_a_group_before_the_batch_is_written(start, engine, tmp
 def test_verdicts_stand_beside_the_rewards(start, engine, tmp_path):
     questions = [{**question, "verifier": "exact"} for question in QUESTIONS]
     reward_set = RewardSet([RewardSpec(use="accuracy")])
-    run(start, engine, tmp_path, settings(max_steps=1), reward_set.functions, dataset=questions)
-    rows = rollouts(tmp_path)["step-000001"]
+    chosen = settings(rollout_prompts=4, max_steps=4)
+    result = run(start, engine, tmp_path, chosen, reward_set.functions, dataset=questions)
+    rows = [row for rows in rollouts(tmp_path).values() for row in rows]
     assert all(row["verdicts"]["accuracy"] in {str(verdict) for verdict in Verdict} for row in rows)
+    assert result.verdicts["accuracy"] == dict(Counter(row["verdicts"]["accuracy"] for row in rows))
+
+
+def test_verdicts_of_a_resumed_run_are_counted_over_all_of_it(start, engine, tmp_path):
+    questions = [{**question, "verifier": "exact"} for question in QUESTIONS]
+    for steps in (2, 4):
+        rewards = RewardSet([RewardSpec(use="accuracy")]).functions
+        result = run(start, engine, tmp_path, settings(max_steps=steps), rewards, dataset=questions, resume=True)
+    assert sum(result.verdicts["accuracy"].values()) == 4 * 8
 
 
 def test_overlong_completions_lose_reward_by_the_limit_of_the_step(start, engine, tmp_path):
