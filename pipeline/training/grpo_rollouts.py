@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import torch
@@ -105,9 +105,12 @@ class Rollouts:
 
     def settle(self) -> None:
         """Wait until the engine is free."""
-        if self._started is not None:
-            with phase("generation"):
-                self._started[1].result()
+        if self._started is None or self._started[1].done():
+            return
+        started = time.perf_counter()
+        with phase("generation"):
+            wait([self._started[1]])
+        self._trainer.seconds["rollout"] += time.perf_counter() - started
 
     def make(self, inputs: list[dict]) -> list[Row]:
         """One row a completion. The engine must have the policy's weights, unless the rollout was started ahead."""
