@@ -32,6 +32,10 @@ def check_file_names(names: Iterable[str], what: str) -> None:
             )
 
 
+QuestionCount = Annotated[int, Field(ge=1, le=1_000_000)]
+"""A recipe that makes its questions would go on for days for a number with too many zeros."""
+
+
 class QuestionSource(Strict):
     """Where questions come from: a recipe by name (`pocket_arithmetic`, `countdown`), a file (`jsonl:data/math.jsonl`,
     `csv:…`, `parquet:…`), a data set on the Hub (`hub:openai/gsm8k`), a named evaluation set (`benchmark:aime_2024`) or
@@ -130,7 +134,7 @@ class Difficulty(Strict):
 class RLStage(Strict):
     grpo: GRPOSettings = GRPOSettings()
     rewards: list[RewardSpec] = Field(min_length=1)
-    questions: dict[str, int | None] = {"reasoning": None}
+    questions: dict[str, QuestionCount | None] = {"reasoning": None}
     """Questions to train on from each group of the profile's `questions`; null takes all that a finite group has."""
     difficulty: Difficulty | None = None
     heldout: Heldout | None = None
@@ -139,7 +143,7 @@ class RLStage(Strict):
 class SampledData(Strict):
     """How a stage turns samples of a policy into rows."""
 
-    questions: dict[str, int | None] = {"reasoning": None}
+    questions: dict[str, QuestionCount | None] = {"reasoning": None}
     samples_per_question: int = Field(4, ge=1)
     sampling: Sampling = Sampling(temperature=1.0, max_tokens=MAX_TOKENS)  # paper, cold start: temperature 1.0
     shard_questions: int = Field(256, ge=1)
@@ -214,7 +218,7 @@ class StudentRLStage(RLStage):
 
 class EvaluationSet(Strict):
     source: QuestionSource
-    questions: int | None = Field(None, ge=1)
+    questions: int | None = Field(None, ge=1, le=100_000)
     """Questions to draw; null takes all that a file, a data set or a benchmark has."""
     samples: int = Field(ge=1)
     """Samples a question: pass@1 is their mean, cons@k the vote over k of them. A benchmark's own k where left out."""
