@@ -89,7 +89,7 @@
     };
     return [{
       width, height: 190, series, bands,
-      padding: [8, 8, 0, 0],
+      padding: [8, 14, 0, 0],
       scales: { x: { time: false }, y: { range } },
       axes: [{ ...axis, size: 26, gap: 2 }, { ...axis, size: 46, values: (_, ticks) => ticks.map(tick) }],
       cursor: { sync: { key: stage.id }, drag: { x: true, y: false } },
