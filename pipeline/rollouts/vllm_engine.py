@@ -9,7 +9,7 @@ import torch
 
 from pipeline.rollouts.engine import Engine, Finished, MissingEngineError, RawCompletion
 from pipeline.rollouts.types import EngineSettings, Sampling
-from pipeline.rollouts.weights import checkpoint_weights
+from pipeline.rollouts.weights import checkpoint_weights, has_adapters
 from pipeline.watchdog import beat
 
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights pass by reference, and nothing outlives this process
@@ -113,7 +113,7 @@ class VLLMEngine(Engine):
             yield
 
     def _sync(self, model) -> None:
-        if self.settings.max_lora_rank and hasattr(model, "peft_config"):
+        if self.settings.max_lora_rank and has_adapters(model):
             self._sync_adapter(model)
         else:
             self._reload({"weights_iterator": iter(checkpoint_weights(model).items())})

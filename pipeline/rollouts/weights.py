@@ -26,17 +26,17 @@ def checkpoint_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """
     from transformers.core_model_loading import revert_weight_conversion
 
-    base = model.get_base_model() if _has_adapters(model) else model
+    base = model.get_base_model() if has_adapters(model) else model
     return dict(revert_weight_conversion(base, dict(_named_weights(model))))
 
 
-def _has_adapters(model) -> bool:
+def has_adapters(model) -> bool:
     return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
 
 
 @torch.no_grad()
 def _named_weights(model) -> Iterator[tuple[str, torch.Tensor]]:
-    if not _has_adapters(model):
+    if not has_adapters(model):
         for name, parameter in model.named_parameters():
             yield name, parameter.data
         return

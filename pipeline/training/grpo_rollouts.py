@@ -133,15 +133,20 @@ class Rollouts:
 
     def _take(self, inputs: list[dict]) -> Written:
         """The rollout due now: the one that was started ahead, or written here and now."""
-        trainer, step, started = self._trainer, self._trainer.state.global_step, time.perf_counter()
+        step = self._trainer.state.global_step
+        if self._started is None or self._started[0] != step:
+            return self._write_now(inputs, self.seed)
+        self.settle()
+        written, self._started = self._started[1].result(), None
+        if written.prompts != [x["prompt"] for x in inputs]:
+            raise RuntimeError(f"the rollout written ahead for step {step} asked other questions than are due")
+        return written
+
+    def _write_now(self, inputs: list[dict], seed: int) -> Written:
+        step, started = self._trainer.state.global_step, time.perf_counter()
         with phase("generation"):
-            if self._started is not None and self._started[0] == step:
-                written, self._started = self._started[1].result(), None
-                if written.prompts != [x["prompt"] for x in inputs]:
-                    raise RuntimeError(f"the rollout written ahead for step {step} asked other questions than are due")
-            else:
-                written = self._write(inputs, self.seed, step, step)
-        trainer.seconds["rollout"] += time.perf_counter() - started
+            written = self._write(inputs, seed, step, step)
+        self._trainer.seconds["rollout"] += time.perf_counter() - started
         return written
 
     def _write(self, inputs: list[dict], seed: int, step: int, made: int) -> Written:
@@ -225,12 +230,8 @@ class Rollouts:
         return result
 
     def _answer_more(self, inputs: list[dict], seed: int) -> Answers:
-        trainer, step, started = self._trainer, self._trainer.state.global_step, time.perf_counter()
-        trainer.sync()
-        with phase("generation"):
-            written = self._write(inputs, seed, step, step)
-        trainer.seconds["rollout"] += time.perf_counter() - started
-        return self._score(inputs, written)
+        self._trainer.sync()
+        return self._score(inputs, self._write_now(inputs, seed))
 
     def _put(self, answers: Answers, place: int, extra: Answers, new: int) -> None:
         """Replace group `place` by group `new` of `extra`."""

@@ -55,19 +55,22 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         self.step_record: dict = {}
         self._positions = torch.zeros(2, dtype=torch.long)
         """Tokens that went through attention in this step, and positions computed for them, padding included."""
-        plain = self.accelerator.unwrap_model(self.model)
-        self._flops = ModelFlops(plain.get_base_model() if is_peft_model(plain) else plain)
+        self._flops = ModelFlops(self._without_adapters(self.model))
         self._peak = matmul_peak(self.accelerator.device, torch.bfloat16 if self.args.bf16 else torch.float32)
         self._step_started: float | None = None
         self._optimizer_stepped = 0.0
         self.add_callback(_AtOptimizerStep(self))
         if settings.speedups.packing:
             for model in filter(None, (self.model, self.ref_model)):
-                plain = self.accelerator.unwrap_model(model)
-                attach_packed_forward(plain.get_base_model() if is_peft_model(plain) else plain, self.temperature)
+                attach_packed_forward(self._without_adapters(model), self.temperature)
         self.reference = Reference(self)
         if self.beta != 0 and settings.reference_refresh_steps:
             self.add_callback(RefreshReference(self.reference, settings.reference_refresh_steps))
+
+    def _without_adapters(self, model) -> torch.nn.Module:
+        """The model itself, out of what accelerate and peft put around it."""
+        plain = self.accelerator.unwrap_model(model)
+        return plain.get_base_model() if is_peft_model(plain) else plain
 
     # ---- Rollouts -----------------------------------------------------------------------------------------------
 
