@@ -15,6 +15,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import sdpa_mask
 from trl.kernels import ChunkedLogProbFunction
 
+from pipeline.training.grpo_head import HeadLogProbs
 from pipeline.training.grpo_packing import Block, PackedBatch
 
 NAME = "packed_sdpa"
@@ -63,6 +64,8 @@ def attach_packed_forward(model: torch.nn.Module, temperature: float) -> None:
             packed_batch=packed,
         ).last_hidden_state[0, packed.first_scored :]
         head = self.get_output_embeddings()
+        if hidden.device.type == "cpu":
+            return HeadLogProbs.apply(hidden, head.weight, head.bias, packed.labels, temperature, entropy)
         outputs = ("entropy",) if entropy else ()
         log_probs, entropies, *_ = ChunkedLogProbFunction.apply(
             hidden, head.weight, head.bias, packed.labels, temperature, VOCABULARY_CHUNK, None, 1.0, outputs

@@ -18,7 +18,7 @@ import torch
 
 BLOCK_FILL = 0.75
 """A block of attention takes rows at least this share of its longest as long; shorter ones open the next block."""
-BLOCK_TOKENS = 4096
+BLOCK_TOKENS = 1024
 """A block below this many tokens takes shorter rows too: a further call would cost more than its padding."""
 
 
