@@ -20,10 +20,10 @@ class EnginePool:
         self._engine: Engine | None = None
 
     @phase("engine start")
-    def serve(self, checkpoint: Path, seed: int, max_lora_rank: int | None = None) -> Engine:
+    def serve(self, checkpoint: Path, seed: int, adapter_rank: int | None = None) -> Engine:
         """An engine with the weights and the tokenizer of a checkpoint folder; `seed` starts its random stream anew.
 
-        With `max_lora_rank` one that takes over adapters of that checkpoint, and of no other.
+        With `adapter_rank` one that takes over adapters of that checkpoint, and of no other.
 
         Raises ConfigError where the engine's package is missing, RunError where the engine cannot serve the checkpoint.
         """
@@ -33,7 +33,7 @@ class EnginePool:
         from pipeline.rollouts.weights import same_architecture
 
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-        swaps = self._engine is not None and not (max_lora_rank or self._engine.settings.max_lora_rank)
+        swaps = self._engine is not None and not (adapter_rank or self._engine.adapter_rank)
         if swaps and same_architecture(self._engine.model_path, checkpoint):
             try:
                 self._engine.serve(checkpoint, tokenizer, seed)
@@ -42,8 +42,7 @@ class EnginePool:
             return self._engine
         self.close()
         try:
-            settings = self.settings.model_copy(update={"max_lora_rank": max_lora_rank})
-            self._engine = open_engine(settings, checkpoint, tokenizer, seed)
+            self._engine = open_engine(self.settings, checkpoint, tokenizer, seed, adapter_rank)
         except MissingEngineError as error:
             raise ConfigError(str(error)) from error
         except (RuntimeError, ValueError, OSError) as error:

@@ -15,18 +15,31 @@ from pipeline.rollouts.types import Completion, EngineSettings, Sampling
 __all__ = ["Completion", "Engine", "EngineSettings", "EngineStats", "OnGroup", "Sampling", "open_engine"]
 
 
-def open_engine(settings: EngineSettings, model: str | Path, tokenizer=None, seed: int = 0) -> Engine:
+def open_engine(
+    settings: EngineSettings, model: str | Path, tokenizer=None, seed: int = 0, adapter_rank: int | None = None
+) -> Engine:
     """Open the engine that `settings.kind` names on the checkpoint `model` (a folder or a hub id).
 
     `tokenizer` (default: the checkpoint's own) encodes string prompts, decodes completions and names the end tokens.
     `seed` starts the engine's random numbers where a request brings no seed of its own.
 
+    With `adapter_rank` (vLLM alone) the engine takes over LoRA adapters of `model` of up to that rank as adapters, and
+    no other weights; without it adapters are merged into the weights that are handed over.
+
     Raises:
+        ValueError: `adapter_rank` with an engine that takes over merged weights alone.
         MissingEngineError: the engine's package is not installed. No other engine is taken in its place.
     """
     if settings.kind == "vllm":
-        from pipeline.rollouts.vllm_engine import VLLMEngine as engine_class
-    elif settings.kind == "transformers":
+        from pipeline.rollouts.vllm_engine import VLLMEngine
+
+        return VLLMEngine(settings, model, tokenizer, seed, adapter_rank)
+    if adapter_rank:
+        raise ValueError(
+            f"adapter_rank={adapter_rank}, but the engine {settings.kind!r} takes over merged weights alone; "
+            "open it without adapter_rank, or set kind: vllm"
+        )
+    if settings.kind == "transformers":
         from pipeline.rollouts.transformers_engine import TransformersEngine as engine_class
     else:
         from pipeline.rollouts.server_engine import ServerEngine as engine_class

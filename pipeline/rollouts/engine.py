@@ -51,6 +51,9 @@ class Engine(ABC):
     A subclass gives `_generate`, `_sync`, `_load` and `_close`; order of work, checks and decoding are done here.
     """
 
+    adapter_rank: int | None = None
+    """Highest rank of the LoRA adapters that it takes over as such, and then no other weights."""
+
     def __init__(self, settings: EngineSettings, model: str | Path, tokenizer, seed: int):
         from transformers import AutoTokenizer
 

@@ -39,9 +39,6 @@ class EngineSettings(Strict):
     """Size of the key-value cache in GiB (vLLM on CPU)."""
     enforce_eager: bool = False
     """vLLM on CUDA: skip compilation and CUDA graphs; starts faster, runs slower. On CPU always so."""
-    max_lora_rank: int | None = Field(default=None, gt=0)
-    """vLLM: take over LoRA adapters of up to this rank as adapters, and no other weights. RL stages with `lora` set it.
-    None: adapters are merged into the weights that are handed over."""
     server_urls: list[str] = Field(default_factory=list)
     """Base addresses of OpenAI-compatible vLLM servers, as http://host:8000. Requests are spread over them."""
     server_timeout_s: Number = Field(default=3600.0, gt=0)
@@ -56,11 +53,6 @@ class EngineSettings(Strict):
             raise ValueError(
                 "engine kind is 'vllm-server' but server_urls is empty; "
                 "set server_urls to the addresses of running servers, for example ['http://localhost:8000']"
-            )
-        if self.max_lora_rank and self.kind != "vllm":
-            raise ValueError(
-                f"engine max_lora_rank={self.max_lora_rank} but kind={self.kind!r} takes over merged weights alone; "
-                "set kind: vllm or remove max_lora_rank"
             )
         if self.kind != "vllm-server" and self.server_urls:
             raise ValueError(

@@ -27,7 +27,7 @@ class VLLMEngine(Engine):
     lists. For a small model on a CPU this is what decides: with both, generation costs little over the forward passes.
     """
 
-    def __init__(self, settings: EngineSettings, model, tokenizer, seed: int):
+    def __init__(self, settings: EngineSettings, model, tokenizer, seed: int, adapter_rank: int | None = None):
         super().__init__(settings, model, tokenizer, seed)
         try:
             from vllm import LLM
@@ -45,8 +45,9 @@ class VLLMEngine(Engine):
         )
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # started by torchrun or accelerate: one engine a process
             memory["distributed_executor_backend"] = "external_launcher"
-        if settings.max_lora_rank:
-            memory |= {"enable_lora": True, "max_lora_rank": _lora_rank(settings.max_lora_rank)}
+        self.adapter_rank = adapter_rank
+        if adapter_rank:
+            memory |= {"enable_lora": True, "max_lora_rank": _lora_rank(adapter_rank)}
         self._adapter = None
         self._adapters_made = 0
         with _torch_state_kept(self._cpu):
@@ -113,7 +114,7 @@ class VLLMEngine(Engine):
             yield
 
     def _sync(self, model) -> None:
-        if self.settings.max_lora_rank and has_adapters(model):
+        if self.adapter_rank and has_adapters(model):
             self._sync_adapter(model)
         else:
             self._reload({"weights_iterator": iter(checkpoint_weights(model).items())})
@@ -135,9 +136,9 @@ class VLLMEngine(Engine):
         self._reload({"weights_path": folder})
 
     def _reload(self, source: dict) -> None:
-        if self.settings.max_lora_rank:
+        if self.adapter_rank:
             raise NotImplementedError(
-                f"an engine opened with max_lora_rank={self.settings.max_lora_rank} takes over LoRA adapters of the "
+                f"an engine opened with adapter_rank={self.adapter_rank} takes over LoRA adapters of the "
                 f"checkpoint it was opened on ({self.model_path}), and no other weights; open another engine"
             )
         self._llm.collective_rpc("reload_weights", kwargs=source)
@@ -163,7 +164,7 @@ def _lora_rank(rank: int) -> int:
 
     allowed = sorted(get_args(MaxLoRARanks))
     if rank > allowed[-1]:
-        raise ValueError(f"vLLM serves LoRA adapters of rank {allowed[-1]} at most, and max_lora_rank is {rank}")
+        raise ValueError(f"vLLM serves LoRA adapters of rank {allowed[-1]} at most, and adapter_rank is {rank}")
     return next(one for one in allowed if one >= rank)
 
 

@@ -1,8 +1,8 @@
 """Memory of a training process on a CPU: what is freed stays with the process, for the next tensor of that size.
 
-glibc gives large blocks back to the system as soon as they are freed and asks for them again, and the system fills every
-page with zeros first. Activations and gradients come and go each micro-batch, so that this took longer than computing
-with them (`docs/log.md`). The process's peak stays what it was; what it holds between peaks is more.
+glibc gives large blocks back to the system as soon as they are freed and asks for them again, and the system fills
+every page with zeros first. Activations and gradients come and go each micro-batch, so that this took longer than
+computing with them (`docs/log.md`). The price: a process holds its peak until it ends.
 """
 
 import ctypes

@@ -25,8 +25,8 @@ def test_each_sync_takes_the_place_of_the_one_before(tmp_path):
     folder = tiny_checkpoint(tmp_path, "qwen3")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
-    settings = EngineSettings(kind="vllm", dtype="float32", max_model_len=128, kv_cache_gib=1, max_lora_rank=4)
-    with open_engine(settings, folder) as engine:
+    settings = EngineSettings(kind="vllm", dtype="float32", max_model_len=128, kv_cache_gib=1)
+    with open_engine(settings, folder, adapter_rank=4) as engine:
         engine.sync_weights(adapted)  # adapters start at zero
         untrained = engine.generate(["a"], 1, Sampling(max_tokens=8, temperature=0))
         for _ in range(2):
@@ -36,7 +36,7 @@ def test_each_sync_takes_the_place_of_the_one_before(tmp_path):
             engine.sync_weights(adapted)
             assert widest_gap(adapted, engine) < 1e-3
         assert engine.generate(["a"], 1, Sampling(max_tokens=8, temperature=0)) != untrained
-        with pytest.raises(NotImplementedError, match="max_lora_rank=4 takes over LoRA adapters"):
+        with pytest.raises(NotImplementedError, match="adapter_rank=4 takes over LoRA adapters"):
             engine.sync_weights(AutoModelForCausalLM.from_pretrained(folder))
 
 
@@ -53,5 +53,5 @@ def test_experts_are_synced(tmp_path):
 
 
 def test_only_vllm_takes_over_adapters():
-    with pytest.raises(ValueError, match="kind='transformers' takes over merged weights alone"):
-        EngineSettings(kind="transformers", max_model_len=128, max_lora_rank=4)
+    with pytest.raises(ValueError, match="the engine 'transformers' takes over merged weights alone"):
+        open_engine(EngineSettings(kind="transformers", max_model_len=128), "unused", adapter_rank=4)

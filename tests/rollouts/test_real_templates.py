@@ -1,10 +1,12 @@
-"""Small random checkpoints of each architecture with chat templates in the manner of the real ones: what is sampled,
-synced and trained is the same distribution, through SFT and GRPO."""
+"""Small random checkpoints of each architecture with the chat templates of the real models: what is sampled, synced and
+trained is the same distribution, through SFT and GRPO."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+import trl
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data_recipes.templates import chat_prompt
@@ -15,53 +17,51 @@ from pipeline.rollouts import EngineSettings, Sampling, open_engine
 from pipeline.training.grpo import train_grpo
 from pipeline.training.grpo_settings import GRPOSettings
 from pipeline.training.sft import SFTSettings, train_sft
-from tests.rollouts.tiny import tiny_checkpoint
+from tests.rollouts.tiny import VOCABULARY, tiny_checkpoint
 
-QWEN2 = (  # a system turn of its own where none is given
-    "{%- if messages[0]['role'] != 'system' %}<s>system\nYou are Q, a helpful assistant.<|eos|>\n{%- endif %}"
-    "{%- for message in messages %}<s>{{ message.role }}\n{{ message.content }}<|eos|>\n{%- endfor %}"
-    "{%- if add_generation_prompt %}<s>assistant\n{%- endif %}"
-)
-QWEN3 = (  # the reasoning of an answer stays only after the last question
-    "{%- for message in messages %}{%- set content = message.content %}"
-    "{%- if message.role == 'assistant' and '</think>' in content and not loop.last %}"
-    "{%- set content = content.split('</think>')[-1].lstrip('\n') %}{%- endif %}"
-    "<s>{{ message.role }}\n{{ content }}<|eos|>\n{%- endfor %}"
-    "{%- if add_generation_prompt %}<s>assistant\n"
-    "{%- if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{%- endif %}{%- endif %}"
-)
-LLAMA3 = (  # headers, trimmed contents
-    "{%- for message in messages %}<h>{{ message['role'] }}</h>\n\n{{ message['content'] | trim }}<|eos|>{%- endfor %}"
-    "{%- if add_generation_prompt %}<h>assistant</h>\n\n{%- endif %}"
-)
-R1_DISTILL = (  # opens the reasoning itself and drops that of every answer
-    "{%- for message in messages %}{%- set content = message['content'] %}"
-    "{%- if message['role'] == 'user' %}<U>{{ content }}{%- else %}<A>{{ content.split('</think>')[-1] }}<|eos|>"
-    "{%- endif %}{%- endfor %}{%- if add_generation_prompt %}<A><think>\n{%- endif %}"
-)
-TEMPLATES = {"qwen2": QWEN2, "qwen3": QWEN3, "llama": LLAMA3}
+TEMPLATES = Path(trl.__file__).parent / "chat_templates"
+"""The published models' own, as TRL carries them to recognise a model by."""
+REAL = {
+    "qwen2": ("qwen2_5", "<|im_end|>", None),
+    "qwen3": ("qwen3", "<|im_end|>", None),
+    "llama": ("llama3", "<|eot_id|>", "<|begin_of_text|>"),
+}
+"""Architecture -> its template, the token that ends an answer with it, and the one that begins a text."""
+MARKS = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|begin_of_text|>"]
 
 
-@pytest.fixture(params=TEMPLATES)
-def checkpoint(request, tmp_path):
-    folder = tiny_checkpoint(tmp_path / request.param, request.param)
+def with_template(folder, architecture: str, template: str, eos: str, bos: str | None = None):
+    """A tiny checkpoint whose tokenizer has the template and its marks as tokens of their own."""
+    tiny_checkpoint(folder, architecture)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.chat_template = TEMPLATES[request.param]
+    tokenizer.add_special_tokens({"additional_special_tokens": MARKS}, replace_extra_special_tokens=False)
+    tokenizer.eos_token, tokenizer.bos_token = eos, bos
+    tokenizer.chat_template = (TEMPLATES / f"{template}.jinja").read_text(encoding="utf-8")
+    tiny_checkpoint(folder, architecture, vocab_size=VOCABULARY + 32, eos_token_id=tokenizer.eos_token_id)
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def test_the_real_shapes_pass_the_check(checkpoint):
+@pytest.fixture(params=REAL)
+def checkpoint(request, tmp_path):
+    return with_template(tmp_path / request.param, request.param, *REAL[request.param])
+
+
+def test_the_real_templates_pass_the_check(checkpoint):
     assert not strips_reasoning(check_tokenizer("mine", checkpoint), "mine")
 
 
-def test_a_template_as_of_the_published_students_is_refused_as_a_base(tmp_path):
-    folder = tiny_checkpoint(tmp_path / "model", "qwen2")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.chat_template = R1_DISTILL
-    tokenizer.save_pretrained(folder)
-    assert strips_reasoning(tokenizer, "mine")
+def test_the_template_of_the_published_students_is_refused_as_a_base(tmp_path):
+    """It opens the reasoning itself and drops that of every answer."""
+    folder = with_template(tmp_path / "model", "qwen2", "deepseek_r1_distill", "<|im_end|>", "<|begin_of_text|>")
+    assert strips_reasoning(AutoTokenizer.from_pretrained(folder), "mine")
     with pytest.raises(ConfigError, match="opens <think>"):
+        check_tokenizer("mine", folder)
+
+
+def test_an_end_that_is_not_the_templates_is_refused(tmp_path):
+    folder = with_template(tmp_path / "model", "llama", "llama3", "<|im_end|>", "<|begin_of_text|>")
+    with pytest.raises(ConfigError, match=r"Set eos_token: '<\|eot_id\|>'"):
         check_tokenizer("mine", folder)
 
 
