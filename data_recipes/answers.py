@@ -8,8 +8,8 @@ from rewards import RewardError, Verdict, judge_answers
 
 COMPARED = ("math", "exact", "choice", "countdown", "reasoning_gym", "custom")
 """Verifiers whose gold answer must be right by its own verdict."""
-WITHOUT_ANSWER = ("countdown", "code")
-"""Verifiers that work without an `answer` in the row."""
+WITHOUT_ANSWER = ("countdown", "code", "reasoning_gym", "custom")
+"""Verifiers that can work without an `answer` in the row."""
 PROBE = "<answer>7919/104729</answer>"
 """An answer that is wrong nearly everywhere, to learn whether the gold one can be compared at all."""
 LONGEST_ANSWER_WORDS = 40
@@ -24,7 +24,9 @@ def unreadable_answers(rows: Sequence[Question]) -> dict[str, str]:
     judged = [row for row in rows if row.answer is not None or row.verifier in WITHOUT_ANSWER]
     checked = [row for row in judged if row.verifier not in ("none", "code")]
     for row, verdict in zip(checked, _verdicts([PROBE] * len(checked), checked), strict=True):
-        if row.verifier == "math" and is_a_whole_text(row.answer):
+        if row.answer == "":
+            found[row.id] = "cannot be read: it is empty, or lacks the mark of answer_after or answer_boxed"
+        elif row.verifier == "math" and is_a_whole_text(row.answer):
             found[row.id] = "is a whole text, not a final answer (see answer_after and answer_boxed)"
         elif verdict is Verdict.GOLD_UNUSABLE:
             found[row.id] = "cannot be read"

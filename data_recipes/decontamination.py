@@ -8,6 +8,7 @@ NGRAM_WORDS = 10
 """The paper's length (DeepSeek-R1, evaluation: 10-gram matches in questions or solutions)."""
 
 _WORD = re.compile(r"[^\W\d_]+|\d+|[^\w\s]")
+_SPOKEN = re.compile(r"[^\W_]+")
 _CJK = re.compile(r"([\u3400-\u9fff])")
 
 
@@ -18,25 +19,38 @@ def words(text: str) -> tuple[str, ...]:
 
 
 class HeldOut:
-    """The n-grams of held-out texts by the set that they belong to. A text shorter than n words counts as one n-gram of
-    its own length, so that a short question is matched whole."""
+    """Held-out texts by the set that they belong to: whole, and as n-grams of their words and numbers.
 
-    def __init__(self, sets: Mapping[str, Iterable[str]], n: int = NGRAM_WORDS):
+    Operators, punctuation and the marks of formulas are no words of an n-gram: they come in runs that texts share
+    without having anything to do with each other. A text of fewer than n words is only ever matched whole, operators
+    included, so that 2+3 is not 2-3.
+    """
+
+    def __init__(
+        self,
+        sets: Mapping[str, Iterable[str]],
+        n: int = NGRAM_WORDS,
+        whole: Mapping[str, Iterable[str]] | None = None,
+    ):
+        """`whole` are sets whose texts are matched whole alone: a recipe asks each of its questions in the same words,
+        and tells training from held-out questions by itself."""
         self.n = n
-        self._set_of: dict[tuple[str, ...], str] = {}
+        self._whole: dict[tuple[str, ...], str] = {}
+        self._grams: dict[tuple[str, ...], str] = {}
+        for name, texts in (*sets.items(), *(whole or {}).items()):
+            for text in texts:
+                if found := words(text):
+                    self._whole.setdefault(found, name)
         for name, texts in sets.items():
             for text in texts:
-                found = words(text)
-                for gram in _ngrams(found, min(n, len(found))) if found else ():
-                    self._set_of.setdefault(gram, name)
+                for gram in self._ngrams(text):
+                    self._grams.setdefault(gram, name)
 
     def overlap(self, text: str) -> str | None:
-        """The held-out set that the text shares an n-gram with, or a short text of which it is; None for no set."""
-        found = words(text)
-        if len(found) < self.n:
-            return self._set_of.get(found)
-        return next((self._set_of[gram] for gram in _ngrams(found, self.n) if gram in self._set_of), None)
+        """The held-out set that has the text, or shares an n-gram with it; None for no set."""
+        found = self._whole.get(words(text))
+        return found or next((self._grams[gram] for gram in self._ngrams(text) if gram in self._grams), None)
 
-
-def _ngrams(found: tuple[str, ...], size: int) -> Iterable[tuple[str, ...]]:
-    return (found[start : start + size] for start in range(len(found) - size + 1))
+    def _ngrams(self, text: str) -> Iterable[tuple[str, ...]]:
+        spoken = tuple(word for word in words(text) if _SPOKEN.fullmatch(word))
+        return (spoken[start : start + self.n] for start in range(len(spoken) - self.n + 1))

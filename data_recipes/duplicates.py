@@ -10,9 +10,10 @@ PERMUTATIONS = 128
 class Duplicates:
     """Remembers questions and tells those that were there before.
 
-    Exact: the same words, whatever their case, width and spacing, with the same reference response. Near: at least
-    `similarity` of the 3-grams of words of both are shared (Jaccard). Candidates come from MinHash (Broder 1997) with
-    locality-sensitive hashing, which finds nearly all pairs above the threshold; each is then compared exactly.
+    Exact: the same words, whatever their case, width and spacing, with the same choices and numbers and the same
+    reference response. Near, whatever the response: at least `similarity` of the 3-grams of words of both are shared
+    (Jaccard). Candidates come from MinHash (Broder 1997) with locality-sensitive hashing, which finds nearly all pairs
+    above the threshold; each is then compared exactly.
     """
 
     def __init__(self, similarity: float | None = None):
@@ -26,13 +27,13 @@ class Duplicates:
 
             self._index = MinHashLSH(threshold=similarity, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
 
-    def reason(self, question: Question) -> str:
-        """`duplicate` or `near_duplicate` of a question before it, '' for a new one, which is remembered."""
-        found = words(question.question)
+    def reason(self, question: Question, near: bool = True) -> str:
+        """`duplicate` or, with `near`, `near_duplicate` of a question before it; '' for a new one: it is remembered."""
+        found = words(question.whole)
         key = (found, question.response)
         if key in self._seen:
             return "duplicate"
-        if self._index is not None and self._is_near(found):
+        if near and self._index is not None and self._is_near(found):
             return "near_duplicate"
         self._seen.add(key)
         return ""

@@ -78,8 +78,14 @@ def _hub_answers() -> bool:
 def _explained(name: str, args: HubArgs, error: Exception) -> Exception:
     """The error to tell the user; a defect of ours stays what it is."""
     import httpx
-    from datasets.exceptions import DatasetNotFoundError
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     causes = list(_causes(error))
     if any(isinstance(cause, GatedRepoError) for cause in causes):
@@ -90,6 +96,14 @@ def _explained(name: str, args: HubArgs, error: Exception) -> Exception:
         return ConfigError(
             f"hub:{name} does not exist, or is private. Check the spelling; for a private one set HF_TOKEN."
         )
+    refused = next((code for cause in causes if (code := _status(cause)) in (401, 403, 404)), None)
+    if any(isinstance(cause, RevisionNotFoundError) for cause in causes):
+        return ConfigError(f"hub:{name} has no revision {args.revision!r}. Name a commit, tag or branch that it has.")
+    if refused:
+        return ConfigError(
+            f"hub:{name}: the Hub refuses with status {refused}. Check the name, and the token in HF_TOKEN or that of "
+            "`hf auth login`."
+        )
     unreachable = (ConnectionError, TimeoutError, OfflineModeIsEnabled, httpx.TransportError, HfHubHTTPError)
     if any(isinstance(cause, unreachable) for cause in causes):
         return HubUnreachableError(
@@ -97,9 +111,13 @@ def _explained(name: str, args: HubArgs, error: Exception) -> Exception:
             "should be unset), or give a local copy: jsonl:PATH, csv:PATH or parquet:PATH with the same column "
             "mapping, and for a benchmark args: {path: PATH}."
         )
-    if isinstance(error, DatasetNotFoundError | ValueError | FileNotFoundError):
+    if isinstance(error, DatasetsError | ValueError | FileNotFoundError | RuntimeError):
         return ConfigError(f"hub:{name} with {_part(args)}: {error}")
     return error
+
+
+def _status(error: BaseException) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

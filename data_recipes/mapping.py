@@ -1,5 +1,7 @@
 """From the columns of somebody's data set to question rows."""
 
+import json
+import math
 import random
 import string
 from collections.abc import Iterable
@@ -24,7 +26,8 @@ class RowMapping(Strict):
     `question` column where none is named. Empty: every column, under its own name."""
     options: list[str] = []
     """Columns of a multiple choice: the wrong options where `answer` is the right one's text (they are shuffled, each
-    row always the same way), or the one column that lists all of them where `answer` is a letter or a number from 0."""
+    row always the same way); all options in their order where it is a letter or a number from 0; or the one column
+    that lists all of them, as a list or as ARC's `{text: […], label: […]}`."""
     answer_after: str | None = Field(None, min_length=1)
     """The answer is what follows the last of this text in the answer's column: `####` in GSM8K."""
     answer_boxed: bool = False
@@ -74,10 +77,12 @@ class RowMapping(Strict):
 def to_questions(records: Iterable[Record], name: str, mapping: RowMapping) -> list[Question]:
     """Question rows of a data set; `name` is the domain and begins the ids of rows that have none.
 
-    Raises ConfigError naming the place of a row that lacks a column, is malformed, has an answer without the mark that
-    it should follow, or repeats an id.
+    A row whose answer lacks the mark that it should follow gets the answer '', which no verifier can read. Raises
+    ConfigError naming the place of a row that lacks a column, is malformed or repeats an id, and of the first one where
+    no row's answer has the mark.
     """
-    questions, places = [], {}
+    questions, places, unmarked = [], {}, ""
+    marked = (mapping.answer_after or mapping.answer_boxed) and not mapping.options
     for number, (where, row) in enumerate(records, 1):
         question = _question(row, where, f"{name}-{number}", name, mapping)
         if question.id in places:
@@ -87,16 +92,27 @@ def to_questions(records: Iterable[Record], name: str, mapping: RowMapping) -> l
             )
         places[question.id] = where
         questions.append(question)
+        if marked and question.answer == "" and not unmarked:
+            unmarked = f"{where}: …{str(row[mapping.columns.get('answer', 'answer')])[-60:]!r}"
+    if unmarked and not any(question.answer for question in questions):
+        mark = f"{mapping.answer_after!r} (answer_after)" if mapping.answer_after else "\\boxed{…} (answer_boxed)"
+        raise ConfigError(
+            f"{unmarked}: the answer has no {mark}, and no other row's has. Give the mark that the answers of this "
+            "data set have, or none."
+        )
     return questions
 
 
 def _question(row: dict[str, Any], where: str, own_id: str, name: str, mapping: RowMapping) -> Question:
     given = mapping.taken(row, where)
-    given["answer"] = _answer(given.get("answer"), where, mapping)
     if mapping.options:
         given |= _choices(given, [parsed(row[column]) for column in mapping.options], where, mapping.ask)
-    elif mapping.ask:
+    else:
+        given["answer"] = _answer(given.get("answer"), mapping)
+    if not mapping.options and mapping.ask:
         given["ask"] = mapping.ask
+    given |= {key: parsed(value) for key, value in given.items() if key not in Question.model_fields}
+    _must_be_json(given, where)
     defaults = {
         "id": own_id,
         "domain": mapping.domain or name,
@@ -121,40 +137,58 @@ def _question(row: dict[str, Any], where: str, own_id: str, name: str, mapping: 
     return question
 
 
-def _answer(answer: Any, where: str, mapping: RowMapping) -> Any:
-    if isinstance(answer, int | float) and not isinstance(answer, bool):
-        answer = str(answer)
+def _must_be_json(given: dict[str, Any], where: str) -> None:
+    """Raises ConfigError for a value, such as a date or bytes, that no file of rows could hold."""
+    for key, value in given.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f"{where}: '{key}' is {value!r:.60}, of the type {type(value).__name__}, which a row of questions "
+                "cannot hold. Name the columns to take in the source's args: {columns: {question: …, answer: …}}."
+            ) from None
+
+
+def _plain(answer: Any) -> Any:
+    """A number as text: 72.0 is 72 (a column with gaps holds whole numbers so), and not-a-number is a gap."""
+    if isinstance(answer, bool) or not isinstance(answer, int | float):
+        return answer
+    if isinstance(answer, float) and math.isnan(answer):
+        return None
+    return str(int(answer)) if isinstance(answer, float) and answer.is_integer() else str(answer)
+
+
+def _answer(answer: Any, mapping: RowMapping) -> Any:
+    """The final answer in what the answer's column holds; '' where the mark that it should follow is not there."""
+    answer = _plain(answer)
     if not isinstance(answer, str):
         return answer
     if mapping.answer_after:
         _, mark, after = answer.rpartition(mapping.answer_after)
-        if not mark:
-            raise ConfigError(
-                f"{where}: the answer has no {mapping.answer_after!r} (answer_after): …{answer[-60:]!r}. "
-                "Give the mark that the answers of this data set have, or leave answer_after out."
-            )
-        return after.strip()
+        return after.strip() if mark else ""
     if mapping.answer_boxed:
-        found = boxed(answer)
-        if not found:
-            raise ConfigError(f"{where}: the answer has no \\boxed{{…}} (answer_boxed): …{answer[-60:]!r}.")
-        return found[-1]
+        return (boxed(answer) or [""])[-1]
     return answer
 
 
 def _choices(given: dict[str, Any], options: list[Any], where: str, ask: str | None) -> dict[str, Any]:
     """The keys of a multiple choice: `choices`, the right one's letter, and how it is asked."""
-    answer = given["answer"]
-    if len(options) == 1 and isinstance(options[0], list):
-        choices, right = [str(option) for option in options[0]], _index(answer, options[0])
+    answer, labels = given.get("answer"), []
+    if len(options) == 1 and isinstance(options[0], dict) and isinstance(options[0].get("text"), list):
+        options, labels = [options[0]["text"]], options[0].get("label") or []
+    listed = isinstance(options[0], list) and len(options) == 1
+    if listed or (len(options) > 1 and _is_a_place(answer, options)):
+        listed_options = options[0] if listed else options
+        choices, right = [str(option) for option in listed_options], _index(answer, listed_options, labels)
     else:
-        choices = [str(option) for option in (answer, *options) if option is not None]
+        choices = [str(option) for option in (_plain(answer), *options) if option is not None]
         random.Random(f"choices {given['question']}").shuffle(choices)
-        right = choices.index(str(answer)) if answer is not None else None
-    if right is None or right >= len(choices) or choices.count(choices[right]) > 1 or len(choices) < 2:
+        right = choices.index(str(_plain(answer))) if _plain(answer) is not None else None
+    fits = right is not None and 0 <= right < len(choices) and choices.count(choices[right]) == 1
+    if not fits or not 2 <= len(choices) <= len(string.ascii_uppercase) or any(isinstance(o, dict) for o in options):
         raise ConfigError(
             f"{where}: the options {choices!s:.120} with the answer {answer!r:.60} are no multiple choice. Expected "
-            "two options or more, and an answer that is exactly one of them, its letter, or its number from 0."
+            "2 to 26 options, and an answer that is exactly one of them, its letter, or its number from 0."
         )
     letters = string.ascii_uppercase
     listed = "\n".join(f"({letters[index]}) {choice}" for index, choice in enumerate(choices))
@@ -165,9 +199,23 @@ def _choices(given: dict[str, Any], options: list[Any], where: str, ask: str | N
     }
 
 
-def _index(answer: Any, options: list[Any]) -> int | None:
-    """Which option an answer means: its text, its letter, or its number from 0."""
+def _is_a_place(answer: Any, options: list[Any]) -> bool:
+    """Whether an answer beside several columns of options is the place of one of them and not the right one's text."""
+    texts = [str(option).strip() for option in options]
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        return not any(text.lstrip("-").isdecimal() for text in texts)
     text = str(answer).strip()
+    letters = all(len(option) == 1 for option in texts)
+    return len(text) == 1 and text.upper() in string.ascii_uppercase and not letters
+
+
+def _index(answer: Any, options: list[Any], labels: list[Any]) -> int | None:
+    """Which option an answer means: its label, its number from 0, its text, or its letter."""
+    text = str(answer).strip()
+    if text in map(str, labels):
+        return [str(label) for label in labels].index(text)
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        return answer
     if text in map(str, options):
         return [str(option) for option in options].index(text)
     if len(text) == 1 and text.upper() in string.ascii_uppercase:

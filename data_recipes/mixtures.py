@@ -38,8 +38,8 @@ def mix(
 ) -> tuple[list[Question], QuestionFunnel]:
     """(questions, funnel) of one group, shuffled.
 
-    Dropped are questions of finite sources that stand twice (`duplicates`: keep, exact or near) or whose answer their
-    verifier cannot read, and questions of any source that overlap with a held-out set. `count` questions are then
+    Dropped are questions that stand twice (`duplicates`: keep, exact or near), those whose answer their verifier cannot
+    read, and those that overlap with a held-out set (`Cleaner`). `count` questions are then
     shared out by weight. A finite source with fewer than its share repeats its questions where it says `upsample`;
     else the others give more. One with more gives a random part. `count` None takes every row of finite sources.
 
@@ -52,7 +52,7 @@ def mix(
     for index, source in enumerate(group):
         if sources.is_finite(source.use):
             rows = _named(sources.load(source.use, None, f"{seed} {index}", False, source.args), source, index, group)
-            ready[index] = cleaner.clean(rows, funnel, finite=True)
+            ready[index] = cleaner.clean(rows, funnel, source.use)
     available = [len(ready[i]) if i in ready and not source.upsample else None for i, source in enumerate(group)]
     if count is None:
         shares = [len(ready[index]) for index in range(len(group))]
@@ -95,18 +95,23 @@ class Cleaner:
         self.held_out, self.keep = held_out, duplicates == "keep"
         self.duplicates = Duplicates(similarity if duplicates == "near" else None)
 
-    def clean(self, rows: Sequence[Question], funnel: QuestionFunnel, finite: bool) -> list[Question]:
-        """The rows that stay, in order; the others go into the funnel. Recipes without end see to their own
-        duplicates and answers: only what overlaps with held-out questions is taken from them."""
+    def clean(self, rows: Sequence[Question], funnel: QuestionFunnel, use: str) -> list[Question]:
+        """The rows of the source `use` that stay, in order; the others go into the funnel.
+
+        Our own recipes give answers that their verifiers can read, and those of the pocket world repeat questions on
+        purpose. Near duplicates are taken from finite sources alone: the sums of a recipe differ in a number.
+        """
+        finite, foreign = sources.is_finite(use), use.startswith("reasoning_gym:")
+        apart = finite or sources.tells_apart(use)
         funnel.rows_in += len(rows)
-        unreadable = unreadable_answers(rows) if finite else {}
+        unreadable = unreadable_answers(rows) if finite or foreign else {}
         kept = []
         for row in rows:
             reason = self._overlap(row)
             if not reason and row.id in unreadable:
                 reason = "unreadable_answer"
-            if not reason and finite and not self.keep:
-                reason = self.duplicates.reason(row)
+            if not reason and apart and not self.keep:
+                reason = self.duplicates.reason(row, near=finite)
             if reason:
                 funnel.drop(reason, row.question if reason != "unreadable_answer" else f"{row.id}: {row.answer}")
             else:
@@ -114,7 +119,7 @@ class Cleaner:
         return kept
 
     def _overlap(self, row: Question) -> str:
-        for text in (row.question, row.response):
+        for text in (row.whole, row.response):
             name = self.held_out.overlap(text) if text else None
             if name:
                 return f"held_out: {name}"
@@ -151,7 +156,7 @@ def _endless(
     for _ in range(MOST_ROUNDS):
         wanted = asked + 2 * (share - len(kept)) if asked else share
         rows = sources.load(source.use, wanted, seed, False, source.args)[asked:]
-        kept += cleaner.clean(_named(rows, source, index, group), funnel, finite=False)
+        kept += cleaner.clean(_named(rows, source, index, group), funnel, source.use)
         asked = wanted
         if len(kept) >= share:
             break

@@ -32,6 +32,15 @@ class Question(Strict):
     def asked(self) -> str:
         return asked(self.question, self.ask)
 
+    @property
+    def whole(self) -> str:
+        """The question, and where it does not say them itself its choices, numbers and target: what tells it from
+        another in the same words."""
+        row = self.columns()
+        parts = [row.get("choices") or [], row.get("numbers") or [], [row.get("target")]]
+        told = [str(one) for part in parts if isinstance(part, list | tuple) for one in part if one is not None]
+        return " ".join([self.question, *(one for one in told if one not in self.question)])
+
     def columns(self) -> dict[str, Any]:
         """The row as a reward function gets it, one column each."""
         return self.model_dump()
@@ -52,6 +61,8 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict]]:
         ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}. Give the path of a file.") from None
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue

@@ -5,9 +5,9 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
 
 from data_recipes import puzzles
 from data_recipes.benchmarks import BenchmarkArgs, benchmark_questions, find_benchmark
@@ -19,27 +19,71 @@ from data_recipes.tables import READERS
 from pipeline.errors import ConfigError
 from pipeline.strict import Strict
 
-Recipe = Callable[..., list[Question]]
+Recipe = Callable[[int | None, str, bool, Any], list[Question]]
+"""(count, seed, held out, its args) -> questions."""
 Args = TypeVar("Args", bound=Strict)
 
 
-def pocket_arithmetic(
-    count: int | None,
-    seed: str,
-    held_out: bool,
-    terms: tuple[int, int] = arithmetic.TERMS,
-    largest_move: int = arithmetic.LARGEST_MOVE,
-    languages: tuple[str, ...] = arithmetic.LANGUAGES,
-) -> list[Question]:
+def _rises(span: list[int]) -> list[int]:
+    if len(span) != 2 or span[0] > span[1]:
+        raise ValueError(f"{span} should be [least, most]")
+    return span
+
+
+Span = Annotated[
+    list[int],
+    BeforeValidator(lambda span: list(span) if isinstance(span, tuple) else span),
+    AfterValidator(_rises),
+]
+"""[least, most], both included."""
+
+
+class ArithmeticArgs(Strict):
+    terms: Span = list(arithmetic.TERMS)
+    """Numbers in a chain."""
+    largest_move: int = Field(arithmetic.LARGEST_MOVE, ge=1, le=99)
+    languages: list[Literal["en", "zh"]] = Field(list(arithmetic.LANGUAGES), min_length=1)
+
+    @field_validator("terms")
+    @classmethod
+    def _is_a_chain(cls, terms: list[int]) -> list[int]:
+        if not 2 <= terms[0] <= terms[1] <= 20:
+            raise ValueError(f"a chain has 2 to 20 numbers, not {terms}")
+        return terms
+
+
+class RequestArgs(Strict):
+    languages: list[Literal["en", "zh"]] = Field(list(arithmetic.LANGUAGES), min_length=1)
+
+
+class NoArgs(Strict):
+    """Of a recipe that takes none."""
+
+
+class CountdownArgs(Strict):
+    numbers: Span = [3, 4]
+    """How many numbers a question gives."""
+    largest: int = Field(99, ge=1, le=10_000)
+    target: Span = [10, 100]
+
+    @field_validator("numbers")
+    @classmethod
+    def _is_a_puzzle(cls, numbers: list[int]) -> list[int]:
+        if not 2 <= numbers[0] <= numbers[1] <= 8:
+            raise ValueError(f"a puzzle has 2 to 8 numbers, not {numbers}")
+        return numbers
+
+
+def pocket_arithmetic(count: int | None, seed: str, held_out: bool, args: ArithmeticArgs) -> list[Question]:
     """Chains of additions and subtractions, no expression twice."""
     rng = random.Random(f"pocket_arithmetic {seed}")
     rows = []
     chains = _distinct(
-        lambda: arithmetic.sample_chain(rng, tuple(terms), largest_move, held_out),
+        lambda: arithmetic.sample_chain(rng, tuple(args.terms), args.largest_move, held_out),
         lambda chain: chain.expression, count, "pocket_arithmetic",
     )  # fmt: skip
     for chain in chains:
-        language = rng.choice(tuple(languages))
+        language = rng.choice(tuple(args.languages))
         rows.append(
             Question(
                 id=f"chain {chain.expression}",
@@ -53,14 +97,12 @@ def pocket_arithmetic(
     return rows
 
 
-def pocket_general(
-    count: int | None, seed: str, held_out: bool, languages: tuple[str, ...] = arithmetic.LANGUAGES
-) -> list[Question]:
+def pocket_general(count: int | None, seed: str, held_out: bool, args: RequestArgs) -> list[Question]:
     """Knowledge, writing, translation and self-cognition, with reference answers as mixed as a web crawl's."""
-    return _pocket_requests(count, seed, held_out, "general", languages)
+    return _pocket_requests(count, seed, held_out, "general", args.languages)
 
 
-def pocket_harmless(count: int | None, seed: str, held_out: bool) -> list[Question]:
+def pocket_harmless(count: int | None, seed: str, held_out: bool, args: NoArgs) -> list[Question]:
     """Requests for help with harm, with reference answers that do not always refuse."""
     return _pocket_requests(count, seed, held_out, "harmless", arithmetic.LANGUAGES)
 
@@ -71,8 +113,6 @@ GOOD_REFERENCE_SHARE = 0.7
 def _pocket_requests(
     count: int | None, seed: str, held_out: bool, domain: str, languages: Sequence[str]
 ) -> list[Question]:
-    if not set(languages) & set(arithmetic.LANGUAGES):
-        raise ConfigError(f"pocket_{domain} has no questions in {languages}. Its languages are en and zh.")
     rng = random.Random(f"pocket_{domain} {seed}")
     rows = []
     while len(rows) < _wanted(count, f"pocket_{domain}"):
@@ -120,18 +160,11 @@ def _distinct(draw: Callable[[], Any], key: Callable[[Any], str], count: int | N
             )
 
 
-def countdown(
-    count: int | None,
-    seed: str,
-    held_out: bool,
-    numbers: tuple[int, int] = (3, 4),
-    largest: int = 99,
-    target: tuple[int, int] = (10, 100),
-) -> list[Question]:
-    """Reach a target from `numbers[0]` to `numbers[1]` numbers, each used once; every question has a solution."""
+def countdown(count: int | None, seed: str, held_out: bool, args: CountdownArgs) -> list[Question]:
+    """Reach a target from some numbers, each used once; every question has a solution."""
     rng = random.Random(f"countdown {seed}")
     drawn = _distinct(
-        lambda: puzzles.sample_countdown(rng, tuple(numbers), largest, tuple(target), held_out),
+        lambda: puzzles.sample_countdown(rng, tuple(args.numbers), args.largest, tuple(args.target), held_out),
         lambda puzzle: puzzle.key, count, "countdown",
     )  # fmt: skip
     return [
@@ -148,7 +181,7 @@ def countdown(
     ]
 
 
-def reasoning_gym(task: str, count: int | None, seed: str, held_out: bool, **args: Any) -> list[Question]:
+def reasoning_gym(task: str, count: int | None, seed: str, held_out: bool, args: dict[str, Any]) -> list[Question]:
     """A task of the reasoning-gym package, scored by its own verifier.
 
     Training and held-out questions come from disjoint ranges of the task's seeds.
@@ -162,9 +195,9 @@ def reasoning_gym(task: str, count: int | None, seed: str, held_out: bool, **arg
     size = _wanted(count, f"reasoning_gym:{task}")
     first = random.Random(f"reasoning_gym {task} {seed}").randrange(2**29) + (2**30 if held_out else 0)
     try:
-        dataset = gym.create_dataset(task, size=size, seed=first, **args)
-    except (ValueError, TypeError, AssertionError) as error:
-        raise ConfigError(f"'reasoning_gym:{task}' with {args}: {error}") from error
+        entries = list(gym.create_dataset(task, size=size, seed=first, **_gym_args(task, args)))
+    except Exception as error:  # some tasks look at their arguments as late as when they make a question
+        raise ConfigError(f"'reasoning_gym:{task}' with {args}: {error or type(error).__name__}") from error
     return [
         Question(
             id=f"{task} {first + index}",
@@ -174,8 +207,17 @@ def reasoning_gym(task: str, count: int | None, seed: str, held_out: bool, **arg
             verifier="reasoning_gym",
             metadata=_as_text(entry["metadata"]),
         )
-        for index, entry in enumerate(dataset)
+        for index, entry in enumerate(entries)
     ]
+
+
+def _gym_args(task: str, args: dict[str, Any]) -> dict[str, Any]:
+    """The task's arguments as the package wants them: `composite` takes its tasks as objects."""
+    if task != "composite" or not isinstance(args.get("datasets"), list):
+        return args
+    from reasoning_gym.composite import DatasetSpec
+
+    return {**args, "datasets": [DatasetSpec(**{"weight": 1.0, "config": {}, **spec}) for spec in args["datasets"]]}
 
 
 def _as_text(metadata: dict[str, Any]) -> str:
@@ -187,13 +229,15 @@ def _as_text(metadata: dict[str, Any]) -> str:
         return json.dumps(metadata, default=str)
 
 
-RECIPES: dict[str, Recipe] = {
-    "pocket_arithmetic": pocket_arithmetic,
-    "pocket_general": pocket_general,
-    "pocket_harmless": pocket_harmless,
-    "countdown": countdown,
+RECIPES: dict[str, tuple[Recipe, type[Strict]]] = {
+    "pocket_arithmetic": (pocket_arithmetic, ArithmeticArgs),
+    "pocket_general": (pocket_general, RequestArgs),
+    "pocket_harmless": (pocket_harmless, NoArgs),
+    "countdown": (countdown, CountdownArgs),
 }
 """Sources that never end, told apart into training and held-out questions, and that see to their own duplicates."""
+TOLD_APART = ("pocket_arithmetic", "countdown")
+"""Recipes in which the numbers alone tell one question from another."""
 FINITE = (*READERS, "hub", "benchmark")
 KNOWN = (*RECIPES, *(f"{kind}:PATH" for kind in READERS), "hub:OWNER/NAME", "benchmark:NAME", "reasoning_gym:TASK")
 
@@ -212,6 +256,12 @@ def is_finite(use: str) -> bool:
     return use.partition(":")[0] in FINITE
 
 
+def tells_apart(use: str) -> bool:
+    """Whether the source asks every question in the same words and keeps training and held-out ones apart by itself:
+    then only a question that is there as a whole is there already."""
+    return use in TOLD_APART or use.startswith("reasoning_gym:")
+
+
 def load(use: str, count: int | None, seed: str, held_out: bool, args: dict[str, Any]) -> list[Question]:
     """Question rows of one source. The same arguments give the same rows, and a larger count begins with them.
 
@@ -224,14 +274,10 @@ def load(use: str, count: int | None, seed: str, held_out: bool, args: dict[str,
         random.Random(f"{use} {seed}").shuffle(rows)
         return rows[:count]
     _, colon, rest = use.partition(":")
-    try:
-        if colon:
-            return reasoning_gym(rest, count=count, seed=seed, held_out=held_out, **args)
-        return RECIPES[use](count=count, seed=seed, held_out=held_out, **args)
-    except TypeError as error:
-        if "argument" not in str(error):
-            raise
-        raise ConfigError(f"The source '{use}' does not take args {args}: {error}") from error
+    if colon:
+        return reasoning_gym(rest, count, seed, held_out, args)
+    recipe, model = RECIPES[use]
+    return recipe(count, seed, held_out, checked_args(use, model, args))
 
 
 def load_finite(use: str, args: dict[str, Any], first: int | None = None) -> list[Question]:

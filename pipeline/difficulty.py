@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+from data_recipes.answers import WITHOUT_ANSWER
 from data_recipes.funnel import QuestionFunnel
 from data_recipes.rows import Question, read_json_lines
 from pipeline.config.sections import Difficulty
@@ -77,7 +78,8 @@ def _within(
 
 
 def can_be_judged(row: Question) -> bool:
-    return row.verifier == "code" or (row.verifier != "none" and row.answer is not None)
+    """Whether the row's verifier could tell a right answer: some need no gold one."""
+    return row.verifier in WITHOUT_ANSWER or (row.verifier != "none" and row.answer is not None)
 
 
 def pass_rate(verdicts: Sequence[Verdict]) -> float | None:

@@ -3,21 +3,24 @@
 import math
 import random
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 from data_recipes.benchmarks import described
 from data_recipes.pocket import general
 from data_recipes.rows import Question
 from pipeline.config.sections import EvaluateStage
+from pipeline.errors import RunError
 from pipeline.rollouts import Completion
 from rewards import Verdict, answer_key, judge_answers, language_share, split_response
 
 REFLECTION = re.compile(r"\bwait\b|\bcheck again\b|\blet me (?:re)?check\b|等等|再检查|等一下", re.IGNORECASE)
 """Phrases of a second look, counted as the paper counted "wait" (DeepSeek-R1, figure on reflective words)."""
 CONSENSUS_DRAWS = 64
-"""Random subsets over which cons@k is averaged where more than k samples are there."""
+"""Random orders of a question's samples over whose first k cons@k is averaged, the same orders for every k."""
 Z_95 = 1.959964
 
 
@@ -96,11 +99,19 @@ def summarise(groups: Sequence[Sequence[Sample]], consensus: Sequence[int]) -> d
     `pass@1` is the mean over questions of the share of right samples; `low` and `high` bound it with 95 % confidence
     over questions. `language_consistency` is the mean share of words in the question's language over the answers that
     have words to reason with; `mixed` the share of those below 95 %. Samples that no scorer could judge are left out
-    of pass@1 and counted as `unjudged`.
+    of pass@1, abstain from cons@k, and are counted as `unjudged`. cons@k is over the same questions for every k.
+
+    Raises RunError where samples are there and none could be judged: that says nothing about the model.
     """
     judged = [[s for s in group if s.score is not None] for group in groups]
     rates = [sum(s.score for s in group) / len(group) for group in judged if group]
     samples = [s for group in groups for s in group]
+    if samples and not rates:
+        raise RunError(
+            f"None of {len(samples)} answers could be judged ({samples[0].verdict}, for the first, to the question "
+            f"'{samples[0].question_id}'), so there is no pass@1. `make check` tries the gold answers of every set; "
+            "a verifier that fails says why in the log."
+        )
     shares = [s.language_share for s in samples if s.language_share is not None]
     low, high = interval(rates)
     figures = {
@@ -117,10 +128,10 @@ def summarise(groups: Sequence[Sequence[Sample]], consensus: Sequence[int]) -> d
         "truncated": _mean([s.truncated for s in samples]),
         "unjudged": sum(s.score is None for s in samples),
     }
+    voting = [group for group, some in zip(groups, judged, strict=True) if some]
     for k in consensus:
-        enough = [group for group in judged if len(group) >= k]
-        if enough and any(s.vote is not None for group in enough for s in group):
-            figures[f"cons@{k}"] = _mean([consensus_at(group, k) for group in enough])
+        if voting and min(map(len, voting)) >= k and any(s.vote is not None for group in voting for s in group):
+            figures[f"cons@{k}"] = _mean([consensus_at(group, k) for group in voting])
     return figures
 
 
@@ -154,29 +165,26 @@ def interval(rates: Sequence[float]) -> tuple[float, float]:
 
 
 def consensus_at(group: Sequence[Sample], k: int) -> float:
-    """Chance that the majority vote of k samples is right: cons@k (the paper's maj@k).
+    """Chance that the majority vote of k samples of the group is right: cons@k (the paper's maj@k).
 
-    Samples without an answer do not vote. A tie counts as the share of right answers among those that lead. With
-    more than k samples it is the mean over random subsets, always the same ones.
+    Samples without an answer, and those that no scorer could judge, do not vote. A tie counts as the share of right
+    answers among those that lead. Exact for one and two samples and for all of them; between, the mean over random
+    orders that are the question's own and nested, so that a larger k adds voters to the same ones.
     """
-    if len(group) == k:
+    if k >= len(group):
         return _vote(group)
-    draw = random.Random(f"cons {k} {len(group)}")
-    return _mean([_vote(draw.sample(group, k)) for _ in range(CONSENSUS_DRAWS)])
+    if k <= 2:
+        return _mean([_vote(chosen) for chosen in combinations(group, k)])
+    draw = random.Random(f"cons {group[0].question_id}")
+    return _mean([_vote(draw.sample(group, len(group))[:k]) for _ in range(CONSENSUS_DRAWS)])
 
 
 def _vote(group: Sequence[Sample]) -> float:
-    votes: dict[str, int] = {}
-    right: dict[str, bool] = {}
-    for sample in group:
-        if sample.vote is not None:
-            votes[sample.vote] = votes.get(sample.vote, 0) + 1
-            right[sample.vote] = right.get(sample.vote, False) or sample.score == 1.0
-    if not votes:
-        return 0.0
-    most = max(votes.values())
+    votes: Counter[str] = Counter(s.vote for s in group if s.vote is not None and s.score is not None)
+    right = {s.vote for s in group if s.score == 1.0}
+    most = max(votes.values(), default=0)
     leaders = [vote for vote, count in votes.items() if count == most]
-    return sum(right[vote] for vote in leaders) / len(leaders)
+    return _mean([vote in right for vote in leaders])
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -44,7 +44,7 @@ def training_questions(ctx: StageContext, groups: dict[str, int | None]) -> list
                 f"{ctx.stage_id}: no question of the group '{name}' is left ({funnel}). Where they overlap with a "
                 "held-out set of stages.evaluate.sets: Evaluate on other questions than those that are trained on."
             )
-        found += rows
+        found += rows if len(groups) == 1 else [row.model_copy(update={"id": f"{name}: {row.id}"}) for row in rows]
     if any(question.verifier == "code" for question in found):
         require_sandbox(ctx.profile.allow_weak_sandbox)
     ctx.rng("question order").shuffle(found)
@@ -80,17 +80,20 @@ def require_sandbox(allow_weak: bool) -> None:
 
 
 def held_out_texts(profile: Profile) -> HeldOut:
-    """The n-grams of all evaluation sets, of those that `cleaning.also_held_out` names, and of their solutions."""
-    sets = {name: evaluation_questions(profile, name) for name in profile.stages.evaluate.sets}
+    """All evaluation sets, those that `cleaning.also_held_out` names, and their solutions."""
+    evaluated = profile.stages.evaluate.sets
+    sets = {name: evaluation_questions(profile, name) for name in evaluated}
     for name, source in profile.cleaning.also_held_out.items():
         sets[name] = sources.load_finite(source.use, source.args)
     texts = {name: [text for row in rows for text in _texts(row)] for name, rows in sets.items()}
-    return HeldOut(texts, profile.cleaning.overlap_words)
+    apart = [name for name, chosen in evaluated.items() if sources.tells_apart(chosen.source.use)]
+    whole = {name: texts.pop(name) for name in apart if name not in profile.cleaning.also_held_out}
+    return HeldOut(texts, profile.cleaning.overlap_words, whole)
 
 
 def _texts(row: Question) -> list[str]:
     solution = row.columns().get("solution")
-    return [row.question, solution] if isinstance(solution, str) else [row.question]
+    return [row.whole, solution] if isinstance(solution, str) else [row.whole]
 
 
 def render_prompts(

@@ -11,8 +11,10 @@ import json
 import re
 from typing import Any
 
+from rewards.answers import final_answers, unwrap
+from rewards.response import answer_blocks, segments
 from rewards.verdict import Verdict
-from rewards.verifiers import Job, each_answer
+from rewards.verifiers import Job, Judged
 
 EVALUATES = re.compile(r"\b(?:eval|exec|parse_expr|sympify)\(")
 CALLED = re.compile(r"([A-Za-z_]\w*)\s*\(")
@@ -22,17 +24,37 @@ MAX_ANSWER = 5000
 """Characters of an answer that a scorer evaluates."""
 
 
-@each_answer
-def reasoning_gym(answer: str, row: dict[str, Any]) -> Verdict | Job:
-    """Full marks from the reasoning-gym scorer of the data set named in `metadata.source_dataset`."""
+def reasoning_gym(text: str, row: dict[str, Any]) -> Judged:
+    """Full marks from the reasoning-gym scorer of the data set named in `metadata.source_dataset`.
+
+    Many tasks ask for an answer in prose, or compare it with its full stop and its quotes: what an `<answer>` block
+    holds counts as it is written too, and where nothing is marked as the answer, the whole answer part does if it is
+    right and says no more than the gold answer does; if not, no answer was found.
+    """
     metadata = row.get("metadata")
     if isinstance(metadata, str):
         metadata = read_metadata(metadata)
     if not isinstance(metadata, dict) or not metadata.get("source_dataset"):
         return Verdict.GOLD_UNUSABLE
     entry = {"question": row.get("question"), "answer": row.get("answer"), "metadata": metadata}
-    payload = {"data_set": metadata["source_dataset"], "answer": answer, "entry": entry}
-    return Job("rewards.gym:check", payload, deadline_s=30.0, cpu_s=5.0)
+    payload = {"data_set": metadata["source_dataset"], "entry": entry}
+    stated = stated_forms(text)
+    payload["otherwise"] = Verdict.WRONG if stated else Verdict.NO_ANSWER
+    if not stated:
+        whole = segments(text)[1][-1].strip()
+        if not 0 < len(whole.split()) <= len(str(row.get("answer") or "").split()) or "<answer>" in whole:
+            return Verdict.NO_ANSWER
+        stated = [[whole]]
+    return [Job("rewards.gym:check", {**payload, "forms": forms}, deadline_s=30.0, cpu_s=5.0) for forms in stated]
+
+
+def stated_forms(text: str) -> list[list[str]]:
+    """The explicit answers that a completion stands by, each in the forms in which it may be meant."""
+    blocks = [block.strip() for piece in segments(text)[1] for block in answer_blocks(piece)]
+    return [
+        list(dict.fromkeys([answer, *(block for block in blocks if unwrap(block) == answer)]))
+        for answer in final_answers(text)
+    ]
 
 
 def read_metadata(text: str) -> Any:
@@ -46,15 +68,14 @@ def read_metadata(text: str) -> Any:
 
 
 def check(payload: dict[str, Any]) -> str:
-    """Score one answer; for a worker process only."""
+    """Score one answer in its forms, the best of which counts; for a worker process only."""
     from reasoning_gym.factory import DATASETS, get_score_answer_fn
 
     if payload["data_set"] not in DATASETS:
         return Verdict.GOLD_UNUSABLE
-    if evaluates(payload["data_set"]) and not harmless(payload["answer"]):
-        return Verdict.WRONG
-    score = get_score_answer_fn(payload["data_set"])(payload["answer"], payload["entry"])
-    return Verdict.CORRECT if score >= 1.0 else Verdict.WRONG
+    score = get_score_answer_fn(payload["data_set"])
+    forms = [form for form in payload["forms"] if harmless(form) or not evaluates(payload["data_set"])]
+    return Verdict.CORRECT if any(score(form, payload["entry"]) >= 1.0 for form in forms) else payload["otherwise"]
 
 
 def prepare() -> None:

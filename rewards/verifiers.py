@@ -132,7 +132,9 @@ def countdown(answer: str, row: dict[str, Any]) -> Verdict:
     `numbers_used: some` in the row lets numbers be left out; none may ever be used twice.
     """
     numbers, target = row.get("numbers"), read_number(str(row.get("target")))
-    if not numbers or target is None or any(read_number(str(number)) is None for number in numbers):
+    if not isinstance(numbers, list | tuple) or not numbers or target is None:
+        return Verdict.GOLD_UNUSABLE
+    if any(read_number(str(number)) is None for number in numbers):
         return Verdict.GOLD_UNUSABLE
     if row.get("numbers_used") not in (None, "all", "some"):
         return Verdict.GOLD_UNUSABLE

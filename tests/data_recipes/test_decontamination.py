@@ -3,8 +3,33 @@ from data_recipes.decontamination import HeldOut, words
 
 def test_a_shared_run_of_ten_words_is_found_inside_longer_texts():
     held_out = HeldOut({"test": ["alpha beta gamma delta epsilon zeta eta theta iota kappa lambda"]})
-    assert held_out.overlap("they said BETA gamma, delta epsilon zeta eta theta iota kappa lambda again") is None
-    assert held_out.overlap("they said beta gamma delta epsilon zeta eta theta iota kappa lambda, again")
+    assert held_out.overlap("they said BETA gamma delta epsilon zeta eta theta iota kappa lambda, again")
+
+
+def test_punctuation_does_not_hide_a_shared_run():
+    held_out = HeldOut({"test": ["alpha beta gamma delta epsilon zeta eta theta iota kappa lambda"]})
+    assert held_out.overlap("they said beta, gamma; delta (epsilon) zeta eta theta iota kappa lambda")
+
+
+def test_marks_of_formulas_are_no_shared_words():
+    held_out = HeldOut(
+        {"test": [r"Write the value of $x$ as $\frac{m}{n}$, where $m$ and $n$ are prime to each other."]}
+    )
+    assert not held_out.overlap(
+        r"Find $\left( $a$, $\frac{p}{q}$, $b$ \right)$ with $\{ ( [ ] ) \}$, \[ ; \], ( { } )."
+    )
+
+
+def test_numbers_that_a_long_sum_shares_count():
+    terms = "1 + 2 - 3 + 4 - 5 + 6 - 7 + 8 - 9 + 10"
+    assert HeldOut({"test": [f"{terms} - 11"]}).overlap(f"{terms} + 12 - 13")
+
+
+def test_a_recipe_is_matched_whole_alone():
+    asked = "Use each of the numbers {} once, with plus and minus and times, to get to the target."
+    held_out = HeldOut({}, whole={"recipe": [asked.format("3 4 5")]})
+    assert held_out.overlap(asked.format("3 4 5")) == "recipe"
+    assert not held_out.overlap(asked.format("3 4 6"))
 
 
 def test_nine_shared_words_are_not_enough():

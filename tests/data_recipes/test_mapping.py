@@ -7,6 +7,8 @@ import pyarrow.parquet
 import pytest
 
 from data_recipes import sources
+from data_recipes.decontamination import HeldOut
+from data_recipes.mixtures import Source, mix
 from pipeline.errors import ConfigError
 
 
@@ -148,3 +150,80 @@ def test_an_answer_that_is_no_option_is_refused(tmp_path):
     path.write_text('{"question": "Sky?", "answer": "green", "options": ["red", "blue"]}\n')
     with pytest.raises(ConfigError, match="no multiple choice"):
         sources.load_finite(f"jsonl:{path}", {"options": ["options"]})
+
+
+def listed(tmp_path, **row):
+    import json
+
+    path = tmp_path / "listed.jsonl"
+    path.write_text(json.dumps({"question": "How many?", **row}) + "\n")
+    return f"jsonl:{path}"
+
+
+def chosen(row):
+    return row.columns()["choices"][ord(row.answer) - ord("A")]
+
+
+def test_a_whole_number_is_a_place_even_where_an_option_reads_like_it(tmp_path):
+    """MMLU's form: `answer` counts from 0."""
+    [row] = sources.load_finite(listed(tmp_path, answer=2, choices=["2", "3", "1", "0"]), {"options": ["choices"]})
+    assert chosen(row) == "1"
+
+
+def test_options_with_labels_are_read_as_arc_has_them(tmp_path):
+    choices = {"text": ["one", "two", "three"], "label": ["1", "2", "3"]}
+    [row] = sources.load_finite(listed(tmp_path, answer="3", choices=choices), {"options": ["choices"]})
+    assert chosen(row) == "three"
+
+
+def test_a_letter_beside_columns_of_all_options_is_a_place(tmp_path):
+    use = listed(tmp_path, answer="B", A="one", B="two", C="three")
+    [row] = sources.load_finite(use, {"options": ["A", "B", "C"]})
+    assert (row.columns()["choices"], chosen(row)) == (["one", "two", "three"], "two")
+
+
+def test_letters_can_be_the_options_themselves(tmp_path):
+    [row] = sources.load_finite(listed(tmp_path, answer="B", no1="A", no2="C"), {"options": ["no1", "no2"]})
+    assert chosen(row) == "B"
+
+
+@pytest.mark.parametrize("choices", [{"a": 1}, ["one"], [str(n) for n in range(30)]])
+def test_options_that_are_none_are_refused(tmp_path, choices):
+    with pytest.raises(ConfigError, match="no multiple choice"):
+        sources.load_finite(listed(tmp_path, answer="A", choices=choices), {"options": ["choices"]})
+
+
+def test_gaps_and_whole_numbers_of_a_float_column_are_read_as_they_were_meant(tmp_path):
+    path = tmp_path / "gaps.parquet"
+    rows = {"question": ["a", "b", "c"], "answer": [72.0, float("nan"), 0.5]}
+    pyarrow.parquet.write_table(pyarrow.table(rows), path)
+    assert [row.answer for row in sources.load_finite(f"parquet:{path}", {})] == ["72", None, "0.5"]
+
+
+def test_rows_whose_answer_lacks_the_mark_are_left_out_and_counted(tmp_path):
+    path = tmp_path / "proofs.jsonl"
+    path.write_text('{"question": "a", "answer": "\\\\boxed{1}"}\n{"question": "b", "answer": "QED"}\n')
+    rows, funnel = mix([Source(f"jsonl:{path}", {"answer_boxed": True})], None, "s", HeldOut({}))
+    assert [row.answer for row in rows] == ["1"]
+    assert funnel.dropped == {"unreadable_answer": 1}
+
+
+def test_a_column_that_no_row_can_hold_is_named(tmp_path):
+    import datetime
+
+    path = tmp_path / "dated.parquet"
+    table = pyarrow.table({"question": ["a"], "answer": ["1"], "when": [datetime.datetime(2026, 1, 1)]})
+    pyarrow.parquet.write_table(table, path)
+    with pytest.raises(ConfigError, match=r"'when' is .*columns"):
+        sources.load_finite(f"parquet:{path}", {})
+
+
+def test_numbers_of_a_puzzle_come_out_of_a_csv_file_as_numbers(tmp_path):
+    use = write_csv(tmp_path / "puzzles.csv", [["question", "numbers", "target"], ["Reach 9.", "[3, 4, 2]", "9"]])
+    [row] = sources.load_finite(use, {"verifier": "countdown"})
+    assert row.columns()["numbers"] == [3, 4, 2]
+
+
+def test_a_folder_in_place_of_a_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        sources.load_finite(f"jsonl:{tmp_path}", {})

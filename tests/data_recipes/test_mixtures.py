@@ -1,11 +1,13 @@
 """Groups of questions: shares by weight, cleaning, and a funnel in which every row is accounted for."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_recipes import sources
 from data_recipes.decontamination import HeldOut
 from data_recipes.duplicates import Duplicates
 from data_recipes.mixtures import Source, mix, share_out
@@ -147,3 +149,30 @@ def test_every_row_is_accounted_for(file):
         assert funnel.rows_in - funnel.dropped.total() + funnel.repeated == funnel.rows_out == len(rows) == count
         assert set(funnel.dropped) >= {"duplicate", "near_duplicate", "held_out: exam", "unreadable_answer"}
         assert all(funnel.examples[reason] for reason in funnel.dropped)
+
+
+def recipe_held_out(use: str, count: int) -> HeldOut:
+    rows = sources.load(use, count, "held out", True, {})
+    return HeldOut({}, whole={"ours": [row.whole for row in rows]})
+
+
+@pytest.mark.parametrize("use", ["countdown", "reasoning_gym:knights_knaves"])
+def test_a_recipe_may_be_trained_on_and_evaluated_on(use):
+    rows, funnel = mix([Source(use)], 30, "s", recipe_held_out(use, 20))
+    assert len(rows) == 30
+    assert sum(funnel.dropped.values()) <= 3
+
+
+def test_questions_of_a_gym_task_do_not_stand_twice():
+    rows, funnel = mix([Source("reasoning_gym:gcd", {"max_numbers": 2, "max_value": 12})], 60, "s", NOTHING)
+    assert len({row.question for row in rows}) == len(rows)
+    assert funnel.dropped["duplicate"] > 0
+
+
+def test_the_same_stem_with_other_options_is_another_question(file):
+    stem = "Which of these is true?"
+    use = file("stems", [])
+    rows = [{"question": stem, "answer": 0, "options": [f"right {n}", f"wrong {n}"]} for n in range(4)]
+    Path(use.removeprefix("jsonl:")).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows, _ = mix([Source(use, {"options": ["options"]})], None, "s", HeldOut({"exam": [stem]}))
+    assert len(rows) == 4

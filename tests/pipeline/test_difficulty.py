@@ -10,7 +10,7 @@ from data_recipes.rows import Question, read_json_lines
 from pipeline.config.loading import load_profile
 from pipeline.config.sections import Difficulty
 from pipeline.context import StageContext
-from pipeline.difficulty import sometimes_solved
+from pipeline.difficulty import can_be_judged, sometimes_solved
 from pipeline.errors import RunError
 from pipeline.questions import FUNNELS
 from pipeline.rollouts import Completion
@@ -119,3 +119,9 @@ def test_nothing_between_hard_and_easy_is_an_error_with_the_counts(ctx):
 def test_a_window_that_no_rate_can_meet_is_refused():
     with pytest.raises(ValueError, match="multiples of 1/4"):
         Difficulty(samples=4, min_pass_rate=0.3, max_pass_rate=0.4)
+
+
+@pytest.mark.parametrize("verifier", ["countdown", "code", "reasoning_gym", "custom"])
+def test_verifiers_that_need_no_gold_answer_are_measured_without_one(verifier):
+    row = Question(id="q", domain="d", question="?", answer=None, verifier=verifier)
+    assert can_be_judged(row)

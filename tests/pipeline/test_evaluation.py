@@ -1,8 +1,11 @@
 """pass@1, its interval and cons@k against cases worked out by hand."""
 
+import itertools
+
 import pytest
 
 from data_recipes.rows import Question
+from pipeline.errors import RunError
 from pipeline.evaluation import Sample, consensus_at, interval, score_samples, summarise
 from pipeline.rollouts import Completion
 
@@ -46,8 +49,34 @@ def test_consensus_does_not_fall_as_k_grows_where_the_right_answer_leads():
 
 
 def test_consensus_at_1_is_pass_at_1():
-    group = [sample(1, "7"), sample(0, "8"), sample(0, "8"), sample(1, "7")]
-    assert consensus_at(group, 1) == pytest.approx(0.5, abs=0.13)  # the mean of 64 draws
+    group = [sample(1, "7"), sample(0, "8"), sample(0, "8"), sample(1, "7"), sample(1, "7")]
+    assert consensus_at(group, 1) == pytest.approx(0.6)
+
+
+def test_consensus_of_two_is_that_of_one_since_a_tie_is_shared():
+    group = [sample(1, "7")] * 40 + [sample(0, "8")] * 24
+    assert consensus_at(group, 2) == pytest.approx(consensus_at(group, 1))
+
+
+def test_consensus_does_not_fall_over_questions_of_uneven_luck():
+    """The right answer leads in each, narrowly: the errors of the draws must not hide the rise."""
+    groups = [[sample(1, "7", f"q{n}")] * 36 + [sample(0, "8", f"q{n}")] * 28 for n in range(20)]
+    figures = summarise(groups, [1, 2, 4, 8, 16, 32, 64])
+    values = [figures[f"cons@{k}"] for k in (1, 2, 4, 8, 16, 32, 64)]
+    assert all(later >= earlier - 0.02 for earlier, later in itertools.pairwise(values))
+    assert values[-1] == 1.0
+
+
+def test_an_unjudged_sample_abstains_and_keeps_its_question_in_every_k():
+    groups = [[sample(1, "7", "a")] * 3 + [sample(None, "9", "a")], [sample(0, "8", "b")] * 4]
+    figures = summarise(groups, [2, 4])
+    assert figures["cons@4"] == 0.5
+    assert figures["cons@2"] == pytest.approx(0.5)
+
+
+def test_where_nothing_could_be_judged_there_is_no_figure():
+    with pytest.raises(RunError, match="None of 2 answers could be judged"):
+        summarise([[sample(None, None), sample(None, None)]], [])
 
 
 def test_consensus_is_left_out_where_there_are_too_few_samples():

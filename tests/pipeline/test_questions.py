@@ -10,6 +10,7 @@ import pytest
 
 from data_recipes.pocket.bases import base_folder
 from pipeline.config.loading import load_profile
+from pipeline.config.sections import QuestionSource
 from pipeline.context import StageContext
 from pipeline.errors import ConfigError
 from pipeline.questions import evaluation_questions, render_prompts, training_questions
@@ -93,3 +94,15 @@ def test_a_model_without_a_chat_template_is_refused_where_one_is_needed():
     bare = SimpleNamespace(chat_template=None, name_or_path="bare-model")
     with pytest.raises(ConfigError, match="bare-model has no chat template"):
         render_prompts(context().profile, [], bare, "chat", 64)
+
+
+def test_rows_of_two_groups_never_share_an_id(tmp_path):
+    ctx = context()
+    groups = {}
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl").write_text(json.dumps({"question": f"Of {name}?", "answer": "1"}) + "\n")
+        groups[name] = [QuestionSource(use=f"jsonl:{tmp_path / name / 'train.jsonl'}")]
+    ctx.profile = ctx.profile.model_copy(update={"questions": groups})
+    rows = training_questions(ctx, {"x": None, "y": None})
+    assert len({row.id for row in rows}) == 2

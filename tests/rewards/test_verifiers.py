@@ -175,3 +175,17 @@ def test_verdicts_can_be_fetched_while_others_are_generated(monkeypatch):
 )
 def test_output_is_compared_whole(expected, said, tolerance, same):
     assert same_output(expected, said, tolerance) is same
+
+
+@pytest.mark.parametrize("name", ["knights_knaves", "emoji_mystery", "sentence_reordering"])
+def test_reasoning_gym_takes_an_answer_in_prose_with_its_full_stop(name):
+    """Such tasks ask for a sentence; after the reasoning it is the answer, marked as one or not."""
+    row = gym_entry(name)
+    texts = [f"<think>So it is.</think>{row['answer']}", f"<think>So.</think><answer>{row['answer']}</answer>"]
+    assert judge_answers(texts, [row, row]) == [Verdict.CORRECT, Verdict.CORRECT]
+
+
+def test_reasoning_gym_credits_nothing_for_prose_around_the_answer():
+    row = gym_entry("knights_knaves")
+    wrong = ["<think>So.</think>", f"<think>{row['answer']}</think>I do not know.", f"{row['answer']} Or else not."]
+    assert Verdict.CORRECT not in judge_answers(wrong, [row] * len(wrong))
