@@ -1,5 +1,6 @@
 """Training questions, the wall to held-out ones, and prompts that must fit."""
 
+import dataclasses
 import json
 import logging
 import tempfile
@@ -103,6 +104,6 @@ def test_rows_of_two_groups_never_share_an_id(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "train.jsonl").write_text(json.dumps({"question": f"Of {name}?", "answer": "1"}) + "\n")
         groups[name] = [QuestionSource(use=f"jsonl:{tmp_path / name / 'train.jsonl'}")]
-    ctx.profile = ctx.profile.model_copy(update={"questions": groups})
+    ctx = dataclasses.replace(ctx, profile=ctx.profile.model_copy(update={"questions": groups}))
     rows = training_questions(ctx, {"x": None, "y": None})
     assert len({row.id for row in rows}) == 2
