@@ -66,10 +66,6 @@ def load_policy(checkpoint: str | Path, lora: LoRASettings | None, dtype: str):
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    from pipeline.training.cpu_memory import keep_freed_memory
-
-    if not torch.cuda.is_available():
-        keep_freed_memory()
     options = {"dtype": getattr(torch, dtype) if lora else torch.float32}
     if lora and lora.quantize == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(
