@@ -69,7 +69,7 @@ bench-rewards: .venv/ready ## reward scoring against TRL and math-verify one by 
 	@.venv/bin/python -m benchmarks.rewards
 
 bench-grpo: .venv/ready ## the GRPO trainer against stock TRL
-	@.venv/bin/python -m benchmarks.grpo
+	@.venv/bin/python -m benchmarks.grpo && .venv/bin/python -m benchmarks.head
 
 pocket-bases: .venv/ready ## pretrain the committed pocket base models again
 	@$(ladder) pocket-bases
