@@ -263,8 +263,9 @@ def _export(options) -> None:
 
 
 def _upload(options) -> None:
-    from pipeline.export import export, upload
+    from pipeline.export import check_repository, export, upload
 
+    check_repository(options.repository)
     profile, run = _load(options)
     folder = export(profile, run, options.student, options.format)
     print(f"Uploaded: {upload(folder, options.repository, private=not options.public)}")

@@ -155,19 +155,55 @@ def local_folder(source: str) -> Path | None:
     return Path(path) if scheme in ("folder", "pickled") else None
 
 
+def read_config(file: Path) -> dict:
+    """A JSON file of a checkpoint's configuration. Raises ConfigError where it holds no mapping."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # of which broken JSON and broken UTF-8 are kinds
+        raise ConfigError(
+            f"{file} is not valid JSON ({error}). Save the model again, or fetch the file anew."
+        ) from None
+    if not isinstance(config, dict):
+        raise ConfigError(
+            f"{file} holds {type(config).__name__}, where a mapping of settings was expected. Save the model again."
+        )
+    return config
+
+
 def count_parameters(checkpoint: Path) -> int:
-    """Number of stored weights, read from the headers of the safetensors files. A tied head counts once."""
+    """Number of stored weights, read from the headers of the safetensors files. A tied head counts once.
+
+    Raises ConfigError for a file that is no safetensors file.
+    """
     total = 0
     for file in sorted(checkpoint.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        for name, tensor in header.items():
+        for name, tensor in _weights_header(file).items():
             if name != "__metadata__":
                 size = 1
                 for extent in tensor["shape"]:
                     size *= extent
                 total += size
     return total
+
+
+def _weights_header(file: Path) -> dict:
+    """What a safetensors file says of its tensors: 8 bytes of length, then JSON."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        if start == b"version ":
+            raise ConfigError(f"{file} is a git-lfs pointer, not the weights. Fetch them with `git lfs pull`.")
+        length = int.from_bytes(start, "little")
+        header = stream.read(length) if len(start) == 8 and length <= size - 8 else b""
+    try:
+        found = json.loads(header)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"{file} ({size} bytes) is no safetensors file, or is cut short. Copy it again, or save the model again."
+        )
+    return found
 
 
 def split_source(source: str) -> tuple[str, str]:
@@ -189,10 +225,56 @@ def _check_folder(folder: Path) -> None:
             f"the model with save_pretrained, which writes safetensors, or name it as pickled:{folder}."
         )
 
+    for file in folder.glob("*.safetensors"):
+        _weights_header(file)
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = read_config(index).get("weight_map")
+        if not isinstance(shards, dict):
+            raise ConfigError(f"{index} has no weight_map. Save the model again, or fetch the file anew.")
+        if lacking := sorted({str(name) for name in shards.values() if not (folder / str(name)).is_file()}):
+            raise ConfigError(
+                f"{index} names {', '.join(lacking)}, which the folder does not have. Copy the missing files there."
+            )
+    _check_model_kind(folder / "config.json")
+
+
+def _check_model_kind(file: Path) -> None:
+    """Raises ConfigError for a config.json of anything but a language model in plain weights."""
+    config = read_config(file)
+    if (generation := file.with_name("generation_config.json")).is_file():
+        read_config(generation)
+    if "quantization_config" in config:
+        raise ConfigError(
+            f"{file} has a quantization_config, so its weights are quantised and cannot be trained. Name the model's "
+            "unquantised checkpoint; `lora: {quantize: nf4}` in a stage quantises a frozen base while it trains."
+        )
+    from transformers import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        raise ConfigError(
+            f"{file} has the model_type {kind!r}, which this version of transformers does not know (code that comes "
+            "with a model is not run). Name a model of a type that it knows, such as qwen2 or llama."
+        )
+    made_of = config.get("architectures") or []
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
+    if causal is None or "vision_config" in config or (made_of and causal not in made_of):
+        raise ConfigError(
+            f"{file} is of {', '.join(map(str, made_of)) or kind}, where a causal language model of text was expected. "
+            "Name the text model's own checkpoint."
+        )
+    if kind in ("llama", "qwen2", "qwen3", "mistral"):
+        needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+        if lacking := [key for key in needed if not isinstance(config.get(key), int)]:
+            raise ConfigError(f"{file} lacks {', '.join(lacking)}. Take config.json from the model's own repository.")
+
 
 def _check_pickled(folder: Path) -> None:
     if not (folder / "config.json").is_file() or not any(folder.glob("pytorch_model*.bin")):
         raise ConfigError(f"pickled:{folder} is not a pickled checkpoint: it lacks config.json or pytorch_model.bin.")
+    _check_model_kind(folder / "config.json")
 
 
 def _convert_pickled(folder: Path, target: Path, dtype: str) -> None:
@@ -224,6 +306,8 @@ def _look_at_hub(name: str) -> str | None:
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
+    if name.count("/") != 1 or not all(name.split("/")):
+        raise ConfigError(f"hub:{name} is no name of a model on the Hub: it lacks the owner. Expected hub:OWNER/NAME.")
     if isinstance(try_to_load_from_cache(name, "config.json"), str):
         return None
     try:
@@ -312,12 +396,16 @@ def check_tokenizer(source: str, folder: Path, tokens: TokenizerSettings | None 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if tokens is not None:
         tokens.adjust(tokenizer)
-    for name, token in (("end-of-sequence", tokenizer.eos_token), ("padding", tokenizer.pad_token)):
-        if token is None:
-            raise ConfigError(
-                f"The tokenizer of {source} has no {name} token. Set `{'eos' if name[0] == 'e' else 'pad'}_token` in "
-                f"{TOKENS_KEY} (many vocabularies have an unused special token to pad with)."
-            )
+    if tokenizer.eos_token is None:
+        raise ConfigError(
+            f"The tokenizer of {source} has no end-of-sequence token. Set `eos_token` in {TOKENS_KEY} to the token "
+            "that its chat template ends an answer with."
+        )
+    if tokenizer.pad_token is None:
+        raise ConfigError(
+            f"The tokenizer of {source} has no padding token. Set `pad_token` in {TOKENS_KEY} (many vocabularies have "
+            "an unused special token to pad with)."
+        )
     declared = _declared_end_ids(folder)
     if declared and not (tokens and tokens.eos_token) and tokenizer.eos_token_id not in declared:
         raise ConfigError(
@@ -329,7 +417,7 @@ def check_tokenizer(source: str, folder: Path, tokens: TokenizerSettings | None 
             f"The tokenizer of {source} pads with its end-of-sequence token ({tokenizer.eos_token!r}), so the end of "
             f"an answer could not be told from padding. Give it another `pad_token` in {TOKENS_KEY}."
         )
-    vocabulary = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("vocab_size")
+    vocabulary = read_config(folder / "config.json").get("vocab_size")
     if vocabulary is not None and tokenizer.pad_token_id >= vocabulary:
         raise ConfigError(
             f"The tokenizer of {source} has the padding token {tokenizer.pad_token!r} (id {tokenizer.pad_token_id}), "
@@ -349,6 +437,6 @@ def _declared_end_ids(folder: Path) -> set[int]:
     found: set[int] = set()
     for name in ("config.json", "generation_config.json"):
         if (folder / name).is_file():
-            ids = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
+            ids = read_config(folder / name).get("eos_token_id")
             found.update([ids] if isinstance(ids, int) else ids or [])
     return found

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_recipes.templates import r1_zero_prompt
+from pipeline.checkpoints import load_tokenizer
+from pipeline.errors import ConfigError
 from rewards import split_response
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
@@ -26,9 +28,9 @@ class Conversation:
 
     def __init__(self, checkpoint: Path, device: str, dtype: str, sampling, context: int, template: str | None):
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
-        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        self.tokenizer = load_tokenizer(checkpoint, chat=template is None)
         self.model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=getattr(torch, dtype)).to(device).eval()
         self.sampling, self.context, self.template = sampling, context, template
         self.history: list[dict[str, str]] = []
@@ -43,14 +45,17 @@ class Conversation:
     def ask(self, question: str) -> Iterator[str]:
         """Pieces of the answer as they are written; once all are taken, the turn is part of the conversation.
 
-        The oldest turns are forgotten where the conversation no longer fits the model's context.
+        The oldest turns are forgotten where the conversation leaves no room for an answer in the model's context: of
+        the sampling's `max_tokens`, or of half the context where that is less.
         """
         from threading import Event, Thread
 
+        import torch
         from transformers import GenerationConfig, StoppingCriteriaList, TextIteratorStreamer
 
         stop = Event()
-        while len(ids := self._encode(question)) >= self.context and self.history:
+        kept_free = min(self.sampling.max_tokens, self.context // 2)
+        while len(ids := self._encode(question)) + kept_free > self.context and self.history:
             del self.history[:2]
         room = self.context - len(ids)
         if room < 1:
@@ -65,7 +70,8 @@ class Conversation:
             temperature=self.sampling.temperature if sampled else None, top_p=self.sampling.top_p if sampled else None,
             top_k=0 if sampled else None, eos_token_id=sorted(ends), pad_token_id=self.tokenizer.pad_token_id,
         )  # fmt: skip
-        inputs = self.tokenizer.pad({"input_ids": [ids]}, return_tensors="pt").to(self.model.device)
+        ids = torch.tensor([ids], device=self.model.device)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         writing = Thread(
             target=self._write,
             args=(streamer, inputs, settings, StoppingCriteriaList([lambda *_, **__: stop.is_set()])),
@@ -136,7 +142,7 @@ def _tag_begun(text: str) -> int:
 
 def chat(conversation: Conversation, name: str) -> None:
     """Reads questions until the end of input (Ctrl-D) and writes answers. Ctrl-C stops an answer, and at the prompt the
-    conversation."""
+    conversation. Raises ConfigError for input that is not UTF-8."""
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if terminal:
         print(f"{name}. An empty line begins a new conversation; Ctrl-C stops an answer, Ctrl-D ends.")
@@ -147,6 +153,8 @@ def chat(conversation: Conversation, name: str) -> None:
             if terminal:
                 print()
             return
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"The input is not UTF-8 ({error}). Convert it first, such as with iconv.") from None
         if not question:
             conversation.history.clear()
             continue

@@ -7,13 +7,18 @@ FIX = "Give the base another template: chat_template in stages.base_model.tokeni
 
 
 def check_chat_format(tokenizer, source: str) -> None:
-    """Raises ConfigError for a template that opens `<think>` itself, or that ends an answer otherwise than the
-    tokenizer does."""
+    """Raises ConfigError for a template that cannot be rendered, that ignores `add_generation_prompt`, that opens
+    `<think>` itself, or that ends an answer otherwise than the tokenizer does."""
     prompt = _render(tokenizer, source, [{"role": "user", "content": "q"}], add_generation_prompt=True)
     if "<think>" in prompt:
         raise ConfigError(
             f"The chat template of {source} ends its prompt with {prompt[-40:]!r}: it opens <think> before the model "
             f"writes. The stages here have the model write the tag, so training rows would open it twice. {FIX}"
+        )
+    if prompt == _render(tokenizer, source, [{"role": "user", "content": "q"}], add_generation_prompt=False):
+        raise ConfigError(
+            f"The chat template of {source} writes the same with and without add_generation_prompt, so a prompt would "
+            f"not say that the assistant's turn begins. {FIX}"
         )
     end = answer_end(tokenizer, source)
     if end is not None and not end.startswith(tokenizer.eos_token):
@@ -40,6 +45,11 @@ def strips_reasoning(tokenizer, source: str) -> bool:
     return REASONING not in _render(tokenizer, source, _conversation(f"<think>{REASONING}</think>{ANSWER}"))
 
 
+def writes_the_date(tokenizer) -> bool:
+    """Whether the template asks for today's date, which Llama 3's and its kin put into the system prompt."""
+    return "strftime_now" in str(tokenizer.chat_template)
+
+
 def _conversation(answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}]
 
@@ -49,9 +59,8 @@ def _special(tokenizer) -> set[str]:
 
 
 def _render(tokenizer, source: str, messages: list[dict[str, str]], **options) -> str:
-    from jinja2 import TemplateError
-
     try:
         return tokenizer.apply_chat_template(messages, tokenize=False, **options)
-    except TemplateError as error:
-        raise ConfigError(f"The chat template of {source} cannot be rendered: {error}. {FIX}") from error
+    except Exception as error:  # a template is foreign code, which may raise anything
+        what = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"The chat template of {source} cannot be rendered: {what}. {FIX}") from error

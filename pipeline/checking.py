@@ -18,6 +18,8 @@ from rewards import RewardContext, RewardError, RewardSet, RewardSpec
 
 RL_STAGES = ("r1_zero", "reasoning_rl", "general_rl", "student_rl")
 SAMPLE_ROWS = 3
+WRONG_ANSWER = "no answer at all"
+"""The right answer with something added would not do: some scorers of reasoning-gym take it as right."""
 WIDTH = 110
 
 
@@ -53,7 +55,10 @@ def print_check(profile: Profile) -> None:
     for note in data_notes(profile):
         console.print(note, markup=False, highlight=False)
     console.print(_arithmetic_table(profile))
-    console.print(_rewards_table(profile))
+    table, notes = _rewards_table(profile)
+    console.print(table)
+    for note in notes:
+        console.print(note, markup=False, highlight=False)
 
 
 def _arithmetic_table(profile: Profile) -> Table:
@@ -82,7 +87,9 @@ def _arithmetic_table(profile: Profile) -> Table:
     return table
 
 
-def _rewards_table(profile: Profile) -> Table:
+def _rewards_table(profile: Profile) -> tuple[Table, list[str]]:
+    """The table, and a warning for each rule that does not tell a right answer from a wrong one."""
+    notes: list[str] = []
     table = Table(title="rewards, tried on a right and a wrong answer to sample rows", title_justify="left")
     for column in ("stage", "reward", "weight", "from step", "right", "wrong"):
         table.add_column(column)
@@ -93,7 +100,24 @@ def _rewards_table(profile: Profile) -> Table:
             start = str(spec.schedule.from_step) if spec.schedule else "0"
             tried = _try_reward(stage, spec, rows, template)
             table.add_row(stage, spec.use, f"{spec.weight:g}", start, *tried)
-    return table
+            if spec.use == "accuracy" and (warning := rule_mistakes(*tried)):
+                notes.append(f"warning: stages.{stage}.rewards: {spec.use} {warning}")
+    return table, notes
+
+
+def rule_mistakes(right: str, wrong: str) -> str | None:
+    """What is wrong with a rule's scores of right and wrong answers, as the table shows them."""
+    pairs = [(r, w) for r, w in zip(right.split(), wrong.split(), strict=False) if _is_number(r) and _is_number(w)]
+    mend = "Check the answers of its questions and the verifier that they name."
+    if any(float(r) == 0 for r, _ in pairs):
+        return f"gives a right answer 0 ({right}). {mend}"
+    if any(r == w for r, w in pairs):
+        return f"gives a right and a wrong answer the same score ({right}; {wrong}). {mend}"
+    return None
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
 
 
 def _sample_rows(profile: Profile, group: str) -> list[Question]:
@@ -119,7 +143,7 @@ def _try_reward(stage: str, spec: RewardSpec, rows: list[Question], template: st
     shown = []
     try:
         for wrong in (False, True):
-            texts = [shape.format(q=row.question, a=f"{row.answer}{'0' if wrong else ''}") for row in rows]
+            texts = [shape.format(q=row.question, a=WRONG_ANSWER if wrong else row.answer) for row in rows]
             columns = [row.columns() for row in rows]
             scores = rewards.functions[0](
                 prompts=[row.question for row in rows],

@@ -6,10 +6,19 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from pipeline.base_models import check_base, check_tokenizer, local_folder
-from pipeline.chat_format import strips_reasoning
+from pipeline.chat_format import answer_end, strips_reasoning, writes_the_date
 from pipeline.config.profile import Profile
 from pipeline.errors import ConfigError, told_with
-from pipeline.memory import Estimate, device_bytes, device_kind, devices, rl_estimate, sft_estimate, spread
+from pipeline.memory import (
+    Device,
+    Estimate,
+    intended_device,
+    reward_model_estimate,
+    rl_estimate,
+    sft_estimate,
+    spread,
+    this_device,
+)
 from pipeline.model_shapes import ModelShape, shape_of
 from pipeline.training.lora import LoRASettings
 
@@ -47,11 +56,24 @@ def model_notes(profile: Profile) -> list[str]:
         if missing := check_base(source):
             notes.append(f"warning: {role}: {missing}")
         tokenizer = _tokenizer(profile, role)
-        if tokenizer is not None and strips_reasoning(tokenizer, source):
+        if tokenizer is None:
+            continue
+        mend = f"chat_template in stages.base_model.tokenizers.{role}"
+        if answer_end(tokenizer, source) is None:
+            notes.append(
+                f"warning: {role}: the chat template of {source} writes no end token after an answer. Training here "
+                f"adds it, but whoever renders a conversation with it shows none; {mend} replaces it."
+            )
+        if writes_the_date(tokenizer):
+            notes.append(
+                f"warning: {role}: the chat template of {source} writes today's date, so prompts change by the day and "
+                f"a run cannot be repeated exactly. Set {mend}."
+            )
+        if strips_reasoning(tokenizer, source):
             notes.append(
                 f"warning: {role}: the chat template of {source} drops the reasoning of an answer. Training here "
                 "writes answers as they are, but whoever renders a conversation with it trains or shows none; "
-                f"chat_template in stages.base_model.tokenizers.{role} replaces it."
+                f"{mend} replaces it."
             )
     return notes
 
@@ -76,33 +98,43 @@ def models_table(profile: Profile) -> Table:
 
 
 def memory_table(profile: Profile) -> Table:
-    """An estimate for each training of each model, with what does not fit said."""
-    kind = device_kind(profile)
-    here = f"{devices(kind)} GPU, each" if kind == "cuda" else "this machine:"
-    table = Table(title=f"memory in GiB, estimated ({here} {device_bytes(kind) / GIB:.1f} GiB)", title_justify="left")
-    for column in ("model", "stages", "weights, optimizer", "reference", "activations", "engine", "in all", "note"):
+    """An estimate for each training of each model on the device that the profile is made for, with what does not fit
+    said: there, and on this machine's GPUs where it has some."""
+    meant, here = intended_device(profile), this_device(profile)
+    whose = "the profile is made for" if profile.made_for else "here"
+    table = Table(title=f"memory in GiB, estimated ({whose}: {meant})", title_justify="left")
+    for column in ("model", "stages", "weights, optimizer", "frozen", "activations", "engine", "in all", "note"):
         table.add_column(column)
-    for role, stages, estimate in _estimates(profile, kind):
+    local = {(role, stage): estimate for role, stage, _, estimate in _estimates(profile, here)}
+    for role, stage, source, estimate in _estimates(profile, meant):
         if estimate is None:
-            table.add_row(role, stages, *["?"] * 5, "known once the model is here")
+            why = "architecture not estimated" if check_base(source) is None else "not here, and its size is not known"
+            table.add_row(role, stage, *["?"] * 5, why)
             continue
         parts = (estimate.weights, estimate.reference, estimate.activations, estimate.engine, estimate.total)
-        table.add_row(role, stages, *(f"{part / GIB:.1f}" for part in parts), spread(estimate.total, kind))
+        notes = [spread(estimate.total, meant)]
+        if here != meant and here.kind == "cuda" and (lacks := spread(local[role, stage].total, here)):
+            notes.append(f"here: {lacks}")
+        table.add_row(role, stage, *(f"{part / GIB:.1f}" for part in parts), "; ".join(filter(None, notes)))
     return table
 
 
-def _estimates(profile: Profile, kind: str) -> Iterator[tuple[str, str, Estimate | None]]:
+def _estimates(profile: Profile, device: Device) -> Iterator[tuple[str, str, str, Estimate | None]]:
+    """Role, stage, model source and estimate of each training; None where the model's shape is not known."""
     stages, base = profile.stages, profile.stages.base_model
     teacher = shape_of(base.teacher)
     for name in ("r1_zero", "reasoning_rl", "general_rl"):
-        yield "teacher", name, teacher and rl_estimate(teacher, profile, getattr(stages, name).grpo, kind)
+        estimate = teacher and rl_estimate(teacher, profile, getattr(stages, name), device)
+        yield "teacher", name, base.teacher, estimate
     for name in ("cold_start_sft", "sft"):
-        yield "teacher", name, teacher and sft_estimate(teacher, profile, getattr(stages, name).sft, kind)
+        estimate = teacher and sft_estimate(teacher, profile, getattr(stages, name).sft, device)
+        yield "teacher", name, base.teacher, estimate
+    yield "teacher", "reward_model", base.teacher, teacher and reward_model_estimate(teacher, profile, device)
     for student, source in base.students.items():
         shape: ModelShape | None = shape_of(source)
-        yield student, "distill", shape and sft_estimate(shape, profile, stages.distill.sft, kind)
+        yield student, "distill", source, shape and sft_estimate(shape, profile, stages.distill.sft, device)
         if student == stages.student_rl.student:
-            yield student, "student_rl", shape and rl_estimate(shape, profile, stages.student_rl.grpo, kind)
+            yield student, "student_rl", source, shape and rl_estimate(shape, profile, stages.student_rl, device)
 
 
 def _tokenizer(profile: Profile, role: str):

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from data_recipes.templates import R1_ZERO
-from pipeline.checkpoints import checkpoint_of, is_chat_model
+from pipeline.checkpoints import checkpoint_of, full_name, is_chat_model, load_tokenizer
 from pipeline.config.profile import Profile
 from pipeline.errors import ConfigError, RunError
 from pipeline.gguf_export import write_gguf
@@ -29,38 +29,41 @@ def export(profile: Profile, run: RunFolder, student: str, form: str) -> Path:
     if form not in FORMATS:
         raise ConfigError(f"FORMAT={form}: expected one of {', '.join(FORMATS)}.")
     name = full_name(profile, student)
-    checkpoint = checkpoint_of(run, name)
+    checkpoint = checkpoint_of(run, name, "STUDENT")
     title = name.replace("/", "-") if not Path(name).is_dir() else Path(name).resolve().name
     folder = run.path / "export" / f"{title}-{form}"
     written = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(written, ignore_errors=True)
     written.mkdir(parents=True)
-    if form == "gguf":
-        _write_for_ollama(profile, name, checkpoint, written, f"{run.name}-{title}.gguf")
-    else:
-        shutil.copytree(checkpoint, written, dirs_exist_ok=True)
-    (written / "README.md").write_text(model_card(profile, run, name, checkpoint), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    written.rename(folder)
+    try:
+        if form == "gguf":
+            _write_for_ollama(profile, name, checkpoint, written, f"{run.name}-{title}.gguf")
+        else:
+            shutil.copytree(checkpoint, written, dirs_exist_ok=True)
+        (written / "README.md").write_text(model_card(profile, run, name, checkpoint, written), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        written.rename(folder)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)  # still there only where the export failed
     return folder
 
 
-def full_name(profile: Profile, student: str) -> str:
-    """A student's bare name means its distilled checkpoint."""
-    return f"distill/{student}" if student in profile.stages.base_model.students else student
-
-
 def _write_for_ollama(profile: Profile, name: str, checkpoint: Path, folder: Path, file: str) -> None:
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
+    tokenizer = load_tokenizer(checkpoint, is_chat_model(name))
     write_gguf(checkpoint, folder / file, file.removesuffix(".gguf"))
     sampling = profile.stages.evaluate.sampling
     plain = None if is_chat_model(name) else profile.templates.r1_zero or R1_ZERO
     context = min(AutoConfig.from_pretrained(checkpoint).max_position_embeddings, profile.engine.max_model_len)
-    text = modelfile(
-        file, AutoTokenizer.from_pretrained(checkpoint), plain, sampling.temperature, sampling.top_p, context
-    )
+    text = modelfile(file, tokenizer, plain, sampling.temperature, sampling.top_p, context)
     (folder / "Modelfile").write_text(text, encoding="utf-8")
+
+
+def check_repository(repository: str) -> None:
+    """Raises ConfigError for what cannot be a repository's name."""
+    if repository.count("/") != 1 or not all(repository.split("/")):
+        raise ConfigError(f"REPO={repository!r}: expected OWNER/NAME, such as REPO=me/my-model.")
 
 
 def upload(folder: Path, repository: str, private: bool) -> str:
@@ -72,8 +75,7 @@ def upload(folder: Path, repository: str, private: bool) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
-    if repository.count("/") != 1:
-        raise ConfigError(f"REPO={repository!r}: expected OWNER/NAME, such as REPO=me/my-model.")
+    check_repository(repository)
     api = HfApi()
     try:
         api.create_repo(repository, private=private, exist_ok=True)
@@ -83,7 +85,8 @@ def upload(folder: Path, repository: str, private: bool) -> str:
     except LocalTokenNotFoundError:
         raise ConfigError("No token for the Hugging Face Hub. Log in with `hf auth login`, or set HF_TOKEN.") from None
     except (HfHubHTTPError, HTTPError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(
-            f"{repository} could not be written: {str(error).splitlines()[0]}. Check the name, the token's right to "
+            f"{repository} could not be written: {reason}. Check the name, the token's right to "
             f"write (`hf auth whoami`) and the network. The folder {folder} stays as it is."
         ) from None

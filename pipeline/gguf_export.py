@@ -18,7 +18,8 @@ FILE_TYPES = {"BF16": 32, "F16": 1, "F32": 0}
 def write_gguf(checkpoint: Path, file: Path, name: str) -> None:
     """Writes the checkpoint folder as `file`, whole or not at all. `name` is the model's name in it.
 
-    Raises ConfigError for an architecture or a tokenizer that this does not know to write.
+    Raises ConfigError for an architecture or a tokenizer that this does not know to write, and for a checkpoint that
+    lacks weights.
     """
     from gguf import GGUFWriter
     from transformers import AutoConfig, AutoTokenizer
@@ -30,6 +31,7 @@ def write_gguf(checkpoint: Path, file: Path, name: str) -> None:
             f"{checkpoint} is a {(config.architectures or ['model of no architecture'])[0]}. "
             f"GGUF files are written for {', '.join(ARCHITECTURES)}."
         )
+    _check_complete(checkpoint, config)
     partial = file.with_name(file.name + ".partial")
     writer = GGUFWriter(partial, kind)
     writer.add_name(name)
@@ -48,6 +50,27 @@ def write_gguf(checkpoint: Path, file: Path, name: str) -> None:
     writer.write_tensors_to_file()
     writer.close()
     partial.replace(file)
+
+
+def _check_complete(checkpoint: Path, config) -> None:
+    """Raises ConfigError where the checkpoint's safetensors files lack a weight that its configuration asks for."""
+    import torch
+    from safetensors import safe_open
+    from transformers import AutoModelForCausalLM
+
+    held = set()
+    for file in checkpoint.glob("*.safetensors"):
+        with safe_open(file, "pt") as stored:
+            held.update(stored.keys())
+    with torch.device("meta"):
+        needed = {name for name, _ in AutoModelForCausalLM.from_config(config).named_parameters()}
+    if config.tie_word_embeddings:
+        needed.discard("lm_head.weight")
+    if missing := sorted(needed - held):
+        raise ConfigError(
+            f"{checkpoint} lacks {len(missing)} of the {len(needed)} weights that its config.json asks for, such as "
+            f"{missing[0]}. Expected all of them in its .safetensors files: is a file missing? Copy the folder again."
+        )
 
 
 def _add_shape(writer, config) -> None:
@@ -80,6 +103,11 @@ def _add_tokenizer(writer, tokenizer, checkpoint: Path, vocabulary: int) -> None
     model = json.loads((checkpoint / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     if model["type"] != "BPE":
         raise ConfigError(f"The tokenizer of {checkpoint} is a {model['type']}; GGUF files are written for BPE here.")
+    if model.get("ignore_merges", False) != (name == "llama-bpe"):
+        raise ConfigError(
+            f"The tokenizer of {checkpoint} has ignore_merges {model.get('ignore_merges', False)} and cuts text like "
+            f"{name}; llama.cpp takes whole words from the vocabulary for llama-bpe and for no other. Use FORMAT=hf."
+        )
     added = tokenizer.added_tokens_decoder
     tokens = {index: token for token, index in tokenizer.get_vocab().items()}
     texts = [tokens.get(index, f"[PAD{index}]") for index in range(vocabulary)]

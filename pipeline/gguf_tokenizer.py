@@ -78,6 +78,7 @@ def read_gguf_tokenizer(file: Path):
                 "Give the model as hub:OWNER/NAME or folder:PATH instead, whose tokenizer.json says how."
             )
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer(name)
+        tokenizer.backend_tokenizer.model.ignore_merges = name == "llama-bpe"  # as llama.cpp does
         tokenizer.backend_tokenizer.decoder = decoders.ByteLevel()
     if (field := fields.get("tokenizer.ggml.token_type")) and "tokenizer.ggml.tokens" in fields:
         texts = fields["tokenizer.ggml.tokens"].contents()

@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.table import Table
 
-from pipeline.checkpoints import checkpoint_of, is_chat_model
+from pipeline.checkpoints import checkpoint_of, full_name, is_chat_model, load_tokenizer
 from pipeline.config.profile import Profile
 from pipeline.errors import ConfigError
 from pipeline.manifest import write_durably
@@ -34,6 +35,7 @@ def run_harness(
     Models that learned a chat template are asked through it. Raises ConfigError where the package is missing, no task
     is named, a task is unknown, or a task file cannot be used.
     """
+    model = full_name(profile, model)
     checkpoint = checkpoint_of(run, model)
     if not tasks:
         raise ConfigError("TASKS is empty. Name tasks of lm-evaluation-harness, or YAML files of yours: TASKS='gsm8k'.")
@@ -46,21 +48,26 @@ def run_harness(
     manager = TaskManager(include_defaults=bool(by_name))  # its index of a thousand tasks takes seconds to read
     chosen = [_checked(task, manager) for task in tasks]
     chat = is_chat_model(model)
+    load_tokenizer(checkpoint, chat)
     device = resolve_device(profile)
     settings = {
         "model": model, "checkpoint": str(checkpoint), "tasks": tasks, "limit": limit, "chat_template": chat,
         "device": device, "dtype": profile.dtype, "batch_size": batch_size, "lm_eval": lm_eval.__version__,
     }  # fmt: skip
-    found = lm_eval.simple_evaluate(
-        model="hf",
-        model_args={"pretrained": str(checkpoint), "dtype": profile.dtype},
-        tasks=chosen,
-        task_manager=manager,
-        device=device,
-        batch_size=batch_size,
-        limit=limit,
-        apply_chat_template=chat,
-    )
+    try:
+        found = lm_eval.simple_evaluate(
+            model="hf",
+            model_args={"pretrained": str(checkpoint), "dtype": profile.dtype},
+            tasks=chosen,
+            task_manager=manager,
+            device=device,
+            batch_size=batch_size,
+            limit=limit,
+            apply_chat_template=chat,
+        )
+    except FileNotFoundError as error:
+        named = " ".join(tasks)
+        raise ConfigError(f"TASKS: a file that {named} needs is not there: {error}. Check its data_files.") from error
     print_whole(_table(found["results"], model))
     print(", ".join(f"{key} {value}" for key, value in settings.items()))
     return _write(run, model, {"settings": settings, "results": found["results"], "samples": found["samples"]})
@@ -73,6 +80,13 @@ def _checked(task: str, manager: Any) -> str:
             raise ConfigError(
                 f"TASKS: there is no file {task}. Check the path, which counts from the folder you run in."
             )
+        try:
+            root = yaml.compose(Path(task).read_text(encoding="utf-8"))  # composed only: !function stays a tag
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"TASKS: {task} is not valid YAML: {error}") from None
+        keys = {key.value for key, _ in root.value} if isinstance(root, yaml.MappingNode) else set()
+        if not keys & {"task", "group", "include"}:
+            raise ConfigError(f"TASKS: {task} names no task. Expected a task file of the harness, with `task: NAME`.")
         return str(Path(task).resolve())
     if not manager.match_tasks([task]):
         raise ConfigError(f"TASKS: lm-evaluation-harness has no task '{task}', and it is no .yaml file.")

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 
 from pipeline.config.profile import Profile
+from pipeline.config.sections import RLStage
 from pipeline.model_shapes import ModelShape
 from pipeline.training.lora import LoRASettings
+from pipeline.training.sft import SFTSettings
 
 NUMBER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 NF4_BYTES = 0.53
@@ -23,10 +25,30 @@ TRAINED_BYTES = 16
 LAYER_NUMBERS = 30
 """Numbers a layer keeps for the backward pass, as a multiple of tokens × hidden size: 17 of 2 bytes by the paper, and
 the residual stream and the norms, which autocast leaves in float32."""
+AUTOCAST_BYTES = 2
+"""Autocast's bfloat16 copy of a trained float32 weight."""
+TILE_VOCABULARY = 32_768
+"""Vocabulary entries of a tile in which packed RL training computes log-probabilities, without storing the logits."""
 LOGIT_NUMBERS = 5
 """float32 numbers a token and vocabulary entry: logits, log-probabilities, entropy's terms, gradients."""
 RUNTIME_BYTES = 1.5 * 2**30
 """What Python, torch and the engine hold before any model."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """What training runs on."""
+
+    kind: str
+    """`cuda` or `cpu`."""
+    count: int
+    size: float
+    """Bytes of one GPU, or of the machine."""
+
+    def __str__(self) -> str:
+        if self.kind == "cuda":
+            return f"{self.count} GPU{'s' if self.count > 1 else ''} of {_gib(self.size)}"
+        return f"{_gib(self.size)} of this machine"
 
 
 @dataclass(frozen=True)
@@ -36,7 +58,9 @@ class Estimate:
     weights: float
     """Policy: weights, gradients, optimizer."""
     reference: float
+    """Frozen models beside the policy: reference model and reward models."""
     activations: float
+    """What a pass keeps, with autocast's copy of the weights."""
     engine: float
     """The rollout engine's weights and key-value cache."""
 
@@ -53,39 +77,77 @@ def policy_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str) -> fl
 
 
 def activation_bytes(shape: ModelShape, tokens: int, dtype: str, checkpointing: bool) -> float:
-    """For one forward and backward pass over so many tokens."""
+    """For one forward and backward pass over so many tokens, without the logits."""
     layer = LAYER_NUMBERS * tokens * shape.hidden * NUMBER_BYTES[dtype]
-    kept = layer + shape.layers * tokens * shape.hidden * NUMBER_BYTES[dtype] if checkpointing else layer * shape.layers
-    return kept + LOGIT_NUMBERS * 4 * tokens * shape.vocabulary
+    return layer + shape.layers * tokens * shape.hidden * NUMBER_BYTES[dtype] if checkpointing else layer * shape.layers
 
 
-def rl_estimate(shape: ModelShape, profile: Profile, grpo, device: str) -> Estimate:
-    """The RL stage with these `grpo` settings, its engine in the same memory."""
+def autocast_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str) -> float:
+    return AUTOCAST_BYTES * shape.parameters if lora is None and dtype != "float32" else 0
+
+
+def rl_estimate(shape: ModelShape, profile: Profile, stage: RLStage, device: Device) -> Estimate:
+    """An RL stage with its engine in the same memory. Reward models of the ladder stay from their first use on."""
+    grpo = stage.grpo
     tokens = max(grpo.max_tokens_per_microbatch, grpo.longest_completion)
     engine = profile.engine
     served = shape.parameters * NUMBER_BYTES[engine.dtype]
     cache_bytes = 0 if engine.kind == "transformers" else engine.kv_cache_gib * 2**30
     if engine.kind == "vllm-server":
         served = cache_bytes = 0
-    elif device == "cuda" and engine.kind == "vllm":
-        served, cache_bytes = engine.gpu_memory_utilization * device_bytes("cuda"), 0
+    elif device.kind == "cuda" and engine.kind == "vllm":
+        served, cache_bytes = engine.gpu_memory_utilization * device.size, 0
+    reference = 4 * shape.parameters if grpo.beta > 0 and grpo.lora is None else 0
+    scorers = sum(str(spec.args.get("model", "")).startswith("stage:") for spec in stage.rewards)
+    tile = 4 * tokens * min(shape.vocabulary, TILE_VOCABULARY)
     return Estimate(
         weights=policy_bytes(shape, grpo.lora, profile.dtype),
-        reference=4 * shape.parameters if grpo.beta > 0 and grpo.lora is None else 0,
-        activations=activation_bytes(shape, tokens, profile.dtype, grpo.gradient_checkpointing),
+        reference=reference + scorers * shape.parameters * NUMBER_BYTES[profile.dtype],
+        activations=activation_bytes(shape, tokens, profile.dtype, grpo.gradient_checkpointing)
+        + autocast_bytes(shape, grpo.lora, profile.dtype)
+        + tile,
         engine=served + cache_bytes,
     )
 
 
-def sft_estimate(shape: ModelShape, profile: Profile, sft, device: str) -> Estimate:
-    """An SFT stage at its longest rows. The engine of an earlier stage stays open beside it."""
+def sft_estimate(shape: ModelShape, profile: Profile, sft: SFTSettings, device: Device) -> Estimate:
+    """An SFT stage at its longest rows. On a GPU the engine is closed before."""
     tokens = sft.rows_per_device * min(sft.max_tokens, profile.engine.max_model_len)
     return Estimate(
         weights=policy_bytes(shape, sft.lora, profile.dtype),
         reference=0,
-        activations=activation_bytes(shape, tokens, profile.dtype, checkpointing=device != "cpu"),
+        activations=activation_bytes(shape, tokens, profile.dtype, checkpointing=device.kind != "cpu")
+        + autocast_bytes(shape, sft.lora, profile.dtype)
+        + LOGIT_NUMBERS * 4 * tokens * shape.vocabulary,
         engine=0,
     )
+
+
+def reward_model_estimate(shape: ModelShape, profile: Profile, device: Device) -> Estimate:
+    """Training a reward model on pairs of the longest answers. Its head gives a number, so there are no logits."""
+    settings = profile.stages.reward_model
+    pairs = min(settings.batch_size, 64 if device.kind == "cpu" else 8)  # as pipeline.training.reward_model takes them
+    tokens = 2 * pairs * min(settings.max_tokens, profile.engine.max_model_len)
+    return Estimate(
+        weights=policy_bytes(shape, None, profile.dtype),
+        reference=0,
+        activations=activation_bytes(shape, tokens, profile.dtype, checkpointing=device.kind != "cpu")
+        + autocast_bytes(shape, None, profile.dtype),
+        engine=0,
+    )
+
+
+def intended_device(profile: Profile) -> Device:
+    """What the profile says that it is made for; this machine where it says nothing."""
+    if profile.made_for is None:
+        return this_device(profile)
+    return Device("cuda", profile.made_for.gpus, profile.made_for.gib * 2**30)
+
+
+def this_device(profile: Profile) -> Device:
+    """This machine's GPUs, else its memory."""
+    kind = device_kind(profile)
+    return Device(kind, devices(kind), device_bytes(kind))
 
 
 def device_kind(profile: Profile) -> str:
@@ -117,15 +179,14 @@ def _gpus() -> tuple[int, ...]:
     return tuple(int(line) * 2**20 for line in listed.splitlines() if line.strip().isdigit())
 
 
-def spread(total: float, kind: str) -> str:
-    """Whether `total` bytes fit into this machine: '' where they do, else a sentence."""
-    one, count = device_bytes(kind), devices(kind)
-    if total <= one:
+def spread(total: float, device: Device) -> str:
+    """Whether `total` bytes fit the device: '' where they do, else a sentence. One process drives one GPU and nothing
+    is sharded, so other GPUs do not help."""
+    if total <= device.size:
         return ""
-    where = f"{count} GPUs of {_gib(one)}" if kind == "cuda" else f"{_gib(one)} of this machine"
-    if total <= one * count:
-        return f"fits the {where} only with weights and optimizer sharded over them"
-    return f"more than the {where}"
+    if device.kind == "cuda" and device.count > 1:
+        return f"more than one GPU of {_gib(device.size)}; nothing is sharded over the {device.count}"
+    return f"more than the {device}"
 
 
 def _gib(number: float) -> str:

@@ -1,10 +1,9 @@
 """How large a model is, from its configuration alone: the one in the checkpoint, the GGUF file, or as published."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.base_models import gguf_file, inner_source, local_folder, split_cut, split_source
+from pipeline.base_models import gguf_file, inner_source, local_folder, read_config, split_cut, split_source
 from pipeline.model_surgery import chosen_layers
 
 
@@ -66,6 +65,7 @@ PUBLISHED = {
     "Qwen/Qwen2.5-32B": _qwen2(5120, 64, 40, 8, 27648, 152064, False, 131072),
     "Qwen/Qwen2.5-Math-1.5B": _qwen2(1536, 28, 12, 2, 8960, 151936, True, 4096),
     "Qwen/Qwen2.5-Math-7B": _qwen2(3584, 28, 28, 4, 18944, 152064, False, 4096),
+    "HuggingFaceTB/SmolLM2-135M": ModelShape(576, 30, 9, 3, 64, 1536, 49152, True, 8192),
     "meta-llama/Llama-3.2-1B": _llama(2048, 16, 32, 8, 64, 8192, True),
     "meta-llama/Llama-3.2-3B": _llama(3072, 28, 24, 8, 128, 8192, True),
     "meta-llama/Llama-3.1-8B": _llama(4096, 32, 32, 8, 128, 14336, False),
@@ -94,7 +94,7 @@ def shape_of(source: str) -> ModelShape | None:
 
 
 def _of_config(file: Path) -> ModelShape | None:
-    config = json.loads(file.read_text(encoding="utf-8"))
+    config = read_config(file)
     kind = config.get("model_type")
     if kind not in ("llama", "qwen2", "qwen3", "mistral"):
         return None

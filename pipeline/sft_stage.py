@@ -43,6 +43,8 @@ def fine_tune(
         raise ConfigError(
             f"{ctx.stage_id}: {rows} holds no rows, so there is nothing to train on. See its dropped.jsonl."
         )
+    if ctx.device != "cpu":
+        ctx.engines.close()  # its weights and cache take GPU memory that training needs
     output.mkdir(exist_ok=True)
     finished = read_result(output / RESULT, SFTResult, output / "checkpoint")
     if finished is not None:

@@ -25,13 +25,14 @@ HELD_BACK_SHARE = 0.1
 
 def run(ctx: StageContext) -> StageResult:
     policy = ctx.inputs["sft"].checkpoint
-    engine = ctx.engines.serve(policy, ctx.seed)
     dropped_rows, metrics, tokens = [], {}, {}
     for name, settings in ctx.config.scorers.items():
+        engine = ctx.engines.serve(policy, ctx.seed)
+        tokenizer = engine.tokenizer
         rng = ctx.rng(f"pairs {name}")
         annotator = make_annotator(ctx.config.annotator, ctx.config.url, ctx.config.model, name, rng)
         questions = training_questions(ctx, {settings.group: settings.prompts})
-        prompts = render_prompts(ctx.profile, questions, engine.tokenizer, "chat", ctx.config.sampling.max_tokens)
+        prompts = render_prompts(ctx.profile, questions, tokenizer, "chat", ctx.config.sampling.max_tokens)
         pairs, dropped, prompt_of = [], [], {}
         samples = sample_in_shards(
             ctx, name, engine, questions, prompts, settings.samples_per_prompt, ctx.config.sampling
@@ -46,7 +47,9 @@ def run(ctx: StageContext) -> StageResult:
                 settings.judgements, settings.min_gap, rng,
             )  # fmt: skip
             pairs, dropped = pairs + kept, dropped + not_kept
-        pairs, unbalanced = balance_lengths(pairs, lambda text: len(engine.tokenizer(text)["input_ids"]), rng)
+        pairs, unbalanced = balance_lengths(
+            pairs, lambda text, tokenizer=tokenizer: len(tokenizer(text)["input_ids"]), rng
+        )
         dropped += unbalanced
         if not pairs:
             raise RunError(f"{name}: no preference pair was left of {len(questions)} prompts; see dropped.jsonl.")
@@ -58,6 +61,8 @@ def run(ctx: StageContext) -> StageResult:
             tuple(reward_model_text(prompt_of[p.question], answer, settings.part) for answer in (p.chosen, p.rejected))
             for p in pairs
         ]
+        if ctx.device != "cpu":
+            ctx.engines.close()  # its weights and cache take GPU memory that training needs
         held_back = int(len(texts) * HELD_BACK_SHARE)
         with ctx.progress(f"training {name}", None) as bar:
 
@@ -66,7 +71,7 @@ def run(ctx: StageContext) -> StageResult:
                 bar.update(step, loss=figures["loss"])
 
             result = train_reward_model(
-                model_path=policy, tokenizer=engine.tokenizer, pairs=texts[held_back:], held_back=texts[:held_back],
+                model_path=policy, tokenizer=tokenizer, pairs=texts[held_back:], held_back=texts[:held_back],
                 epochs=ctx.config.epochs, learning_rate=ctx.config.learning_rate, batch_size=ctx.config.batch_size,
                 max_tokens=ctx.config.max_tokens, output=ctx.folder / name, seed=ctx.seed, device=ctx.device,
                 dtype=ctx.profile.dtype, on_step=on_step, nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.sections import Cleaning, QuestionSource, Stages, Templates, Watchdog
+from pipeline.config.sections import Cleaning, MadeFor, QuestionSource, Stages, Templates, Watchdog
 from pipeline.rollouts import EngineSettings
 from pipeline.strict import Strict
 
@@ -17,6 +17,8 @@ class Profile(Strict):
     seed: int = Field(0, ge=0, lt=2**31)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    made_for: MadeFor | None = None
+    """GPUs that `make check` estimates memory for; null: this machine."""
     engine: EngineSettings
     trackers: list[Literal["tensorboard", "trackio", "wandb"]] = ["tensorboard"]
     """Where the figures of RL stages go while they train, besides `metrics.jsonl`."""
@@ -71,12 +73,12 @@ class Profile(Strict):
     @model_validator(mode="after")
     def _heldout_sets_exist(self) -> "Profile":
         sets = self.stages.evaluate.sets
-        for stage in ("r1_zero", "reasoning_rl", "general_rl"):
+        for stage in ("r1_zero", "reasoning_rl", "general_rl", "student_rl"):
             heldout = getattr(self.stages, stage).heldout
             if heldout and heldout.set not in sets:
                 raise ValueError(
                     f"stages.{stage}.heldout.set is '{heldout.set}', but stages.evaluate.sets has only "
-                    f"{', '.join(sets) or 'none'}."
+                    f"{', '.join(sets) or 'none'}. Add it there or name one of these."
                 )
         return self
 

@@ -259,6 +259,19 @@ class EvaluateStage(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _some_set_can_vote(self) -> "EvaluateStage":
+        if "consensus" not in self.model_fields_set:
+            return self
+        most = max((s.samples for s in self.sets.values() if s.metric == "accuracy"), default=0)
+        for k in self.consensus:
+            if k > most:
+                raise ValueError(
+                    f"consensus has {k}, but no set with metric: accuracy has more than {most} samples a question, so "
+                    f"cons@{k} would never be computed. Take {k} out, or raise a set's samples to {k}"
+                )
+        return self
+
 
 class ReportStage(Strict):
     rollouts_per_step: int = Field(16, ge=1)
@@ -274,6 +287,15 @@ class Templates(Strict):
         if text is not None and text.count("{question}") != 1:
             raise ValueError(f"the template {text!r} should hold {{question}} exactly once")
         return text
+
+
+class MadeFor(Strict):
+    """The GPUs that a profile is made for, which its memory is estimated for."""
+
+    gpus: int = Field(ge=1)
+    """How many."""
+    gib: Number = Field(gt=0)
+    """Memory of each, in GiB."""
 
 
 class Watchdog(Strict):

@@ -18,7 +18,7 @@ class TokenizerSettings(Strict):
     """Ends an answer. The model's own end tokens keep ending samples beside it."""
     pad_token: str | None = None
     chat_template: str | None = None
-    """A name in pipeline/chat_templates (`chatml`, `r1`), or the path of a Jinja file."""
+    """A name in pipeline/chat_templates (`chatml`, `llama3`), or the path of a Jinja file."""
 
     @model_validator(mode="after")
     def _something_is_set(self) -> "TokenizerSettings":

@@ -13,6 +13,8 @@ from pydantic import Field, model_validator
 from pipeline.rollouts.types import Number
 from pipeline.strict import Strict
 
+HEAD_AND_EMBEDDINGS = ("lm_head", "embed_tokens")
+
 
 class LoRASettings(Strict):
     rank: int = Field(32, ge=1)
@@ -30,6 +32,14 @@ class LoRASettings(Strict):
     def _modules_are_named(self) -> "LoRASettings":
         if not self.target_modules:
             raise ValueError("target_modules is empty, so nothing would be trained; name modules or all-linear")
+        # Heads are often tied to the embeddings, and of a 4-bit base they are not quantised: merging goes wrong there.
+        named = [] if self.target_modules == "all-linear" else self.target_modules
+        unfit = [name for name in named if name.rpartition(".")[2] in HEAD_AND_EMBEDDINGS]
+        if unfit:
+            raise ValueError(
+                f"target_modules names {', '.join(unfit)}, and adapters go on every linear layer but the head; "
+                "leave it out, or set all-linear"
+            )
         return self
 
     def lacks(self) -> str | None:

@@ -73,6 +73,50 @@ def test_a_hub_model_that_cannot_be_reached_is_a_clear_error(tmp_path, monkeypat
         fetch_base("hub:nobody/nothing", tmp_path / "out", "float32")
 
 
+def test_a_git_lfs_pointer_is_no_checkpoint(checkpoint):
+    (checkpoint / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    with pytest.raises(ConfigError, match=r"git-lfs pointer.*git lfs pull"):
+        check_base(f"folder:{checkpoint}")
+
+
+def test_weights_that_are_cut_short_are_refused(checkpoint):
+    (checkpoint / "model.safetensors").write_bytes((checkpoint / "model.safetensors").read_bytes()[:100])
+    with pytest.raises(ConfigError, match="is cut short"):
+        check_base(f"folder:{checkpoint}")
+
+
+def test_a_missing_shard_is_named(checkpoint):
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": "model-2.safetensors"}}))
+    with pytest.raises(ConfigError, match=r"names model-2\.safetensors"):
+        check_base(f"folder:{checkpoint}")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model_type": "nobody-knows"}, "'nobody-knows', which this version of transformers does not know"),
+        ({"architectures": ["Qwen2ForTokenClassification"]}, "causal language model of text was expected"),
+        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, "causal language model of text was expected"),
+        ({"vision_config": {}}, "causal language model of text was expected"),
+        ({"quantization_config": {"bits": 4}}, "unquantised checkpoint"),
+        ({"num_attention_heads": None}, "lacks num_attention_heads"),
+    ],
+)
+def test_a_configuration_that_cannot_be_trained_is_refused(checkpoint, values, message):
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    with pytest.raises(ConfigError, match=message):
+        check_base(f"folder:{checkpoint}")
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize("text", ["[]", "{broken"])
+def test_a_configuration_that_is_no_mapping_is_refused_by_its_name(checkpoint, name, text):
+    (checkpoint / name).write_text(text)
+    with pytest.raises(ConfigError, match=name):
+        check_base(f"folder:{checkpoint}")
+
+
 def test_a_token_of_the_profile_replaces_the_models_own(checkpoint, tmp_path):
     change(checkpoint, pad_token="<|eos|>")
     fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32", TokenizerSettings(pad_token="<|pad|>"))
@@ -81,7 +125,9 @@ def test_a_token_of_the_profile_replaces_the_models_own(checkpoint, tmp_path):
 
 def test_a_new_end_token_ends_samples_beside_the_models_own(checkpoint, tmp_path):
     template = tmp_path / "answers.jinja"
-    template.write_text("{% for m in messages %}{{ m['content'] }}</answer>{% endfor %}")
+    template.write_text(
+        "{% for m in messages %}{{ m['content'] }}</answer>{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
+    )
     tokens = TokenizerSettings(eos_token="</answer>", chat_template=str(template))
     fetch_base(f"folder:{checkpoint}", tmp_path / "out", "float32", tokens)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")

@@ -1,11 +1,13 @@
 """Talking to a checkpoint: what is sent, what is shown, how it ends."""
 
 import io
+import shutil
 
 import pytest
 
 from data_recipes.pocket.bases import base_folder
 from pipeline.chat import DIM, PLAIN, Conversation, chat, styled
+from pipeline.errors import ConfigError
 from pipeline.rollouts import Sampling
 
 GREEDY = Sampling(temperature=0.0, max_tokens=48)
@@ -43,6 +45,20 @@ def test_old_turns_are_forgotten_when_the_context_is_full():
     assert len(talk.history) < 8
 
 
+def test_old_turns_leave_room_for_an_answer():
+    talk = conversation(context=60)
+    talk.history = [{"role": "user", "content": "1 2 3 4 5 6 7"}, {"role": "assistant", "content": "8 9 1 2 3 4"}] * 3
+    "".join(talk.ask("Hi?"))
+    talk.history = talk.history[:-2]
+    assert len(talk._encode("Hi?")) <= 30
+
+
+def test_a_tokenizer_without_padding_can_talk():
+    talk = conversation()
+    talk.tokenizer.pad_token = None
+    assert "".join(talk.ask("What is 3+4+5?"))
+
+
 def test_a_question_longer_than_the_context_is_said():
     assert "context is 8" in "".join(conversation(context=8).ask("a question that is too long for this"))
 
@@ -71,6 +87,30 @@ def test_piped_text_has_no_colours(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert out.count("\n") >= 2
+
+
+def test_input_that_is_no_text_is_said(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8"))
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        chat(conversation(), "test")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "part"),
+    [
+        ("chat_template.jinja", "{{ raise_exception('no') }}", "cannot be rendered"),
+        ("chat_template.jinja", None, "no chat template"),
+        ("tokenizer.json", None, "cannot be read"),
+        ("config.json", '{"model_type": "no_such_model"}', "cannot be read"),
+    ],
+)
+def test_a_folder_that_cannot_be_talked_to_says_why(tmp_path, file, text, part):
+    shutil.copytree(base_folder("teacher"), tmp_path / "model")
+    (tmp_path / "model" / file).unlink()
+    if text:
+        (tmp_path / "model" / file).write_text(text)
+    with pytest.raises(ConfigError, match=part):
+        Conversation(tmp_path / "model", "cpu", "float32", GREEDY, 256, None)
 
 
 def test_an_empty_line_begins_a_new_conversation(monkeypatch):

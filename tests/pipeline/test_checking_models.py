@@ -10,17 +10,19 @@ from data_recipes.pocket.bases import base_folder
 from pipeline import base_models, memory
 from pipeline.base_models import check_base, check_tokenizer, count_parameters
 from pipeline.chat_format import strips_reasoning
-from pipeline.checking_models import check_models, model_notes
+from pipeline.checking import rule_mistakes
+from pipeline.checking_models import check_models, memory_table, model_notes
 from pipeline.config.loading import load_profile
 from pipeline.config.tokens import TokenizerSettings
 from pipeline.errors import ConfigError
 from pipeline.model_shapes import PUBLISHED, shape_of
 from pipeline.training.lora import LoRASettings
 
+TURN = "{% if add_generation_prompt %}Answer:{% endif %}"
 PREFILLED = (
     "{% for m in messages %}{{ m['content'] }}<|eos|>{% endfor %}{% if add_generation_prompt %}<think>\n{% endif %}"
 )
-STRIPPED = "{% for m in messages %}{{ m['content'].split('</think>')[-1] }}<|eos|>{% endfor %}"
+STRIPPED = "{% for m in messages %}{{ m['content'].split('</think>')[-1] }}<|eos|>{% endfor %}" + TURN
 
 
 @pytest.fixture
@@ -40,19 +42,19 @@ def test_a_template_that_opens_think_is_refused_with_the_fix(folder):
 
 
 def test_a_template_that_ends_answers_with_another_token_is_refused_with_the_token_to_set(folder):
-    template = "{% for m in messages %}{{ m['content'] }}</answer>{% endfor %}"
+    template = "{% for m in messages %}{{ m['content'] }}</answer>{% endfor %}" + TURN
     with pytest.raises(ConfigError, match="Set eos_token: '</answer>'"):
         check_tokenizer("mine", with_template(folder, template))
 
 
 def test_the_profiles_end_token_settles_it(folder):
-    template = "{% for m in messages %}{{ m['content'] }}</answer>{% endfor %}"
+    template = "{% for m in messages %}{{ m['content'] }}</answer>{% endfor %}" + TURN
     tokens = TokenizerSettings(eos_token="</answer>")
     assert check_tokenizer("mine", with_template(folder, template), tokens).eos_token == "</answer>"
 
 
 def test_a_template_without_the_assistants_words_is_refused(folder):
-    template = "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endfor %}"
+    template = "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endfor %}" + TURN
     with pytest.raises(ConfigError, match="leaves out what the assistant says"):
         check_tokenizer("mine", with_template(folder, template))
 
@@ -60,6 +62,31 @@ def test_a_template_without_the_assistants_words_is_refused(folder):
 def test_a_template_that_jinja_cannot_read_is_refused(folder):
     with pytest.raises(ConfigError, match="cannot be rendered"):
         check_tokenizer("mine", with_template(folder, "{% for m in %}"))
+
+
+@pytest.mark.parametrize("template", ["{{ 1 // 0 }}", "{{ messages + 1 }}", "{{ messages[0].no.such }}"])
+def test_whatever_a_template_raises_is_an_error_of_the_configuration(folder, template):
+    with pytest.raises(ConfigError, match="cannot be rendered"):
+        check_tokenizer("mine", with_template(folder, template))
+
+
+def test_a_template_that_begins_no_turn_is_refused(folder):
+    template = "{% for m in messages %}{{ m['content'] }}<|eos|>{% endfor %}"
+    with pytest.raises(ConfigError, match="with and without add_generation_prompt"):
+        check_tokenizer("mine", with_template(folder, template))
+
+
+@pytest.mark.parametrize(
+    ("template", "note"),
+    [
+        ("{% for m in messages %}{{ m['content'] }}{% endfor %}", "writes no end token"),
+        ("{{ strftime_now('%d') }}{% for m in messages %}{{ m['content'] }}<|eos|>{% endfor %}", "today's date"),
+    ],
+)
+def test_an_odd_template_is_noted(folder, template, note):
+    with_template(folder, template + TURN)
+    profile = load_profile("pocket", [f"stages.base_model.teacher=folder:{folder}"]).profile
+    assert any(note in line for line in model_notes(profile))
 
 
 def test_a_template_that_drops_reasoning_is_named_and_no_error(folder):
@@ -111,6 +138,11 @@ def test_a_hub_that_cannot_be_reached_is_a_warning(hub):
     assert "cannot be reached" in check_base("hub:some/model")
 
 
+def test_a_hub_name_without_its_owner_is_refused():
+    with pytest.raises(ConfigError, match="hub:OWNER/NAME"):
+        check_base("hub:gpt2")
+
+
 def test_a_model_on_the_hub_will_be_fetched(hub):
     hub(None)
     assert "will be fetched" in check_base("hub:some/model")
@@ -123,7 +155,8 @@ def test_a_shape_gives_the_parameters_that_are_stored(name):
 
 @pytest.mark.parametrize(  # as the models' cards state them, in billions
     ("name", "billions"),
-    [("Qwen/Qwen2.5-0.5B", 0.49), ("Qwen/Qwen2.5-1.5B", 1.54), ("Qwen/Qwen2.5-7B", 7.61), ("Qwen/Qwen2.5-14B", 14.7),
+    [("HuggingFaceTB/SmolLM2-135M", 0.1345),
+     ("Qwen/Qwen2.5-0.5B", 0.49), ("Qwen/Qwen2.5-1.5B", 1.54), ("Qwen/Qwen2.5-7B", 7.61), ("Qwen/Qwen2.5-14B", 14.7),
      ("meta-llama/Llama-3.2-1B", 1.23), ("meta-llama/Llama-3.1-8B", 8.03)],
 )  # fmt: skip
 def test_published_shapes_give_the_published_sizes(name, billions):
@@ -144,11 +177,27 @@ def test_adapters_take_less_memory_than_all_weights_and_four_bits_less_again():
     assert full / 7 > lora > 3 * qlora
 
 
-def test_what_does_not_fit_the_device_is_said(monkeypatch):
-    monkeypatch.setattr(memory, "_gpus", lambda: (24 * 2**30,) * 8)
-    assert memory.spread(20 * 2**30, "cuda") == ""
-    assert "sharded" in memory.spread(100 * 2**30, "cuda")
-    assert "more than the 8 GPUs" in memory.spread(200 * 2**30, "cuda")
+def test_what_does_not_fit_the_device_is_said_and_no_sharding_promised():
+    eight = memory.Device("cuda", 8, 24 * 2**30)
+    assert memory.spread(20 * 2**30, eight) == ""
+    assert "nothing is sharded over the 8" in memory.spread(100 * 2**30, eight)
+    assert "more than the 1 GPU of 24.0 GiB" in memory.spread(100 * 2**30, memory.Device("cuda", 1, 24 * 2**30))
+
+
+def test_memory_is_estimated_for_the_device_that_a_profile_is_made_for():
+    profile = load_profile("pocket", ["made_for={gpus: 2, gib: 48}"]).profile
+    table = memory_table(profile)
+    assert "made for: 2 GPUs of 48.0 GiB" in table.title
+    assert "reward_model" in list(table.columns[1].cells)
+
+
+def test_the_reward_models_of_general_rl_count():
+    profile = load_profile("pocket").profile
+    shape, stage = shape_of("pocket:teacher"), profile.stages.general_rl
+    device = memory.this_device(profile)
+    without = stage.model_copy(update={"rewards": stage.rewards[:1]})
+    both = (memory.rl_estimate(shape, profile, part, device).reference for part in (stage, without))
+    assert next(both) - next(both) == 2 * shape.parameters * memory.NUMBER_BYTES[profile.dtype]
 
 
 def test_quantised_adapters_without_the_package_are_refused(monkeypatch):
@@ -169,3 +218,12 @@ def test_the_profiles_load_and_have_students_of_both_architectures(name):
     students = load_profile(name).profile.stages.base_model.students
     assert any("qwen" in source.lower() for source in students.values())
     assert any("llama" in name for name in students)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "part"),
+    [("1 0 1", "0 0 0", "a right answer 0"), ("1 1", "0 1", "the same score"), ("1 –", "0 –", None)],
+)
+def test_a_rule_that_mistakes_answers_is_told(right, wrong, part):
+    told = rule_mistakes(right, wrong)
+    assert (part in told) if part else told is None

@@ -1,5 +1,7 @@
 """What is exported loads elsewhere and says the same: GGUF in llama.cpp and in transformers, a Modelfile, a card."""
 
+import json
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -10,6 +12,8 @@ from pipeline.errors import ConfigError, RunError
 from pipeline.export import export, upload
 from pipeline.gguf_export import write_gguf
 from pipeline.gguf_tokenizer import NAMES, pre_tokenizer, pre_tokenizer_name, read_gguf_tokenizer
+from pipeline.manifest import Manifest
+from pipeline.model_card import model_card
 from pipeline.modelfile import modelfile, turns_of
 from pipeline.run_folder import RunFolder
 from tests.rollouts.tiny import tiny_checkpoint
@@ -87,6 +91,7 @@ def test_the_tokenizer_that_is_read_back_writes_the_same_ids(name, tmp_path):
     folder = tiny_checkpoint(tmp_path / "model", "qwen3")
     tokenizer = AutoTokenizer.from_pretrained(base_folder("teacher"))
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer(name)
+    tokenizer.backend_tokenizer.model.ignore_merges = name == "llama-bpe"
     tokenizer.save_pretrained(folder)
     back = read_gguf_tokenizer(exported(folder, tmp_path))
     for text in (*PROMPTS, "<think>I'm at 1234.5,  twice\n\n</think>It's done <|eos|>"):
@@ -138,9 +143,34 @@ def test_the_modelfile_names_file_template_and_end():
     text = modelfile("m.gguf", tokenizer, None, 0.6, 0.95, 256)
     assert text.startswith("FROM ./m.gguf\n")
     assert 'TEMPLATE """{{ range .Messages }}{{ if eq .Role "user" }}User: {{ .Content }}{{ else if' in text
-    assert text.count("{{ end }}") == 2
+    assert text.count("{{ end }}") == 2 + text.count("{{ if .System }}")
     assert 'PARAMETER stop "<|eos|>"\n' in text
+    assert "PARAMETER top_k 0\nPARAMETER repeat_penalty 1\n" in text
     assert "{{ .Prompt }} Assistant:" in modelfile("m.gguf", tokenizer, "User: {question} Assistant:", 0.6, 0.95, 256)
+
+
+def test_the_modelfile_writes_a_system_message_where_the_chat_template_does():
+    from pipeline.config.tokens import TokenizerSettings
+
+    tokenizer = AutoTokenizer.from_pretrained(base_folder("teacher"))
+    TokenizerSettings(chat_template="chatml").adjust(tokenizer)
+    text = modelfile("m.gguf", tokenizer, None, 0.6, 0.95, 256)
+    assert "{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n{{ end }}{{ range .Messages }}" in text
+
+
+def test_words_that_ollama_would_take_for_its_own_are_refused():
+    tokenizer = AutoTokenizer.from_pretrained(base_folder("teacher"))
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '{{' if m.role == 'user' else 'A:' }}{{ m.content }}|{% endfor %}"
+        "{% if add_generation_prompt %}A:{% endif %}"
+    )
+    with pytest.raises(ConfigError, match="braces"):
+        modelfile("m.gguf", tokenizer, None, 0.6, 0.95, 256)
+
+
+def test_the_plain_prompt_adds_no_full_stop():
+    tokenizer = AutoTokenizer.from_pretrained(base_folder("teacher"))
+    assert "User: {{ .Prompt }} A:" in modelfile("m.gguf", tokenizer, "User: {question}. A:", 0.6, 0.95, 256)
 
 
 def test_a_template_that_changes_turns_is_refused_for_ollama():
@@ -160,13 +190,77 @@ def test_an_export_for_the_hub_loads_and_has_a_card(run):
     folder = export(load_profile("pocket").profile, run, str(base_folder("student-qwen")), "hf")
     assert AutoModelForCausalLM.from_pretrained(folder).config.model_type == "qwen2"
     card = (folder / "README.md").read_text(encoding="utf-8")
-    for part in ("library_name: transformers", "## Base", "`pocket_arithmetic`", "Not measured", "SHA-256 `"):
+    for part in ("library_name: transformers", "license: ", "outside its runs", "Not measured", "SHA-256 `"):
         assert part in card
+    assert "## Base" not in card and "pocket_arithmetic" not in card
 
 
 def test_an_export_for_ollama_holds_file_modelfile_and_card(run):
     folder = export(load_profile("pocket").profile, run, str(base_folder("student-llama")), "gguf")
     assert sorted(path.name for path in folder.iterdir()) == ["Modelfile", "README.md", "test-student-llama.gguf"]
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "library_name: gguf" in card
+    assert "`test-student-llama.gguf`: SHA-256" in card
+
+
+def test_the_card_of_a_stage_names_what_its_stages_used_and_stale_figures(run):
+    """The run's stages are made up: a manifest each, and an evaluation of another r1_zero."""
+    shared = {
+        "profile": "pocket", "config_hash": "0" * 64, "outputs": {}, "records": {}, "packages": {}, "seed": 0,
+        "code": {"commit": "c", "dirty": False}, "device": "cpu", "wall_seconds": 1, "peak_memory_bytes": 1,
+        "tokens": {}, "metrics": {},
+    }  # fmt: skip
+    questions = {"questions": {"sums": [{"use": "pocket_arithmetic"}]}}
+    for stage, config, inputs in (("r1_zero", questions, {}), ("evaluate", {}, {"r1_zero": "another"})):
+        run.stage(stage).mkdir(parents=True)
+        Manifest(stage=stage, config=config, inputs=inputs, **shared).write(run.stage(stage))
+    figures = {
+        "pass@1": 0.5, "low": 0.4, "high": 0.6, "questions": 1, "samples": 1, "format": 1, "mean_tokens": 9,
+        "truncated": 0,
+    }  # fmt: skip
+    sampling = {"temperature": 0.6, "top_p": 0.95, "max_tokens": 9}
+    found = {"settings": {"sampling": sampling, "seed": 0}, "results": {"R1-Zero": {"sums": figures}}}
+    (run.stage("evaluate") / "results.json").write_text(json.dumps(found))
+    card = model_card(load_profile("pocket").profile, run, "r1-zero", base_folder("teacher"), base_folder("teacher"))
+    assert "- sums: `pocket_arithmetic`\n" in card
+    assert card.count("- sums") == 1 and "- code_" not in card
+    assert "measured on an earlier checkpoint" in card
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused_and_leaves_nothing(run, tmp_path):
+    folder = tiny_checkpoint(tmp_path / "model", "qwen3")
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    with pytest.raises(ConfigError, match="lacks"):
+        export(load_profile("pocket").profile, run, str(folder), "gguf")
+    assert not list((run.path / "export").iterdir())
+
+
+def test_a_missing_layer_is_named(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tiny_checkpoint(tmp_path / "model", "qwen3")
+    (file,) = folder.glob("*.safetensors")
+    weights = load_file(file)
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"lacks 1 of .*model\.layers\.1\.mlp\.up_proj\.weight"):
+        exported(folder, tmp_path)
+
+
+def test_merges_that_llama_cpp_would_read_otherwise_are_refused(tmp_path):
+    folder = tiny_checkpoint(tmp_path / "model", "qwen3")
+    tokenizer = AutoTokenizer.from_pretrained(base_folder("teacher"))
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer("llama-bpe")
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ConfigError, match="ignore_merges False"):
+        exported(folder, tmp_path)
+
+
+def test_a_model_that_writes_no_text_is_refused_under_the_variable_that_named_it(run, tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["Qwen3ForSequenceClassification"]}')
+    with pytest.raises(ConfigError, match=r"STUDENT=.*Qwen3ForSequenceClassification"):
+        export(load_profile("pocket").profile, run, str(tmp_path), "hf")
 
 
 def test_an_unknown_format_is_refused(run):
@@ -189,6 +283,9 @@ def test_a_refused_upload_says_what_to_check(tmp_path, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.HfApi.create_repo", refuse)
     with pytest.raises(RunError, match=r"403 Forbidden.*right to write"):
+        upload(tmp_path, "me/model", private=True)
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda *_, **__: (_ for _ in ()).throw(OSError()))
+    with pytest.raises(RunError, match="could not be written: OSError"):
         upload(tmp_path, "me/model", private=True)
     with pytest.raises(ConfigError, match="OWNER/NAME"):
         upload(tmp_path, "model", private=True)

@@ -60,6 +60,21 @@ def test_a_task_that_is_not_there_is_named(run, tasks, part):
         run_harness(load_profile("smoke").profile, run, str(base_folder("student-qwen")), tasks, None, 1)
 
 
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("task: [", "not valid YAML"),
+        ("output_type: generate_until", "names no task"),
+        (TASK.format(data="/nowhere.jsonl"), "not there"),
+    ],
+)
+def test_a_task_file_that_cannot_be_used_says_why(run, tmp_path, text, part):
+    task = tmp_path / "a.yaml"
+    task.write_text(text)
+    with pytest.raises(ConfigError, match=part):
+        run_harness(load_profile("smoke").profile, run, str(base_folder("student-qwen")), [str(task)], 1, 1)
+
+
 def test_without_the_package_the_command_that_installs_it_is_given(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(ConfigError, match=r"pip install -c requirements/constraints\.txt -r requirements/lm-eval\.txt"):

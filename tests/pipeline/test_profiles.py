@@ -56,6 +56,8 @@ def test_the_seed_argument_replaces_the_files():
         ("stages.r1_zero.questions={chess: 5}", ["chess", "reasoning"]),
         ("stages.student_rl.student=gpt", ["gpt", "qwen", "llama"]),
         ("stages.r1_zero.heldout.set=aime", ["aime", "reasoning"]),
+        ("stages.student_rl.heldout={set: aime}", ["student_rl.heldout.set", "aime", "reasoning"]),
+        ("stages.evaluate.consensus=[4096]", ["consensus has 4096", "cons@4096", "samples to 4096"]),
         ("stages.cold_start_data.rewriter={kind: endpoint}", ["endpoint", "url"]),
         ("templates.r1_zero=User says", ["{question}"]),
         ("stages.r1_zero.rewards=[]", ["rewards"]),
