@@ -97,7 +97,13 @@ def _student_checkpoint(folder: Path, student: str) -> Path:
 
 def _writes_text(checkpoint: Path, name: str, variable: str) -> Path:
     """The folder itself, unless its model is of another kind, such as a reward model."""
-    for architecture in json.loads((checkpoint / "config.json").read_text(encoding="utf-8")).get("architectures") or ():
+    try:
+        config = json.loads((checkpoint / "config.json").read_bytes())
+    except ValueError as error:
+        raise ConfigError(f"{variable}={name}: {checkpoint}/config.json is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise ConfigError(f"{variable}={name}: {checkpoint}/config.json holds no object {{…}}: {str(config)[:60]!r}")
+    for architecture in config.get("architectures") or ():
         if not architecture.endswith("ForCausalLM"):
             raise ConfigError(
                 f"{variable}={name}: {checkpoint} holds a {architecture}, which writes no text. "

@@ -59,3 +59,11 @@ def test_a_name_that_means_none_says_which_there_are(run, name, parts):
 def test_models_before_the_cold_start_know_no_chat_template():
     assert [is_chat_model(name) for name in ("base-model/qwen", "r1-zero", "student_rl")] == [False] * 3
     assert [is_chat_model(name) for name in ("sft", "distill/qwen", "some/folder")] == [True] * 3
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_folder_whose_configuration_is_none_is_named(tmp_path, text):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.json (is not JSON|holds no object)"):
+        checkpoint_of(RunFolder("none", "pocket"), str(tmp_path / "model"))
