@@ -19,7 +19,7 @@ from pathlib import Path
 
 from data_recipes.pocket.bases import base_folder
 from pipeline.chat_format import check_chat_format
-from pipeline.code_in_models import drop_code
+from pipeline.code_in_models import check_known, drop_code
 from pipeline.config.tokens import TokenizerSettings
 from pipeline.errors import ConfigError
 from pipeline.model_surgery import chosen_layers, cut_layers, llama_as_qwen2
@@ -253,10 +253,12 @@ def _check_model_kind(file: Path) -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     kind = config.get("model_type")
+    if "auto_map" in config:
+        check_known(str(file), kind)
     if kind not in CONFIG_MAPPING:
         raise ConfigError(
-            f"{file} has the model_type {kind!r}, which this version of transformers does not know (code that comes "
-            "with a model is not run). Name a model of a type that it knows, such as qwen2 or llama."
+            f"{file} has the model_type {kind!r}, which this version of transformers does not know. Name "
+            "a model of a type that it knows, such as qwen2 or llama."
         )
     made_of = config.get("architectures") or []
     causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)

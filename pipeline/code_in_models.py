@@ -22,11 +22,12 @@ def drop_code(source: str, checkpoint: Path) -> None:
         if config.pop(KEY, None) is None:
             continue
         if path.name == "config.json":
-            _check_known(source, config.get("model_type"))
+            check_known(source, config.get("model_type"))
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _check_known(source: str, model_type: str | None) -> None:
+def check_known(source: str, model_type: str | None) -> None:
+    """Raises ConfigError for a type of model that transformers knows only with the code that comes with the model."""
     from transformers import CONFIG_MAPPING
 
     if model_type not in CONFIG_MAPPING:
