@@ -43,14 +43,15 @@ class HeldOut:
                     self._whole.setdefault(found, name)
         for name, texts in sets.items():
             for text in texts:
-                for gram in self._ngrams(text):
+                for gram in self._ngrams(words(text)):
                     self._grams.setdefault(gram, name)
 
     def overlap(self, text: str) -> str | None:
         """The held-out set that has the text, or shares an n-gram with it; None for no set."""
-        found = self._whole.get(words(text))
-        return found or next((self._grams[gram] for gram in self._ngrams(text) if gram in self._grams), None)
+        found = words(text)
+        shared = (self._grams[gram] for gram in self._ngrams(found) if gram in self._grams)
+        return self._whole.get(found) or next(shared, None)
 
-    def _ngrams(self, text: str) -> Iterable[tuple[str, ...]]:
-        spoken = tuple(word for word in words(text) if _SPOKEN.fullmatch(word))
+    def _ngrams(self, found: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
+        spoken = tuple(word for word in found if _SPOKEN.fullmatch(word))
         return (spoken[start : start + self.n] for start in range(len(spoken) - self.n + 1))

@@ -109,8 +109,8 @@ def _question(row: dict[str, Any], where: str, own_id: str, name: str, mapping: 
         given |= _choices(given, [parsed(row[column]) for column in mapping.options], where, mapping.ask)
     else:
         given["answer"] = _answer(given.get("answer"), mapping)
-    if not mapping.options and mapping.ask:
-        given["ask"] = mapping.ask
+        if mapping.ask:
+            given["ask"] = mapping.ask
     given |= {key: parsed(value) for key, value in given.items() if key not in Question.model_fields}
     _must_be_json(given, where)
     defaults = {
@@ -176,10 +176,11 @@ def _choices(given: dict[str, Any], options: list[Any], where: str, ask: str | N
     answer, labels = given.get("answer"), []
     if len(options) == 1 and isinstance(options[0], dict) and isinstance(options[0].get("text"), list):
         options, labels = [options[0]["text"]], options[0].get("label") or []
-    listed = isinstance(options[0], list) and len(options) == 1
-    if listed or (len(options) > 1 and _is_a_place(answer, options)):
-        listed_options = options[0] if listed else options
-        choices, right = [str(option) for option in listed_options], _index(answer, listed_options, labels)
+    in_order = options if len(options) > 1 and _is_a_place(answer, options) else None
+    if len(options) == 1 and isinstance(options[0], list):
+        in_order = options[0]
+    if in_order is not None:
+        choices, right = [str(option) for option in in_order], _index(answer, in_order, labels)
     else:
         choices = [str(option) for option in (_plain(answer), *options) if option is not None]
         random.Random(f"choices {given['question']}").shuffle(choices)

@@ -21,7 +21,7 @@ from data_recipes.pocket.bases import base_folder
 from pipeline.chat_format import check_chat_format
 from pipeline.code_in_models import check_known, drop_code
 from pipeline.config.tokens import TokenizerSettings
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, first_line
 from pipeline.model_surgery import chosen_layers, cut_layers, llama_as_qwen2
 
 SCHEMES = ("pocket", "hub", "folder", "pickled", "gguf", "package", "cut", "as-qwen2")
@@ -352,13 +352,9 @@ def _hub_refusals(name: str):
     except EntryNotFoundError as error:
         if not isinstance(error, LocalEntryNotFoundError):  # which is how an unreachable Hub without a cache reads
             raise ConfigError(f"hub:{name} has no config.json, so it is no transformers checkpoint.") from None
-        raise _Unreachable(_first_line(error)) from None
+        raise _Unreachable(first_line(error)) from None
     except (HfHubHTTPError, HTTPError, OSError) as error:
-        raise _Unreachable(_first_line(error)) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise _Unreachable(first_line(error)) from None
 
 
 def _fetch_from_hub(name: str, target: Path) -> None:

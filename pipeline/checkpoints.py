@@ -1,8 +1,8 @@
 """The checkpoints of a run by name: `r1-zero`, `distill/qwen`, `base-model/llama`, or any folder that holds one."""
 
-import json
 from pathlib import Path
 
+from pipeline.base_models import read_config
 from pipeline.config.profile import Profile
 from pipeline.errors import ConfigError
 from pipeline.graph import LADDER, STAGES
@@ -97,13 +97,7 @@ def _student_checkpoint(folder: Path, student: str) -> Path:
 
 def _writes_text(checkpoint: Path, name: str, variable: str) -> Path:
     """The folder itself, unless its model is of another kind, such as a reward model."""
-    try:
-        config = json.loads((checkpoint / "config.json").read_bytes())
-    except ValueError as error:
-        raise ConfigError(f"{variable}={name}: {checkpoint}/config.json is not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise ConfigError(f"{variable}={name}: {checkpoint}/config.json holds no object {{…}}: {str(config)[:60]!r}")
-    for architecture in config.get("architectures") or ():
+    for architecture in read_config(checkpoint / "config.json").get("architectures") or ():
         if not architecture.endswith("ForCausalLM"):
             raise ConfigError(
                 f"{variable}={name}: {checkpoint} holds a {architecture}, which writes no text. "

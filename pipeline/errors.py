@@ -30,3 +30,8 @@ def told_with(key: str) -> Iterator[None]:
         raise ConfigError(f"{key}: {error}") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{key}: {type(error).__name__}: {error}. Correct the path, or what lies there.") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, or its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

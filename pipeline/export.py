@@ -11,7 +11,7 @@ from pathlib import Path
 from data_recipes.templates import R1_ZERO
 from pipeline.checkpoints import checkpoint_of, full_name, is_chat_model, load_tokenizer
 from pipeline.config.profile import Profile
-from pipeline.errors import ConfigError, RunError
+from pipeline.errors import ConfigError, RunError, first_line
 from pipeline.gguf_export import write_gguf
 from pipeline.model_card import model_card
 from pipeline.modelfile import modelfile
@@ -85,8 +85,7 @@ def upload(folder: Path, repository: str, private: bool) -> str:
     except LocalTokenNotFoundError:
         raise ConfigError("No token for the Hugging Face Hub. Log in with `hf auth login`, or set HF_TOKEN.") from None
     except (HfHubHTTPError, HTTPError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(
-            f"{repository} could not be written: {reason}. Check the name, the token's right to "
+            f"{repository} could not be written: {first_line(error)}. Check the name, the token's right to "
             f"write (`hf auth whoami`) and the network. The folder {folder} stays as it is."
         ) from None

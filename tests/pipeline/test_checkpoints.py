@@ -65,5 +65,5 @@ def test_models_before_the_cold_start_know_no_chat_template():
 def test_a_folder_whose_configuration_is_none_is_named(tmp_path, text):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"config\.json (is not JSON|holds no object)"):
+    with pytest.raises(ConfigError, match=r"config\.json (is not valid JSON|holds list)"):
         checkpoint_of(RunFolder("none", "pocket"), str(tmp_path / "model"))
