@@ -9,12 +9,14 @@ RUNS ?=
 WITH ?=
 STAGE ?=
 VARIANT ?= auto
+PROCESSES ?=
 PYTHON ?= python3
 
 ladder := .venv/bin/python -m pipeline
 # SET reaches the program as one argument, whatever quotes it holds.
 export LADDER_SET := $(SET)
 options = --profile '$(PROFILE)' --run '$(RUN)' --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
+processes = $(if $(PROCESSES),--processes '$(PROCESSES)')
 made = $(or $(RUN),$(PROFILE)$(if $(SEED),-seed$(SEED)))
 stages := base-model r1-zero cold-start-data cold-start-sft reasoning-rl rejection-sampling sft reward-model \
           general-rl distill student-rl evaluate
@@ -24,7 +26,7 @@ stages := base-model r1-zero cold-start-data cold-start-sft reasoning-rl rejecti
         bench-grpo pocket-bases export upload chat lm-eval verify explain clean-run test lint
 
 help: ## this list
-	@echo "R1 Ladder. make TARGET [PROFILE=pocket] [RUN=name] [SEED=0] [SET=\"key=value …\"]"
+	@echo "R1 Ladder. make TARGET [PROFILE=pocket] [RUN=name] [SEED=0] [SET=\"key=value …\"] [PROCESSES=8]"
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' Makefile
 	@echo "  stages, each with those before it that are missing or stale:"
 	@echo "    $(stages)" | fold -s -w 76 | sed '2,$$s/^/    /'
@@ -37,10 +39,10 @@ setup: .venv/ready ## make .venv with pinned packages (VARIANT=auto, cpu, gpu or
 quickstart: all ## the whole ladder on the profile, from nothing to students and a report
 
 all: .venv/ready ## every stage that is missing or stale
-	@$(ladder) run all $(options)
+	@$(ladder) run all $(processes) $(options)
 
 $(stages): .venv/ready
-	@$(ladder) run $@ $(options)
+	@$(ladder) run $@ $(processes) $(options)
 
 report: .venv/ready ## write the report, of an unfinished run too (WITH="other runs" draws their curves over it)
 	@$(ladder) report --with '$(WITH)' $(options)
@@ -52,7 +54,7 @@ status: .venv/ready ## say of each stage: done, stale, partial or missing
 	@$(ladder) status $(options)
 
 check: .venv/ready ## check the profile and show its arithmetic before anything runs
-	@$(ladder) check $(options)
+	@$(ladder) check $(processes) $(options)
 
 check-reward: .venv/ready ## try a reward: REWARD=name or file.py:name [ROWS=file.jsonl] [ARGS="key=value …"]
 	@$(ladder) check-reward '$(REWARD)' $(if $(ROWS),--rows '$(ROWS)') --args '$(ARGS)'

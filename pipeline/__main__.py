@@ -15,6 +15,7 @@ import warnings
 
 from pipeline.disk import disk_fault
 from pipeline.errors import ConfigError, LadderError
+from pipeline.processes import Crew, process_count, process_rank, use_one_gpu
 from pipeline.redaction import redact
 
 # The libraries' chatter would bury what the run says of itself. Set a variable to hear it again.
@@ -33,13 +34,18 @@ if os.environ["PYTHONWARNINGS"] == "ignore":
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    options.given = sys.argv[1:] if arguments is None else arguments
+    if getattr(options, "processes", 1) == 1:
+        use_one_gpu()
     try:
         return options.command(options) or 0
     except LadderError as error:
-        print(f"error: {redact(str(error))}", file=sys.stderr)
+        who = f" in process {process_rank()}" if process_rank() else ""
+        print(f"error{who}: {redact(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("\nStopped. What is finished is kept: run the same command to go on.", file=sys.stderr)
+        if process_rank() == 0:
+            print("\nStopped. What is finished is kept: run the same command to go on.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,9 +79,12 @@ def _parser() -> argparse.ArgumentParser:
 
     run = command("run", _run, "run a stage, and those before it that are missing or stale")
     run.add_argument("stage", help="a stage id, or 'all'")
+    run.add_argument("--processes", type=int, default=1, help="to start on this machine, one a GPU (default: 1)")
     profiled(run)
     profiled(command("status", _status, "say of each stage: done, stale, partial or missing"))
-    profiled(command("check", _check, "check a profile before anything runs, and show its arithmetic"))
+    check = command("check", _check, "check a profile before anything runs, and show its arithmetic")
+    check.add_argument("--processes", type=int, help="that are to run it (default: as many as the GPUs it is made for)")
+    profiled(check)
     check_reward = command("check-reward", _check_reward, "try one reward on sample rows")
     check_reward.add_argument("reward", help="a built-in name, FILE.py:NAME or PACKAGE.MODULE:NAME")
     check_reward.add_argument("--rows", help="a JSON lines file with `completion` and the question's columns")
@@ -138,18 +147,33 @@ def _words(text: str, variable: str) -> list[str]:
         raise ConfigError(f"{variable}={text!r}: {error}. Expected KEY=VALUE pairs with blanks between them.") from None
 
 
-def _run(options) -> None:
-    from pipeline.checking import check_profile
+def _run(options) -> int | None:
+    from pipeline.checking import check_processes, check_profile
     from pipeline.graph import find_stage
-    from pipeline.runner import run_stages
+    from pipeline.runner import follow, run_stages
     from pipeline.summary import print_summary
 
+    if options.processes < 1:
+        raise ConfigError(f"PROCESSES={options.processes}: expected a whole number from 1.")
+    if options.processes > 1 and process_count() == 1:
+        from pipeline.launch import launch
+
+        return launch(options.processes, options.given)
+    if process_rank() > 0:
+        crew = Crew.join()
+        follow(crew)
+        crew.leave()
+        return None
     profile, run = _load(options)
     target = None if options.stage == "all" else find_stage(options.stage)
     check_profile(profile)
-    run_stages(profile, run, target)
+    check_processes(profile, process_count())
+    crew = Crew.join()
+    run_stages(profile, run, target, crew)
+    crew.leave()
     if target is None or target.id in ("evaluate", "report"):
         print_summary(profile, run)
+    return None
 
 
 def _status(options) -> None:
@@ -161,11 +185,18 @@ def _status(options) -> None:
 
 
 def _check(options) -> None:
-    from pipeline.checking import check_profile, print_check
+    from pipeline.checking import check_processes, check_profile, print_check
 
     profile, _ = _load(options)
+    made_for = profile.made_for.gpus if profile.made_for else 1
+    count = made_for if options.processes is None else options.processes
+    if count < 1:
+        raise ConfigError(f"PROCESSES={count}: expected a whole number from 1.")
     check_profile(profile)
+    check_processes(profile, count)
     print_check(profile)
+    if count > 1:
+        print(f"To run it on {count} GPUs of one machine: make all PROFILE={options.profile} PROCESSES={count}")
 
 
 def _check_reward(options) -> int:

@@ -16,6 +16,7 @@ from pipeline.reporting.trackers import check_trackers
 from pipeline.sandbox import describe
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
 
+SFT_STAGES = ("cold_start_sft", "sft", "distill")
 RL_STAGES = ("r1_zero", "reasoning_rl", "general_rl", "student_rl")
 SAMPLE_ROWS = 3
 WRONG_ANSWER = "no answer at all"
@@ -31,6 +32,33 @@ def check_profile(profile: Profile) -> None:
     for stage, section in _rl_sections(profile):
         for spec in section.rewards:
             build_reward(stage, spec, profile.allow_weak_sandbox).close()
+
+
+def check_processes(profile: Profile, count: int) -> None:
+    """Raises ConfigError where the profile's batches do not divide among `count` processes."""
+    if count == 1:
+        return
+    faults = []
+
+    def divides(key: str, batch: int, in_one_pass: int) -> None:
+        share = min(in_one_pass, max(1, batch // count))
+        if batch % (count * share):
+            faults.append(f"{key} is {batch}, which is no multiple of {count} processes × {share} in a pass")
+
+    for stage, section in _rl_sections(profile):
+        divides(f"stages.{stage}.grpo.prompts_per_step", section.grpo.prompts_per_step, 1)
+        if section.grpo.dynamic_sampling:
+            faults.append(f"stages.{stage}.grpo.dynamic_sampling works on one process alone: set 0")
+    for stage in SFT_STAGES:
+        sft = getattr(profile.stages, stage).sft
+        divides(f"stages.{stage}.sft.batch_size", sft.batch_size, sft.rows_per_device)
+    training = profile.stages.reward_model
+    divides("stages.reward_model.batch_size", training.batch_size, training.pairs_per_device)
+    if faults:
+        raise ConfigError(
+            f"The profile '{profile.name}' cannot be run by {count} processes: {'; '.join(faults)}. Change these keys, "
+            "or start another number of processes (PROCESSES=)."
+        )
 
 
 def build_reward(stage: str, spec: RewardSpec, allow_weak_sandbox: bool = False) -> RewardSet:
@@ -73,7 +101,7 @@ def _arithmetic_table(profile: Profile) -> Table:
         questions = sum(count or 0 for count in section.questions.values())
         samples = questions * section.samples_per_question
         table.add_row(stage, "samples", f"{questions} questions × {section.samples_per_question} = {samples}")
-    for stage in ("cold_start_sft", "sft", "distill"):
+    for stage in SFT_STAGES:
         sft = getattr(profile.stages, stage).sft
         passes = sft.batch_size // sft.rows_per_device
         table.add_row(

@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from pipeline.processes import process_rank
 from pipeline.redaction import redact
 
 LOGGER = "ladder"
@@ -35,14 +36,18 @@ class Redacted(logging.Formatter):
 
 
 def set_up_logging() -> logging.Logger:
-    """The ladder's logger, on the terminal. Progress bars of the libraries are switched off: ours are shown."""
+    """The ladder's logger, on the terminal. Progress bars of the libraries are switched off: ours are shown.
+
+    Of several processes the first one says how it goes; the others warn.
+    """
     os.environ.setdefault("TQDM_DISABLE", "1")
     logger = logging.getLogger(LOGGER)
     if not logger.handlers:
         handler = RichHandler(console=console, show_path=False, omit_repeated_times=False, markup=False)
-        handler.setFormatter(Redacted("%(message)s"))
+        rank = process_rank()
+        handler.setFormatter(Redacted(f"process {rank}: %(message)s" if rank else "%(message)s"))
         logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.WARNING if rank else logging.INFO)
         logger.propagate = False
     return logger
 
@@ -68,12 +73,14 @@ class Progress:
     """One bar. `update(done, **figures)` sets how much is done and the figures shown beside it."""
 
     def __init__(self, description: str, total: int | None, logger: logging.Logger, quiet: bool = False):
-        """`quiet` leaves out the plain lines, where something else says how far it is."""
+        """`quiet` leaves out the plain lines, where something else says how far it is. Of several processes the first
+        one's progress is shown."""
+        quiet = quiet or process_rank() > 0
         self.description, self.total, self.logger, self.quiet = description, total, logger, quiet
         self.started = self.said = time.monotonic()
         self.first = None
         self.bar = None
-        if console.is_terminal:
+        if console.is_terminal and process_rank() == 0:
             self.bar = RichProgress(
                 TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(),
                 TimeRemainingColumn(), TextColumn("{task.fields[figures]}"), console=console, transient=True,

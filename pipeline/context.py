@@ -12,6 +12,8 @@ from pipeline.config.profile import Profile
 from pipeline.console import Progress
 from pipeline.engines import EnginePool
 from pipeline.manifest import Manifest
+from pipeline.processes import Crew
+from pipeline.rollouts import Engine
 from pipeline.run_folder import write_progress
 
 
@@ -56,6 +58,7 @@ class StageContext:
     progress: Callable[..., Progress]
     """`progress(description, total, quiet=False)`: a bar with the time left."""
     engines: EnginePool
+    crew: Crew = field(default_factory=Crew)
 
     @property
     def seed(self) -> int:
@@ -67,6 +70,22 @@ class StageContext:
         """A random stream of the stage's own for one purpose."""
         return random.Random(f"{self.seed} {purpose}")
 
+    def together(self, function: Callable, **arguments: Any) -> Any:
+        """`function(ctx, **arguments)` in every process of the run, each with its own context: `Crew.together`."""
+        return self.crew.together(self, function, arguments)
+
+    def serve(self, checkpoint: Path, adapter_rank: int | None = None, seed: int | None = None) -> Engine:
+        """Opens an engine on a checkpoint in every process, and gives this one's: `EnginePool.serve`.
+
+        `seed` starts its random stream (default: the stage's own).
+        """
+        seed = self.seed if seed is None else seed
+        return self.together(_serve, checkpoint=checkpoint, seed=seed, adapter_rank=adapter_rank)
+
     def checkpointed(self, done: int, total: int | None, unit: str) -> None:
         """Notes for `status` how far a resumed run would start."""
         write_progress(self.folder, done, total, unit)
+
+
+def _serve(ctx: StageContext, checkpoint: Path, seed: int, adapter_rank: int | None) -> Engine:
+    return ctx.engines.serve(checkpoint, seed, adapter_rank)

@@ -11,7 +11,7 @@ from pipeline.context import StageContext
 from pipeline.errors import RunError
 from pipeline.manifest import write_durably
 from pipeline.questions import FUNNELS, note_funnel, render_prompts
-from pipeline.rollouts import Engine, Sampling
+from pipeline.rollouts import Sampling
 from pipeline.sampling import sample_in_shards
 from rewards import Verdict, judge_answers
 
@@ -20,13 +20,14 @@ STEP = "difficulty"
 
 
 def sometimes_solved(
-    ctx: StageContext, engine: Engine, questions: Sequence[Question], template: str
+    ctx: StageContext, tokenizer, questions: Sequence[Question], template: str
 ) -> tuple[list[Question], int]:
     """(questions within the stage's `difficulty` window, tokens sampled to find out).
 
-    Each is sampled k times from the engine's policy, in shards that a resumed run goes on from; its share of right
-    answers becomes its `pass_rate`. Questions without an answer to check are kept, with `pass_rate` None. The kept
-    rows are written to `questions.jsonl`, from which a resumed run reads them; the others are in the funnel.
+    Each is sampled k times from the policy that `ctx.serve` opened last, in shards that a resumed run goes on from; its
+    share of right answers becomes its `pass_rate`. Questions without an answer to check are kept, with `pass_rate`
+    None. The kept rows are written to `questions.jsonl`, from which a resumed run reads them; the others are in the
+    funnel.
     Raises RunError where none is left.
     """
     path = ctx.folder / KEPT
@@ -36,11 +37,11 @@ def sometimes_solved(
     settings, grpo = ctx.config.difficulty, ctx.config.grpo
     checked = [row for row in questions if can_be_judged(row)]
     limit = grpo.completion_limit(0)
-    prompts = render_prompts(ctx.profile, checked, engine.tokenizer, template, limit)
+    prompts = render_prompts(ctx.profile, checked, tokenizer, template, limit)
     sampling = Sampling(temperature=grpo.temperature, max_tokens=limit)
     rates, tokens = {}, 0
     for question, completions in sample_in_shards(
-        ctx, STEP, engine, checked, prompts, settings.samples, sampling, settings.shard_questions
+        ctx, STEP, checked, prompts, settings.samples, sampling, settings.shard_questions
     ):
         texts, columns = [c.text for c in completions], question.columns()
         verdicts = judge_answers(texts, [columns] * len(texts), ctx.profile.allow_weak_sandbox)

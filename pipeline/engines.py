@@ -19,6 +19,13 @@ class EnginePool:
         self.settings = settings
         self._engine: Engine | None = None
 
+    @property
+    def current(self) -> Engine:
+        """The engine that was opened last."""
+        if self._engine is None:
+            raise RuntimeError("no engine is open; call serve first")
+        return self._engine
+
     @phase("engine start")
     def serve(self, checkpoint: Path, seed: int, adapter_rank: int | None = None) -> Engine:
         """An engine with the weights and the tokenizer of a checkpoint folder; `seed` starts its random stream anew.

@@ -36,6 +36,8 @@ class Manifest(BaseModel):
     packages: dict[str, str]
     seed: int
     device: str
+    processes: int = 1
+    """How many trained and sampled together, one a device."""
     wall_seconds: float
     peak_memory_bytes: int
     tokens: dict[str, int]

@@ -126,13 +126,13 @@ def sft_estimate(shape: ModelShape, profile: Profile, sft: SFTSettings, device: 
 def reward_model_estimate(shape: ModelShape, profile: Profile, device: Device) -> Estimate:
     """Training a reward model on pairs of the longest answers. Its head gives a number, so there are no logits."""
     settings = profile.stages.reward_model
-    pairs = min(settings.batch_size, 64 if device.kind == "cpu" else 8)  # as pipeline.training.reward_model takes them
-    tokens = 2 * pairs * min(settings.max_tokens, profile.engine.max_model_len)
+    texts = 2 * min(settings.batch_size, settings.pairs_per_device)
+    tokens = texts * min(settings.max_tokens, profile.engine.max_model_len)
     return Estimate(
-        weights=policy_bytes(shape, None, profile.dtype),
+        weights=policy_bytes(shape, settings.lora, profile.dtype),
         reference=0,
         activations=activation_bytes(shape, tokens, profile.dtype, checkpointing=device.kind != "cpu")
-        + autocast_bytes(shape, None, profile.dtype),
+        + autocast_bytes(shape, settings.lora, profile.dtype),
         engine=0,
     )
 

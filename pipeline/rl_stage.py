@@ -2,9 +2,9 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from data_recipes.rows import read_json_lines, write_json_lines
+from data_recipes.rows import Question, read_json_lines, write_json_lines
 from pipeline.config.sections import Heldout
 from pipeline.context import StageContext, StageResult
 from pipeline.difficulty import sometimes_solved
@@ -16,6 +16,9 @@ from pipeline.reporting.trackers import Trackers
 from pipeline.sampling import SHARDS
 from pipeline.watchdog import phase
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
+
+if TYPE_CHECKING:
+    from pipeline.training.grpo import GRPOResult
 
 HELDOUT, ALARMS = "heldout.jsonl", "alarms.jsonl"
 
@@ -32,51 +35,24 @@ def climb(
     Stops early once `token_budget` tokens, prompts and completions, have been seen. Gives `checkpoint/`,
     `metrics.jsonl`, `rollouts/` and, where the profile asks for held-out evaluation, `heldout.jsonl`.
     """
-    from pipeline.training.grpo import train_grpo
-
     config = ctx.config
-    engine = ctx.engines.serve(start, ctx.seed, config.grpo.served_adapter_rank(ctx.profile.engine.kind))
+    tokenizer = ctx.serve(start, config.grpo.served_adapter_rank(ctx.profile.engine.kind)).tokenizer
     questions = training_questions(ctx, config.questions)
     tried = 0
     if config.difficulty:
-        questions, tried = sometimes_solved(ctx, engine, questions, template)
-    prompts = render_prompts(ctx.profile, questions, engine.tokenizer, template, config.grpo.longest_completion)
-    context = RewardContext(num_generations=config.grpo.group_size, allow_weak_sandbox=ctx.profile.allow_weak_sandbox)
-    reward_set = RewardSet(config.rewards if rewards is None else rewards, context)
-    try:
-        trackers = Trackers(ctx.profile.trackers, ctx.run, ctx.stage_id, ctx.folder, config.model_dump(mode="json"))
-        with trackers, ctx.progress("GRPO", config.grpo.max_steps, quiet=True) as bar:
-            table = StepTable(config.grpo.max_steps, ctx.log.info)
-
-            def log(figures: dict[str, Any]) -> None:
-                bar.update(figures["step"])
-                table.step(figures)
-                trackers.log(figures)
-                if figures["step"] % config.grpo.checkpoint_every == 0:
-                    ctx.checkpointed(figures["step"], config.grpo.max_steps, "step")
-
-            result = train_grpo(
-                model_path=start,
-                tokenizer=engine.tokenizer,
-                dataset=[{**q.columns(), "prompt": prompt} for q, prompt in zip(questions, prompts, strict=True)],
-                settings=config.grpo,
-                engine=engine,
-                reward_functions=reward_set.functions,
-                reward_weights=reward_set.weights,
-                output_dir=ctx.folder,
-                seed=ctx.seed,
-                dtype=ctx.profile.dtype,
-                log=log,
-                resume=True,
-                token_budget=token_budget,
-                nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
-                eval_hook=HeldoutCurve(ctx, config.heldout, template, trackers) if config.heldout else None,
-                eval_every=config.heldout.every if config.heldout else None,
-            )
-    except RewardError as error:
-        raise RunError(f"{error}\nThe step before is kept: mend the reward and run the same command.") from error
-    finally:
-        reward_set.close()
+        questions, tried = sometimes_solved(ctx, tokenizer, questions, template)
+    prompts = render_prompts(ctx.profile, questions, tokenizer, template, config.grpo.longest_completion)
+    curve = config.heldout
+    heldout = evaluation_questions(ctx.profile, curve.set)[: curve.questions] if curve else []
+    result = ctx.together(
+        _train,
+        start=start,
+        template=template,
+        dataset=[{**q.columns(), "prompt": prompt} for q, prompt in zip(questions, prompts, strict=True)],
+        heldout=heldout,
+        rewards=config.rewards if rewards is None else rewards,
+        token_budget=token_budget,
+    )
     return StageResult(
         outputs=["checkpoint"],
         metrics={
@@ -95,19 +71,79 @@ def climb(
     )
 
 
-class HeldoutCurve:
-    """Evaluates the live policy on held-out questions: figures go to `heldout.jsonl`, answers to `heldout/`."""
+def _train(
+    ctx: StageContext,
+    start: Path,
+    template: str,
+    dataset: list[dict],
+    heldout: list[Question],
+    rewards: list[RewardSpec],
+    token_budget: int | None,
+) -> "GRPOResult":
+    """In every process of the run."""
+    from pipeline.training.grpo import train_grpo
 
-    def __init__(self, ctx: StageContext, settings: Heldout, template: str, trackers: Trackers):
-        self.ctx, self.settings, self.template, self.trackers = ctx, settings, template, trackers
+    config, engine = ctx.config, ctx.engines.current
+    context = RewardContext(num_generations=config.grpo.group_size, allow_weak_sandbox=ctx.profile.allow_weak_sandbox)
+    reward_set = RewardSet(rewards, context)
+    chosen = ctx.profile.trackers if ctx.crew.leads else ()
+    try:
+        trackers = Trackers(chosen, ctx.run, ctx.stage_id, ctx.folder, config.model_dump(mode="json"))
+        with trackers, ctx.progress("GRPO", config.grpo.max_steps, quiet=True) as bar:
+            table = StepTable(config.grpo.max_steps, ctx.log.info)
+
+            def log(figures: dict[str, Any]) -> None:
+                bar.update(figures["step"])
+                table.step(figures)
+                trackers.log(figures)
+                if figures["step"] % config.grpo.checkpoint_every == 0:
+                    ctx.checkpointed(figures["step"], config.grpo.max_steps, "step")
+
+            return train_grpo(
+                model_path=start,
+                tokenizer=engine.tokenizer,
+                dataset=dataset,
+                settings=config.grpo,
+                engine=engine,
+                reward_functions=reward_set.functions,
+                reward_weights=reward_set.weights,
+                output_dir=ctx.folder,
+                seed=ctx.seed,
+                dtype=ctx.profile.dtype,
+                log=log,
+                resume=True,
+                token_budget=token_budget,
+                nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
+                eval_hook=HeldoutCurve(ctx, heldout, template, trackers) if heldout else None,
+                eval_every=config.heldout.every if config.heldout else None,
+            )
+    except RewardError as error:
+        raise RunError(f"{error}\nThe step before is kept: mend the reward and run the same command.") from error
+    finally:
+        reward_set.close()
+
+
+class HeldoutCurve:
+    """Evaluates the live policy on held-out questions: figures go to `heldout.jsonl`, answers to `heldout/`.
+
+    Each process asks its share of the questions, and the leader judges them all.
+    """
+
+    def __init__(self, ctx: StageContext, questions: list[Question], template: str, trackers: Trackers):
+        self.ctx, self.questions, self.template, self.trackers = ctx, questions, template, trackers
+        self.settings: Heldout = ctx.config.heldout
         self.evaluation = ctx.profile.stages.evaluate
-        self.questions = evaluation_questions(ctx.profile, settings.set)[: settings.questions]
 
     def __call__(self, step: int, engine) -> None:
-        sampling = self.evaluation.sampling.model_copy(update={"seed": self.evaluation.seed, "logprobs": False})
+        crew = self.ctx.crew
+        seed = self.evaluation.seed + crew.rank
+        sampling = self.evaluation.sampling.model_copy(update={"seed": seed, "logprobs": False})
         prompts = render_prompts(self.ctx.profile, self.questions, engine.tokenizer, self.template, sampling.max_tokens)
         with phase("generation"):
-            groups = engine.generate(prompts, self.settings.samples, sampling)
+            shares = crew.gather(engine.generate(prompts[crew.rank :: crew.size], self.settings.samples, sampling))
+        if shares is None:
+            return
+        groups = [shares[place % crew.size][place // crew.size] for place in range(len(prompts))]
         metric = self.evaluation.sets[self.settings.set].metric
         with phase("scoring"):
             weak = self.ctx.profile.allow_weak_sandbox

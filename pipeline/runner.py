@@ -1,6 +1,7 @@
 """Runs stages: decides which are done, stale, partial or missing, and carries out what is needed."""
 
 import importlib
+import logging
 import resource
 import shutil
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config.profile import Profile
-from pipeline.console import Progress, logged_to, set_up_logging
+from pipeline.console import LOGGER, Progress, logged_to, set_up_logging
 from pipeline.context import StageContext, StageInput, StageResult
 from pipeline.disk import disk_faults_told
 from pipeline.engines import EnginePool
@@ -17,6 +18,7 @@ from pipeline.errors import RunError
 from pipeline.graph import LADDER, StageDefinition, needed_for
 from pipeline.identity import resolved_config
 from pipeline.manifest import Manifest, code_version, hash_json, hash_stage, package_versions
+from pipeline.processes import Crew
 from pipeline.run_folder import RunFolder, read_progress
 from pipeline.watchdog import dumps_to, phase, watching
 
@@ -105,12 +107,42 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def run_stages(profile: Profile, run: RunFolder, target: StageDefinition | None) -> list[StageState]:
+@dataclass(frozen=True)
+class StageOrder:
+    """What the leader tells the followers of a stage that begins."""
+
+    stage: StageDefinition
+    folder: Path
+    inputs: dict[str, StageInput]
+
+
+def follow(crew: Crew) -> None:
+    """What a process does that does not lead: it takes part in the stages that the leader runs, until there is none.
+
+    Raises RunError where it fails, or loses the leader.
+    """
+    set_up_logging()
+    profile, run_name = crew.receive()
+    engines = EnginePool(profile.engine)
+    try:
+        while (order := crew.receive()) is not None:
+            ctx = _context(order, profile, run_name, engines, crew, logging.getLogger(LOGGER))
+            crew.follow(ctx, around=lambda: watching(profile.watchdog.warn_s, profile.watchdog.stop_s))
+    finally:
+        engines.close()
+
+
+def run_stages(
+    profile: Profile, run: RunFolder, target: StageDefinition | None, crew: Crew | None = None
+) -> list[StageState]:
     """Runs `target` (None: every stage) and what it hangs on, skipping what is done; returns the states at the end.
 
+    With several processes this is for the leader of the `crew`; the others `follow`.
     Raises ConfigError and RunError; after either, and after Ctrl-C, the same call goes on where it stopped.
     """
     logger = set_up_logging()
+    crew = crew or Crew()
+    crew.send((profile, run.name))
     wanted = LADDER if target is None else needed_for(target)
     run.claim()
     with run.lock(), watching(profile.watchdog.warn_s, profile.watchdog.stop_s):
@@ -127,14 +159,20 @@ def run_stages(profile: Profile, run: RunFolder, target: StageDefinition | None)
                 wanted_by = "" if target in (None, stage) else f", needed by {target.id}"
                 logger.info("%s: %s (%s%s)", stage.id, stage.summary, why, wanted_by)
                 with disk_faults_told(run.path):
-                    _run_stage(stage, profile, run, states, engines)
+                    _run_stage(stage, profile, run, states, engines, crew)
+            crew.send(None)
         finally:
             engines.close()
     return list(stage_states(profile, run).values())
 
 
 def _run_stage(
-    stage: StageDefinition, profile: Profile, run: RunFolder, states: dict[str, StageState], engines: EnginePool
+    stage: StageDefinition,
+    profile: Profile,
+    run: RunFolder,
+    states: dict[str, StageState],
+    engines: EnginePool,
+    crew: Crew,
 ) -> None:
     _check_inputs(stage, run, states)
     config = resolved_config(profile, stage)
@@ -147,22 +185,13 @@ def _run_stage(
             f"{LEAST_FREE_BYTES / 2**20:.0f} MiB are needed. Free some room and run the same command again."
         )
     with logged_to(folder / "log.txt") as logger, dumps_to(folder / "log.txt"), phase(stage.id):
-        ctx = StageContext(
-            stage_id=stage.id,
-            run=run.name,
-            profile=profile,
-            config=getattr(profile.stages, stage.id),
-            inputs={name: StageInput(run.stage(name), states[name].manifest) for name in stage.inputs},
-            folder=folder,
-            device=resolve_device(profile),
-            log=logger,
-            progress=lambda description, total, quiet=False: Progress(
-                f"{stage.id}: {description}", total, logger, quiet
-            ),
-            engines=engines,
-        )
+        inputs = {name: StageInput(run.stage(name), states[name].manifest) for name in stage.inputs}
+        order = StageOrder(stage, folder, inputs)
+        ctx = _context(order, profile, run.name, engines, crew, logger)
+        crew.send(order)
         started = time.monotonic()
         result: StageResult = importlib.import_module(stage.module).run(ctx)
+        crew.send(None)
         seconds = time.monotonic() - started
         logger.info("%s: finished in %.1f s", stage.id, seconds)
     outputs, records = hash_stage(folder, result.outputs, result.scratch)
@@ -178,12 +207,32 @@ def _run_stage(
         packages=package_versions(),
         seed=ctx.seed,
         device=ctx.device,
+        processes=crew.size,
         wall_seconds=round(seconds, 2),
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         tokens=result.tokens,
         metrics=result.metrics,
     ).write(folder)
     run.finish(stage.id, folder)
+
+
+def _context(
+    order: StageOrder, profile: Profile, run_name: str, engines: EnginePool, crew: Crew, logger: logging.Logger
+) -> StageContext:
+    stage_id = order.stage.id
+    return StageContext(
+        stage_id=stage_id,
+        run=run_name,
+        profile=profile,
+        config=getattr(profile.stages, stage_id),
+        inputs=order.inputs,
+        folder=order.folder,
+        device=resolve_device(profile),
+        log=logger,
+        progress=lambda description, total, quiet=False: Progress(f"{stage_id}: {description}", total, logger, quiet),
+        engines=engines,
+        crew=crew,
+    )
 
 
 def _check_inputs(stage: StageDefinition, run: RunFolder, states: dict[str, StageState]) -> None:

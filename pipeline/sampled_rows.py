@@ -44,12 +44,12 @@ def collect_rows(
     A row is the question's columns and `response`. At most `keep_per_question` samples of a question are kept,
     different ones, and `max_rows` rows in all. A rewritten answer is checked again, as R1's format.
     """
-    engine = ctx.engines.serve(policy, ctx.seed)
+    engine = ctx.serve(policy)
     questions = training_questions(ctx, settings.questions)
     prompts = render_prompts(ctx.profile, questions, engine.tokenizer, template, settings.sampling.max_tokens)
     funnel, rows, dropped = Funnel(questions=len(questions)), [], []
     samples = sample_in_shards(
-        ctx, "samples", engine, questions, prompts, settings.samples_per_question, settings.sampling,
+        ctx, "samples", questions, prompts, settings.samples_per_question, settings.sampling,
         settings.shard_questions,
     )  # fmt: skip
     for question, completions in samples:

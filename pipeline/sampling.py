@@ -1,4 +1,5 @@
-"""Sampling many answers in shards: an interrupted run goes on after the last finished shard."""
+"""Sampling many answers in shards: an interrupted run goes on after the last finished shard, and several processes
+take a shard each."""
 
 import hashlib
 import json
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from data_recipes.rows import Question
 from pipeline.context import StageContext
+from pipeline.errors import RunError
 from pipeline.manifest import write_durably
-from pipeline.rollouts import Completion, Engine, Sampling
+from pipeline.rollouts import Completion, Sampling
 from pipeline.watchdog import phase
 
 SHARDS = "shards"
@@ -19,44 +21,69 @@ SHARDS = "shards"
 def sample_in_shards(
     ctx: StageContext,
     name: str,
-    engine: Engine,
     questions: Sequence[Question],
     prompts: Sequence[str],
     n: int,
     sampling: Sampling,
     shard_questions: int = 256,
 ) -> Iterator[tuple[Question, list[Completion]]]:
-    """`n` completions of each question, in order.
+    """`n` completions of each question, in order, by the engine that `ctx.serve` opened last.
 
     Shards of `shard_questions` questions are written to `shards/<name>-<number>.jsonl` under the stage's folder and
     read back instead of sampled where they are there and whole. Each shard has a seed of its own, so that a resumed
-    run draws what an undisturbed one would have drawn.
+    run draws what an undisturbed one would have drawn. Several processes take one each, smaller ones where there would
+    be fewer shards than processes.
+    Raises RunError where another process's shard does not arrive.
     """
     folder = ctx.folder / SHARDS
     folder.mkdir(exist_ok=True)
     sampling = sampling.model_copy(update={"logprobs": False})
-    with ctx.progress(f"sampling {name}", len(questions)) as bar:
-        for start in range(0, len(questions), shard_questions):
-            chunk = slice(start, min(start + shard_questions, len(questions)))
-            path = folder / f"{name}-{start // shard_questions:05d}.jsonl"
-            groups = _read_shard(path, chunk.stop - start, n, ctx.log)
-            if groups is None:
-                seeded = sampling.model_copy(update={"seed": _shard_seed(ctx.seed, path.name)})
-                with phase("generation"):
-                    groups = engine.generate(
-                        list(prompts[chunk]), n, seeded, lambda done, _, start=start: bar.update(start + done)
-                    )
-                _write_shard(path, groups)
-                ctx.checkpointed(chunk.stop, len(questions), f"question of {name}")
-            bar.update(chunk.stop)
-            yield from zip(questions[chunk], groups, strict=True)
+    size, count = shard_questions, ctx.crew.size
+    if count > 1:
+        size = min(size, -(-len(questions) // count))
+        name = f"{name}-by-{size}"  # shards of other sizes hold other questions under the same number
+    for first in range(0, len(questions), size * count):
+        last = min(first + size * count, len(questions))
+        chunks = {
+            f"{name}-{start // size:05d}.jsonl": slice(start, min(start + size, last))
+            for start in range(first, last, size)
+        }
+        shards = {file: _read_shard(folder / file, chunk, n, ctx.log) for file, chunk in chunks.items()}
+        missing = {file: list(prompts[chunks[file]]) for file, groups in shards.items() if groups is None}
+        if missing:
+            ctx.together(
+                _write_shards, name=name, shards=missing, n=n, sampling=sampling, done=first, total=len(questions)
+            )
+            shards |= {file: _read_shard(folder / file, chunks[file], n, ctx.log) for file in missing}
+            ctx.checkpointed(last, len(questions), f"question of {name}")
+        for file, chunk in chunks.items():
+            if shards[file] is None:
+                raise RunError(
+                    f"{folder / file} was sampled and is not here. All processes of a run write into one run folder: "
+                    "put it on a disk that every machine shares."
+                )
+            yield from zip(questions[chunk], shards[file], strict=True)
+
+
+def _write_shards(
+    ctx: StageContext, name: str, shards: dict[str, list[str]], n: int, sampling: Sampling, done: int, total: int
+) -> None:
+    """Samples this process's share of the shards, each file name -> prompts. `done` of `total` prompts came before."""
+    with ctx.progress(f"sampling {name}", total) as bar:
+        for file, prompts in list(shards.items())[ctx.crew.rank :: ctx.crew.size]:
+            seeded = sampling.model_copy(update={"seed": _shard_seed(ctx.seed, file)})
+            with phase("generation"):
+                groups = ctx.engines.current.generate(
+                    prompts, n, seeded, lambda here, _: bar.update(done + here * len(shards))
+                )
+            _write_shard(ctx.folder / SHARDS / file, groups)
 
 
 def _shard_seed(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4], "big") >> 1
 
 
-def _read_shard(path: Path, questions: int, n: int, log: logging.Logger) -> list[list[Completion]] | None:
+def _read_shard(path: Path, chunk: slice, n: int, log: logging.Logger) -> list[list[Completion]] | None:
     """The shard's groups, None where it was not written, or is not what was written: then it is sampled again."""
     if not path.is_file():
         return None
@@ -65,7 +92,7 @@ def _read_shard(path: Path, questions: int, n: int, log: logging.Logger) -> list
         log.warning("%s is damaged: it is sampled again, with the same seed", path)
         return None
     groups = [[Completion(**completion) for completion in json.loads(line)] for line in rows.splitlines()]
-    if len(groups) != questions or any(len(group) != n for group in groups):
+    if len(groups) != chunk.stop - chunk.start or any(len(group) != n for group in groups):
         log.warning("%s holds other questions than are asked now: it is sampled again", path)
         return None
     return groups

@@ -31,20 +31,15 @@ def fine_tune(
     Writes `checkpoint/`, `metrics.jsonl` and `result.json` into `output`. What has finished is not repeated; what was
     interrupted goes on from its last checkpoint.
     """
-    from transformers import AutoTokenizer
-
     from pipeline.training.grpo_checkpoints import checkpoint_step, last_checkpoint
-    from pipeline.training.grpo_records import METRICS, append_record, forget_later_steps
+    from pipeline.training.grpo_records import METRICS, forget_later_steps
     from pipeline.training.trainer_io import read_result, write_result
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    data = [row for _, row in read_json_lines(rows)]
-    if not data:
+    count = sum(1 for _ in read_json_lines(rows))
+    if not count:
         raise ConfigError(
             f"{ctx.stage_id}: {rows} holds no rows, so there is nothing to train on. See its dropped.jsonl."
         )
-    if ctx.device != "cpu":
-        ctx.engines.close()  # its weights and cache take GPU memory that training needs
     output.mkdir(exist_ok=True)
     finished = read_result(output / RESULT, SFTResult, output / "checkpoint")
     if finished is not None:
@@ -52,16 +47,49 @@ def fine_tune(
         return finished
     checkpoint = last_checkpoint(output / "trainer")
     forget_later_steps(output / METRICS, checkpoint_step(checkpoint) if checkpoint else 0)
+    result = ctx.together(
+        _train, model=model, rows=rows, settings=settings, output=output, description=description, checkpoint=checkpoint
+    )
+    write_result(output / RESULT, result, output / "checkpoint")
+    if result.dropped_too_long:
+        ctx.log.warning(
+            "%s: %d of %d rows are longer than sft.max_tokens %d and were left out",
+            description, result.dropped_too_long, count, settings.max_tokens,
+        )  # fmt: skip
+    ctx.log.info("%s: %d rows, %d steps, loss %.3f", description, result.rows, result.steps, result.final_loss)
+    return result
+
+
+def _train(
+    ctx: StageContext,
+    model: Path,
+    rows: Path,
+    settings: SFTSettings,
+    output: Path,
+    description: str,
+    checkpoint: Path | None,
+) -> SFTResult:
+    """In every process of the run."""
+    from transformers import AutoTokenizer
+
+    from pipeline.training.grpo_records import METRICS, append_record
+
+    if ctx.device != "cpu":
+        ctx.engines.close()  # its weights and cache take GPU memory that training needs
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    data = [row for _, row in read_json_lines(rows)]
     with ctx.progress(description, None) as bar:
 
         def on_step(step: int, steps: int, figures: dict) -> None:
             bar.total = steps
             bar.update(step, loss=figures["loss"])
+            if not ctx.crew.leads:
+                return
             append_record(output / METRICS, {"step": step, **figures})
             if step % settings.checkpoint_every == 0:
                 ctx.checkpointed(step, steps, "step")
 
-        result = train_sft(
+        return train_sft(
             model_path=model,
             tokenizer=tokenizer,
             prompts=[chat_prompt(tokenizer, asked(row["question"], row.get("ask"))) for row in data],
@@ -75,11 +103,3 @@ def fine_tune(
             resume_from=checkpoint,
             nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
         )
-    write_result(output / RESULT, result, output / "checkpoint")
-    if result.dropped_too_long:
-        ctx.log.warning(
-            "%s: %d of %d rows are longer than sft.max_tokens %d and were left out",
-            description, result.dropped_too_long, len(data), settings.max_tokens,
-        )  # fmt: skip
-    ctx.log.info("%s: %d rows, %d steps, loss %.3f", description, result.rows, result.steps, result.final_loss)
-    return result

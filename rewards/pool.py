@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.processes import processes_here
 from rewards.verifiers import Job
 
 CHUNK = 16
@@ -96,7 +97,7 @@ class Pool:
     """A fixed number of workers, started on first use. Safe to call from several threads; one batch runs at a time."""
 
     def __init__(self, workers: int | None = None, memory_bytes: int = MEMORY_BYTES):
-        self.size = workers or len(os.sched_getaffinity(0))
+        self.size = workers or max(1, len(os.sched_getaffinity(0)) // processes_here())
         self.memory_bytes = memory_bytes
         self._workers: list[Worker] = []
         self._lock = threading.Lock()

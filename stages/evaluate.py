@@ -33,7 +33,7 @@ def run(ctx: StageContext) -> StageResult:
     results: dict[str, dict] = {}
     sampled = 0
     for rung in rungs(ctx):
-        engine = ctx.engines.serve(rung.checkpoint, ctx.config.seed)
+        engine = ctx.serve(rung.checkpoint, seed=ctx.config.seed)
         results[rung.name] = {}
         for name, chosen in ctx.config.sets.items():
             prompts = render_prompts(
@@ -42,7 +42,7 @@ def run(ctx: StageContext) -> StageResult:
             groups = [
                 group
                 for _, group in sample_in_shards(
-                    ctx, f"{rung.name}-{name}", engine, questions[name], prompts, chosen.samples, ctx.config.sampling
+                    ctx, f"{rung.name}-{name}", questions[name], prompts, chosen.samples, ctx.config.sampling
                 )
             ]
             scored = score_samples(questions[name], groups, chosen.metric, rung.template, weak)

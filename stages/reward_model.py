@@ -16,7 +16,7 @@ from pipeline.context import StageContext, StageResult
 from pipeline.errors import RunError
 from pipeline.questions import render_prompts, training_questions
 from pipeline.sampling import SHARDS, sample_in_shards
-from pipeline.training.reward_model import train_reward_model, trainer_folder
+from pipeline.training.reward_model import RewardModelResult, train_reward_model, trainer_folder
 from rewards import reward_model_text, split_response
 
 HELD_BACK_SHARE = 0.1
@@ -27,15 +27,14 @@ def run(ctx: StageContext) -> StageResult:
     policy = ctx.inputs["sft"].checkpoint
     dropped_rows, metrics, tokens = [], {}, {}
     for name, settings in ctx.config.scorers.items():
-        engine = ctx.engines.serve(policy, ctx.seed)
-        tokenizer = engine.tokenizer
+        tokenizer = ctx.serve(policy).tokenizer
         rng = ctx.rng(f"pairs {name}")
         annotator = make_annotator(ctx.config.annotator, ctx.config.url, ctx.config.model, name, rng)
         questions = training_questions(ctx, {settings.group: settings.prompts})
         prompts = render_prompts(ctx.profile, questions, tokenizer, "chat", ctx.config.sampling.max_tokens)
         pairs, dropped, prompt_of = [], [], {}
         samples = sample_in_shards(
-            ctx, name, engine, questions, prompts, settings.samples_per_prompt, ctx.config.sampling
+            ctx, name, questions, prompts, settings.samples_per_prompt, ctx.config.sampling
         )
         for prompt, (question, completions) in zip(prompts, samples, strict=True):
             answers = [c.text for c in completions if c.finish_reason == "stop"]
@@ -61,23 +60,37 @@ def run(ctx: StageContext) -> StageResult:
             tuple(reward_model_text(prompt_of[p.question], answer, settings.part) for answer in (p.chosen, p.rejected))
             for p in pairs
         ]
-        if ctx.device != "cpu":
-            ctx.engines.close()  # its weights and cache take GPU memory that training needs
-        held_back = int(len(texts) * HELD_BACK_SHARE)
-        with ctx.progress(f"training {name}", None) as bar:
-
-            def on_step(step: int, steps: int, figures: dict, bar=bar) -> None:
-                bar.total = steps
-                bar.update(step, loss=figures["loss"])
-
-            result = train_reward_model(
-                model_path=policy, tokenizer=tokenizer, pairs=texts[held_back:], held_back=texts[:held_back],
-                epochs=ctx.config.epochs, learning_rate=ctx.config.learning_rate, batch_size=ctx.config.batch_size,
-                max_tokens=ctx.config.max_tokens, output=ctx.folder / name, seed=ctx.seed, device=ctx.device,
-                dtype=ctx.profile.dtype, on_step=on_step, nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
-            )  # fmt: skip
+        result = ctx.together(train_scorer, name=name, policy=policy, texts=texts)
         ctx.log.info("%s: %d pairs, accuracy on held-back pairs %s", name, result.pairs, result.accuracy)
         metrics[name] = {"pairs": result.pairs, "dropped": len(dropped), "accuracy": result.accuracy}
         tokens[name] = result.tokens
     scratch = [SHARDS, *(trainer_folder(Path(name)).name for name in ctx.config.scorers)]
     return StageResult(outputs=list(ctx.config.scorers), metrics=metrics, tokens=tokens, scratch=scratch)
+
+
+def train_scorer(ctx: StageContext, name: str, policy: Path, texts: list[tuple[str, str]]) -> RewardModelResult:
+    """Trains on (chosen, rejected) texts, the first of them held back. In every process of the run."""
+    from transformers import AutoTokenizer
+
+    if ctx.device != "cpu":
+        ctx.engines.close()  # its weights and cache take GPU memory that training needs
+    held_back = int(len(texts) * HELD_BACK_SHARE)
+    with ctx.progress(f"training {name}", None) as bar:
+
+        def on_step(step: int, steps: int, figures: dict) -> None:
+            bar.total = steps
+            bar.update(step, loss=figures["loss"])
+
+        return train_reward_model(
+            model_path=policy,
+            tokenizer=AutoTokenizer.from_pretrained(policy),
+            pairs=texts[held_back:],
+            held_back=texts[:held_back],
+            settings=ctx.config,
+            output=ctx.folder / name,
+            seed=ctx.seed,
+            device=ctx.device,
+            dtype=ctx.profile.dtype,
+            on_step=on_step,
+            nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
+        )

@@ -16,6 +16,7 @@ from pipeline.rollouts import Sampling
 from pipeline.rollouts.types import Number
 from pipeline.strict import Strict
 from pipeline.training.grpo_settings import GRPOSettings
+from pipeline.training.reward_model import RewardTraining
 from pipeline.training.sft import MAX_TOKENS, SFTSettings
 from rewards import RewardSpec
 
@@ -183,7 +184,7 @@ class PreferenceSettings(Strict):
     """What the scorer reads: the paper's helpful model the summary, its safety model the whole response."""
 
 
-class RewardModelStage(Strict):
+class RewardModelStage(RewardTraining):
     annotator: Literal["pocket", "endpoint"] = "endpoint"
     url: str | None = None
     model: str | None = None
@@ -192,10 +193,6 @@ class RewardModelStage(Strict):
         "harmless": PreferenceSettings(group="harmless", prompts=106_000, part="whole"),  # paper: 106k prompts
     }
     sampling: Sampling = Sampling(temperature=1.0, max_tokens=MAX_TOKENS)
-    epochs: int = Field(1, ge=1)  # paper: 1
-    learning_rate: float = Field(6e-6, gt=0)  # paper: 6e-6
-    batch_size: int = Field(256, ge=1)  # paper: 256
-    max_tokens: int = Field(8192, ge=1)
 
     @model_validator(mode="after")
     def _annotator_is_named(self) -> "RewardModelStage":

@@ -7,6 +7,7 @@ from typing import get_args
 
 import torch
 
+from pipeline.processes import process_count
 from pipeline.rollouts.engine import Engine, Finished, MissingEngineError, RawCompletion
 from pipeline.rollouts.types import EngineSettings, Sampling
 from pipeline.rollouts.weights import checkpoint_weights, has_adapters
@@ -43,7 +44,7 @@ class VLLMEngine(Engine):
             if self._cpu
             else {"gpu_memory_utilization": settings.gpu_memory_utilization}
         )
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # started by torchrun or accelerate: one engine a process
+        if process_count() > 1:  # an engine of its own in each
             memory["distributed_executor_backend"] = "external_launcher"
         self.adapter_rank = adapter_rank
         if adapter_rank:
@@ -149,7 +150,8 @@ class VLLMEngine(Engine):
     def _close(self) -> None:
         if self._llm is None:
             return
-        self._llm.llm_engine.engine_core.shutdown()
+        with _default_group_kept() if process_count() > 1 else contextlib.nullcontext():
+            self._llm.llm_engine.engine_core.shutdown()
         self._llm = None
         import gc
 
@@ -186,6 +188,17 @@ def _repack_cpu_weights(model: torch.nn.Module) -> None:
         kernel = getattr(getattr(module, "quant_method", None), "moe_kernel", None)
         if hasattr(module, "w13_weight") and kernel is not None:
             kernel.fused_experts.process_weights_after_loading(module)
+
+
+@contextlib.contextmanager
+def _default_group_kept():
+    """vLLM ends torch's default process group when it shuts down. Where it did not make it, the run goes on with it."""
+    destroy = torch.distributed.destroy_process_group
+    torch.distributed.destroy_process_group = lambda group=None: None if group is None else destroy(group)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group = destroy
 
 
 @contextlib.contextmanager

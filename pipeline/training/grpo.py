@@ -4,7 +4,6 @@ Writes into its output folder: `checkpoint/` (plain Hugging Face format), `train
 `metrics.jsonl` and `rollouts/`.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -17,13 +16,14 @@ from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import GRPOConfig
 
+from pipeline.processes import process_count
 from pipeline.rollouts import Engine
-from pipeline.training.grpo_checkpoints import checkpoint_step, last_checkpoint, tokens_seen
+from pipeline.training.grpo_checkpoints import checkpoint_step, tokens_seen
 from pipeline.training.grpo_records import RunRecords
 from pipeline.training.grpo_settings import GRPOSettings
 from pipeline.training.grpo_trainer import LadderGRPOTrainer
 from pipeline.training.lora import adapters_in_float32, load_policy, merged_model, save_adapter
-from pipeline.training.trainer_io import save_checkpoint
+from pipeline.training.trainer_io import agreed_checkpoint, save_checkpoint
 from pipeline.watchdog import phase
 from rewards import RewardError
 from rewards.length import SoftOverlong
@@ -100,12 +100,12 @@ def train_grpo(
     if settings.overlong_share:
         reward_functions, reward_weights = [*reward_functions, Overlong(settings)], [*reward_weights, 1.0]
     arguments = trainer_arguments(settings, reward_weights, output_dir / "trainer", seed, dtype)
-    with arguments.main_process_first(local=False):
-        checkpoint = last_checkpoint(output_dir / "trainer") if resume else None
-        if not resume:
-            shutil.rmtree(output_dir / "trainer", ignore_errors=True)
-        first_step = checkpoint_step(checkpoint) if checkpoint else 0
-        records = RunRecords(output_dir, first_step, settings.log_rollouts_every)
+    leads = arguments.process_index == 0
+    if leads and not resume:
+        shutil.rmtree(output_dir / "trainer", ignore_errors=True)
+    checkpoint = agreed_checkpoint(output_dir / "trainer")
+    first_step = checkpoint_step(checkpoint) if checkpoint else 0
+    records = RunRecords(output_dir, first_step, settings.log_rollouts_every, writes=leads)
     if checkpoint and token_budget is not None and tokens_seen(checkpoint) >= token_budget:
         arguments.max_steps = first_step  # the budget was used up before the interruption
     totals = records.totals("rollout_tokens", "trained_tokens")
@@ -113,21 +113,17 @@ def train_grpo(
     def on_step(record: dict) -> None:
         for name in totals:
             totals[name] += int(record[name])
-        if trainer.is_world_process_zero():
+        if leads:
             records.step(record)
             if log:
                 log(record)
             if progress:
                 progress(record["step"], settings.max_steps)
 
-    def on_rollout(*args) -> None:
-        if trainer.is_world_process_zero():
-            records.rollout(*args)
-
     trainer = LadderGRPOTrainer(
         engine=engine,
         settings=settings,
-        on_rollout=on_rollout,
+        on_rollout=records.rollout if leads else None,
         on_step=on_step,
         model=load_policy(model_path, settings.lora, dtype),
         reward_funcs=list(reward_functions),
@@ -205,7 +201,7 @@ def trainer_arguments(
             "vllm_importance_sampling_mode": settings.sampler_correction,
             "vllm_importance_sampling_clip_max": settings.sampler_correction_max,
         }
-    world = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun and accelerate
+    world = process_count()
     if settings.prompts_per_step % world:
         raise ValueError(
             f"prompts_per_step={settings.prompts_per_step} does not divide by the {world} processes of this run; "

@@ -17,10 +17,13 @@ ROLLOUTS = "rollouts"
 class RunRecords:
     """Writes into `folder`. Opened at a step it forgets what later steps of an interrupted run had written."""
 
-    def __init__(self, folder: Path, first_step: int, rollouts_every: int):
+    def __init__(self, folder: Path, first_step: int, rollouts_every: int, writes: bool = True):
+        """Without `writes`, as in all processes but the first, it reads alone."""
         self._folder = folder
         self._every = rollouts_every
         self._next_rollout = first_step
+        if not writes:
+            return
         (folder / ROLLOUTS).mkdir(parents=True, exist_ok=True)
         for file in (folder / ROLLOUTS).glob("step-*.jsonl"):
             if int(file.stem.removeprefix("step-")) > first_step:

@@ -55,11 +55,12 @@ class LoRASettings(Strict):
         """Trained weights for linear layers of (inputs, outputs) `shapes`."""
         return sum(self.rank * (inputs + outputs) for inputs, outputs in shapes)
 
-    def peft_config(self):
+    def peft_config(self, task_type: Literal["CAUSAL_LM", "SEQ_CLS"] = "CAUSAL_LM"):
+        """peft's form of these settings. With SEQ_CLS the head that gives the score is trained as a whole."""
         from peft import LoraConfig
 
         return LoraConfig(
-            task_type="CAUSAL_LM",
+            task_type=task_type,
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
@@ -84,7 +85,24 @@ def load_policy(checkpoint: str | Path, lora: LoRASettings | None, dtype: str):
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=options["dtype"],
         )
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, **options)
+    return _for_training(AutoModelForCausalLM.from_pretrained(checkpoint, **options))
+
+
+def load_scorer(checkpoint: str | Path, lora: LoRASettings | None, dtype: str, pad_token_id: int | None):
+    """The language model of a checkpoint with a head of one label, drawn at random, in place of its own.
+
+    Weights are float32, those of a frozen base in `dtype`.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(
+        checkpoint, num_labels=1, dtype=getattr(torch, dtype) if lora else torch.float32, pad_token_id=pad_token_id
+    )
+    return _for_training(model)
+
+
+def _for_training(model):
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):  # repacks weights in place, which not every width survives
             module.support_avx512bf16_for_cpu = False

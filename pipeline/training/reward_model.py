@@ -4,9 +4,43 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import Field, model_validator
+
+from pipeline.processes import process_count
+from pipeline.strict import Strict
+from pipeline.training.lora import LoRASettings
+
 CHECKPOINT_EVERY = 200
 """Optimizer steps between resumable checkpoints."""
 KEEP_CHECKPOINTS = 2
+
+
+class RewardTraining(Strict):
+    """How a scorer is trained: a part of the stage's section."""
+
+    epochs: int = Field(1, ge=1)  # paper: 1
+    learning_rate: float = Field(6e-6, gt=0)  # paper: 6e-6
+    batch_size: int = Field(256, ge=1)  # paper: 256
+    """Pairs an optimizer step."""
+    pairs_per_device: int = Field(8, ge=1)
+    """Pairs in one forward pass, at most; the rest of the batch comes by accumulation."""
+    max_tokens: int = Field(8192, ge=1)
+    """Pairs with a text longer than this are left out."""
+    lora: LoRASettings | None = None
+    """Adapters and the head that gives the score instead of all weights; null trains all."""
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> "RewardTraining":
+        passes = min(self.batch_size, self.pairs_per_device)
+        if self.batch_size % passes:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of pairs_per_device {self.pairs_per_device}: change "
+                "one, so that a batch is a whole number of forward passes"
+            )
+        if self.lora and self.lora.quantize != "none":
+            raise ValueError(f"lora.quantize is {self.lora.quantize}, and scorers are trained on a base that is not "
+                             "quantised; set quantize: none")  # fmt: skip
+        return self
 
 
 @dataclass(frozen=True)
@@ -24,10 +58,7 @@ def train_reward_model(
     tokenizer,
     pairs: Sequence[tuple[str, str]],
     held_back: Sequence[tuple[str, str]],
-    epochs: int,
-    learning_rate: float,
-    batch_size: int,
-    max_tokens: int,
+    settings: RewardTraining,
     output: Path,
     seed: int,
     device: str,
@@ -39,18 +70,26 @@ def train_reward_model(
     """Fine-tunes the language model at `model_path` with a scalar head on (chosen, rejected) texts.
 
     Loss is -log sigmoid(score(chosen) - score(rejected)) (Bradley-Terry). Saves a sequence-classification checkpoint
-    with one label to `output`. An interrupted training goes on from its checkpoints in `trainer_folder(output)`, and
-    one that has finished is not repeated. Raises ValueError where no pair fits `max_tokens`, RunError after
-    `nonfinite_steps` steps in a row whose loss or gradient is not finite.
+    with one label to `output`, and with `settings.lora` the adapters beside it. An interrupted training goes on from
+    its checkpoints in `trainer_folder(output)`, and one that has finished is not repeated. With several processes each
+    calls this; the first saves. Raises ValueError where no pair fits `max_tokens`, RunError after `nonfinite_steps`
+    steps in a row whose loss or gradient is not finite.
     """
     import torch
     from datasets import Dataset
-    from transformers import AutoModelForSequenceClassification, set_seed
+    from transformers import set_seed
     from trl import RewardConfig, RewardTrainer
 
-    from pipeline.training.grpo_checkpoints import last_checkpoint
     from pipeline.training.guarded import GuardedTrainer
-    from pipeline.training.trainer_io import StepCallback, common_arguments, read_result, save_checkpoint, write_result
+    from pipeline.training.lora import adapters_in_float32, load_scorer, merged_model, save_adapter
+    from pipeline.training.trainer_io import (
+        StepCallback,
+        agreed_checkpoint,
+        common_arguments,
+        read_result,
+        save_checkpoint,
+        write_result,
+    )
     from pipeline.watchdog import phase
     from rewards.reward_model import reward_model_ids
 
@@ -70,43 +109,46 @@ def train_reward_model(
             }
             for chosen, rejected in found
         ]
-        return [row for row in rows if max(map(len, row.values())) <= max_tokens]
+        return [row for row in rows if max(map(len, row.values())) <= settings.max_tokens]
 
     rows, checks = encode(pairs), encode(held_back)
     if not rows:
-        raise ValueError(f"none of the {len(pairs)} preference pairs fits max_tokens {max_tokens}; raise it")
+        raise ValueError(f"none of the {len(pairs)} preference pairs fits max_tokens {settings.max_tokens}; raise it")
     set_seed(seed)  # the scalar head is drawn at random
-    model = AutoModelForSequenceClassification.from_pretrained(
-        model_path, num_labels=1, dtype=torch.float32, pad_token_id=tokenizer.pad_token_id
-    )
-    rows_per_device = min(batch_size, 8 if device != "cpu" else 64)
+    lora, processes = settings.lora, process_count()
+    pairs_per_device = min(settings.batch_size // processes, settings.pairs_per_device)
     trainer = Trainer(
-        model,
+        load_scorer(model_path, lora, dtype, tokenizer.pad_token_id),
         args=RewardConfig(
             output_dir=str(trainer_folder(output)),
-            num_train_epochs=epochs,
-            learning_rate=learning_rate,
-            per_device_train_batch_size=rows_per_device,
-            gradient_accumulation_steps=max(1, batch_size // rows_per_device),
+            num_train_epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            per_device_train_batch_size=pairs_per_device,
+            gradient_accumulation_steps=settings.batch_size // pairs_per_device // processes,
             save_steps=checkpoint_every,
             **common_arguments(device, dtype, seed),
         ),
         train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(checks) if checks else None,
         processing_class=tokenizer,
+        peft_config=lora.peft_config("SEQ_CLS") if lora else None,
         callbacks=[StepCallback(on_step)],
         keep_checkpoints=KEEP_CHECKPOINTS,
         nonfinite_steps=nonfinite_steps,
     )
-    checkpoint = last_checkpoint(trainer_folder(output))
+    adapters_in_float32(trainer.model)
+    checkpoint = agreed_checkpoint(trainer_folder(output))
     with phase("update"):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     with phase("evaluation"):
         accuracy = float(trainer.evaluate()["eval_accuracy"]) if checks else None
-    save_checkpoint(trainer.model.to(getattr(torch, dtype)), tokenizer, output)
-    tokens = epochs * sum(len(ids) for row in rows for ids in row.values())
+    tokens = settings.epochs * sum(len(ids) for row in rows for ids in row.values())
     result = RewardModelResult(trainer.state.global_step, tokens, len(rows), accuracy)
-    write_result(noted, result, output)
+    if trainer.is_world_process_zero():
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        save_adapter(model, output.with_name(f"{output.name}-adapter"))
+        save_checkpoint(merged_model(model).to(getattr(torch, dtype)), tokenizer, output)
+        write_result(noted, result, output)
     return result
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from pipeline.processes import process_count
 from pipeline.strict import Strict
 from pipeline.training.lora import LoRASettings
 
@@ -24,7 +25,7 @@ class SFTSettings(Strict):
     warmup_steps: int = Field(0, ge=0)
     batch_size: int = Field(128, ge=1)  # paper: 128
     rows_per_device: int = Field(8, ge=1)
-    """Rows in one forward pass; the rest of the batch comes by accumulation."""
+    """Rows in one forward pass, at most; the rest of the batch comes by accumulation and from other processes."""
     max_tokens: int = Field(MAX_TOKENS, ge=1)
     """Rows longer than this, prompt and answer together, are dropped and counted."""
     weight_decay: float = 0.0
@@ -88,7 +89,7 @@ def train_sft(
 
     Weights and optimizer are float32 (bfloat16 weights would swallow small updates); `dtype` is that of the arithmetic.
     Trainer checkpoints go to `output/trainer`; `resume_from` is the one to go on from. `on_step(step, steps, figures)`
-    is called after each optimizer step.
+    is called after each optimizer step. With several processes each calls this; the first saves.
     Raises ValueError where no row fits `settings.max_tokens`, RunError after `nonfinite_steps` steps in a row whose
     loss or gradient is not finite.
     """
@@ -109,7 +110,8 @@ def train_sft(
         raise ValueError(
             f"none of the {too_long} training rows fits max_tokens {settings.max_tokens}; raise it in the profile"
         )
-    lora = settings.lora
+    lora, processes = settings.lora, process_count()
+    rows_per_device = min(settings.rows_per_device, settings.batch_size // processes)
     trainer = Trainer(
         load_policy(model_path, lora, dtype),
         args=SFTConfig(
@@ -119,8 +121,8 @@ def train_sft(
             lr_scheduler_type="cosine_with_min_lr",
             lr_scheduler_kwargs={"min_lr_rate": settings.final_learning_rate_share},
             warmup_steps=settings.warmup_steps,
-            per_device_train_batch_size=settings.rows_per_device,
-            gradient_accumulation_steps=settings.batch_size // settings.rows_per_device,
+            per_device_train_batch_size=rows_per_device,
+            gradient_accumulation_steps=settings.batch_size // rows_per_device // processes,
             weight_decay=settings.weight_decay,
             packing=False,
             train_sampling_strategy="group_by_length",
@@ -137,9 +139,10 @@ def train_sft(
     adapters_in_float32(trainer.model)
     with phase("update"):
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    save_adapter(model, output / "adapter")
-    save_checkpoint(merged_model(model).to(getattr(torch, dtype)), tokenizer, output / "checkpoint")
+    if trainer.is_world_process_zero():
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        save_adapter(model, output / "adapter")
+        save_checkpoint(merged_model(model).to(getattr(torch, dtype)), tokenizer, output / "checkpoint")
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return SFTResult(
         steps=trainer.state.global_step,

@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from pipeline.console import LOGGER
 from pipeline.manifest import fsync_folder, fsync_tree, write_durably
-from pipeline.training.grpo_checkpoints import damage, file_hashes
+from pipeline.training.grpo_checkpoints import damage, file_hashes, last_checkpoint
 from pipeline.watchdog import beat
 
 Result = TypeVar("Result")
@@ -47,6 +47,7 @@ def common_arguments(device: str, dtype: str, seed: int) -> dict[str, Any]:
         "use_cpu": device == "cpu",
         "bf16": dtype == "bfloat16",
         "gradient_checkpointing": device != "cpu",
+        "ddp_find_unused_parameters": False,
         "dataloader_pin_memory": device != "cpu",
         "seed": seed,
     }
@@ -65,6 +66,18 @@ def save_checkpoint(model, tokenizer, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     written.rename(folder)
     fsync_folder(folder.parent)
+
+
+def agreed_checkpoint(trainer: Path) -> Path | None:
+    """`last_checkpoint`, looked for by the first process alone, since what is damaged is set aside, and told to all.
+
+    Call it once the trainer's arguments are made: they set up what processes talk through.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    found = [last_checkpoint(trainer) if PartialState().is_main_process else None]
+    return broadcast_object_list(found)[0]
 
 
 def write_result(path: Path, result: Any, checkpoint: Path) -> None:

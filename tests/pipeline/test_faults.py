@@ -18,6 +18,7 @@ from pipeline.context import StageResult
 from pipeline.disk import disk_fault
 from pipeline.errors import ConfigError, RunError
 from pipeline.manifest import Manifest
+from pipeline.processes import Crew
 from pipeline.rollouts import Completion, Sampling
 from pipeline.sampling import sample_in_shards
 
@@ -239,11 +240,13 @@ def sampled(tmp_path):
         log = logging.getLogger("test faults")
         ctx = SimpleNamespace(
             folder=tmp_path, seed=3, log=log, checkpointed=lambda *_: None,
-            progress=lambda what, total: Progress(what, total, log, quiet=True),
+            progress=lambda what, total: Progress(what, total, log, quiet=True), crew=Crew(),
+            together=lambda function, **arguments: function(ctx, **arguments),
         )  # fmt: skip
         engine = Engine()
+        ctx.engines = SimpleNamespace(current=engine)
         prompts = [question.question for question in QUESTIONS]
-        pairs = list(sample_in_shards(ctx, "samples", engine, QUESTIONS, prompts, 2, Sampling(max_tokens=9), 4))
+        pairs = list(sample_in_shards(ctx, "samples", QUESTIONS, prompts, 2, Sampling(max_tokens=9), 4))
         return engine, pairs, sorted((tmp_path / "shards").glob("*.jsonl"))
 
     return sample

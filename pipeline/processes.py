@@ -1,0 +1,150 @@
+"""The processes of one run, one a GPU: the first leads, the others follow.
+
+They are started by `make STAGE PROCESSES=8`, or by whatever else sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
+MASTER_PORT, as torchrun and accelerate do. The leader runs the stages and writes the run's folder. What several can do
+at once, such as training and sampling, it hands out:
+
+    result = ctx.together(train, rows=rows)     # train(ctx, rows=rows) in every process, each with a context of its own
+
+Followers wait in between. A process that fails ends, and whoever started the processes ends the others.
+"""
+
+import datetime
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from pipeline.errors import RunError
+
+PATIENCE = datetime.timedelta(days=30)
+"""How long a process waits for another. What takes too long is for the run's watchdog to say, not for the network."""
+
+
+def process_count() -> int:
+    """How many processes this run was started with."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def process_rank() -> int:
+    """This process's number, from 0, over all machines."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def processes_here() -> int:
+    """How many of the run's processes share this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def use_one_gpu() -> None:
+    """Hides all GPUs but the first from a process that is alone: libraries spread a model over all that they see.
+
+    Call it before torch is imported.
+    """
+    if process_count() == 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+
+
+class Crew:
+    """The processes of a run, as one of them sees them. Made by `join`; `Crew()` is a process that is alone."""
+
+    def __init__(self, rank: int = 0, size: int = 1):
+        self.rank, self.size = rank, size
+        self._group = None
+        self._inside = False
+
+    @classmethod
+    def join(cls) -> "Crew":
+        """Meets the other processes, and gives this one its GPU.
+
+        Raises RunError where this machine has fewer GPUs than processes.
+        """
+        crew = cls(process_rank(), process_count())
+        if crew.size > 1:
+            crew._meet()
+        return crew
+
+    def _meet(self) -> None:
+        import torch
+        import torch.distributed as dist
+
+        gpus, place = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", "0"))
+        if gpus:
+            if place >= gpus:
+                raise RunError(
+                    f"{processes_here()} processes were started on this machine, and torch sees {gpus} of its GPUs. "
+                    f"Each process drives one: start {gpus} (PROCESSES={gpus}), or check CUDA_VISIBLE_DEVICES."
+                )
+            torch.cuda.set_device(place)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+        self._group = dist.new_group(backend="gloo", timeout=PATIENCE)  # NCCL would keep a GPU busy with waiting
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def together(self, context: Any, function: Callable, arguments: dict[str, Any]) -> Any:
+        """`function(context, **arguments)` in every process at once; returns what it gave in the leader, when all are
+        done. `function` and what is in `arguments` must be picklable. Called from such a function it is a plain call,
+        since every process is there already."""
+        if self.size == 1 or self._inside:
+            return function(context, **arguments)
+        self.send((function, arguments))
+        return self._take_part(context, function, arguments)
+
+    def follow(self, context: Any, around: Callable[[], AbstractContextManager] = nullcontext) -> None:
+        """Takes part in what the leader does together, each inside `around()`, until it sends None."""
+        while (task := self.receive()) is not None:
+            with around():
+                self._take_part(context, *task)
+
+    def _take_part(self, context: Any, function: Callable, arguments: dict[str, Any]) -> Any:
+        self._inside = True
+        try:
+            result = function(context, **arguments)
+        finally:
+            self._inside = False
+        self.gather(None)
+        return result
+
+    def send(self, value: Any) -> None:
+        """For the leader: hands a picklable value to the followers, who `receive` it."""
+        if self.size > 1:
+            self._exchange("broadcast_object_list", [value], src=0)
+
+    def receive(self) -> Any:
+        """For a follower: what the leader sends next. Ends the process where the leader is gone, which says why."""
+        box = [None]
+        try:
+            self._exchange("broadcast_object_list", box, src=0)
+        except RunError:
+            raise SystemExit(RunError.exit_code) from None
+        return box[0]
+
+    def gather(self, value: Any) -> list | None:
+        """The values of all processes by rank, for the leader; None for a follower. Waits for all."""
+        if self.size == 1:
+            return [value]
+        values = [None] * self.size if self.leads else None
+        self._exchange("gather_object", value, values, dst=0)
+        self._exchange("barrier")
+        return values
+
+    def _exchange(self, operation: str, *arguments: Any, **options: Any) -> None:
+        import torch.distributed as dist
+
+        try:
+            getattr(dist, operation)(*arguments, group=self._group, **options)
+        except RuntimeError as error:  # gloo lost a connection
+            raise RunError(
+                f"Process {self.rank} of {self.size} lost another one: {error}. That one's error says why. What is "
+                "finished is kept: run the same command to go on."
+            ) from error
+
+    def leave(self) -> None:
+        """Parts from the other processes, once all are done."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            self._exchange("barrier")
+            dist.destroy_process_group()
