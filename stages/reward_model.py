@@ -33,9 +33,7 @@ def run(ctx: StageContext) -> StageResult:
         questions = training_questions(ctx, {settings.group: settings.prompts})
         prompts = render_prompts(ctx.profile, questions, tokenizer, "chat", ctx.config.sampling.max_tokens)
         pairs, dropped, prompt_of = [], [], {}
-        samples = sample_in_shards(
-            ctx, name, questions, prompts, settings.samples_per_prompt, ctx.config.sampling
-        )
+        samples = sample_in_shards(ctx, name, questions, prompts, settings.samples_per_prompt, ctx.config.sampling)
         for prompt, (question, completions) in zip(prompts, samples, strict=True):
             answers = [c.text for c in completions if c.finish_reason == "stop"]
             if not answers:

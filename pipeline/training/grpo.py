@@ -19,6 +19,7 @@ from trl import GRPOConfig
 from pipeline.processes import process_count
 from pipeline.rollouts import Engine
 from pipeline.training.grpo_checkpoints import checkpoint_step, tokens_seen
+from pipeline.training.grpo_failures import held
 from pipeline.training.grpo_records import RunRecords
 from pipeline.training.grpo_settings import GRPOSettings
 from pipeline.training.grpo_trainer import LadderGRPOTrainer
@@ -126,7 +127,7 @@ def train_grpo(
         on_rollout=records.rollout if leads else None,
         on_step=on_step,
         model=load_policy(model_path, settings.lora, dtype),
-        reward_funcs=list(reward_functions),
+        reward_funcs=held(reward_functions),
         args=arguments,
         train_dataset=Dataset.from_list(list(dataset)),
         processing_class=tokenizer,

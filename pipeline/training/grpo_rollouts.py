@@ -9,6 +9,7 @@ import torch
 
 from pipeline.rollouts import Completion, Engine, OnGroup, Sampling
 from pipeline.training.grpo_advantages import Advantages, group_advantages
+from pipeline.training.grpo_failures import raise_failures
 from pipeline.training.grpo_packing import Row
 from pipeline.watchdog import phase
 
@@ -173,6 +174,7 @@ class Rollouts:
         texts = _as_answers(prompts, completions)
         with phase("scoring"):
             rewards = trainer._calculate_rewards(inputs, prompts, texts, [c.token_ids for c in completions])
+            raise_failures(trainer.reward_funcs)
         trainer.seconds["scoring"] += time.perf_counter() - started
         verdicts = {
             name: list(function.verdicts)

@@ -18,6 +18,15 @@ from pipeline.watchdog import phase
 NONFINITE = "nonfinite.jsonl"
 
 
+def _onto_cpu(storage, location: str):
+    """accelerate calls a CPU of several processes `cpu:0`, transformers asks torch to load an optimizer onto that
+    device when a run is resumed, and torch knows it as `cpu` alone."""
+    return storage if location.startswith("cpu:") else None
+
+
+torch.serialization.register_package(100, lambda storage: None, _onto_cpu)
+
+
 class GuardedTrainer:
     """Goes left of a `transformers.Trainer` among the bases of a class.
 

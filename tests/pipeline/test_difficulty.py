@@ -68,8 +68,13 @@ def ctx(tmp_path):
     return make
 
 
+def solved(ctx, policy, rows=None):
+    ctx.engines.current = policy
+    return sometimes_solved(ctx, policy.tokenizer, rows or questions(), "r1_zero")
+
+
 def test_what_is_never_or_always_solved_is_left_out_and_the_rate_is_kept(ctx):
-    kept, tokens = sometimes_solved(ctx(), Policy(), questions(), "r1_zero")
+    kept, tokens = solved(ctx(), Policy())
     assert {row.id: row.columns()["pass_rate"] for row in kept} == {"once": 0.125, "often": 0.875, "free": None}
     assert tokens == 4 * 8 * 3
 
@@ -77,13 +82,13 @@ def test_what_is_never_or_always_solved_is_left_out_and_the_rate_is_kept(ctx):
 @pytest.mark.parametrize(("window", "ids"), [((0.0, 0.5), {"never", "once"}), ((0.5, 1.0), {"often", "always"})])
 def test_the_window_decides(ctx, window, ids):
     settings = ctx(min_pass_rate=window[0], max_pass_rate=window[1])
-    kept, _ = sometimes_solved(settings, Policy(), questions(), "r1_zero")
+    kept, _ = solved(settings, Policy())
     assert {row.id for row in kept} == ids | {"free"}
 
 
 def test_the_funnel_says_what_was_too_hard_and_too_easy(ctx):
     stage = ctx()
-    sometimes_solved(stage, Policy(), questions(), "r1_zero")
+    solved(stage, Policy())
     funnel = json.loads((stage.folder / FUNNELS).read_text())["difficulty"]
     assert {drop["reason"]: drop["examples"] for drop in funnel["dropped"]} == {
         "too_hard": ["0%: Solved never?"],
@@ -95,17 +100,17 @@ def test_the_funnel_says_what_was_too_hard_and_too_easy(ctx):
 def test_an_interrupted_measurement_goes_on_after_its_last_shard(ctx):
     stage = ctx(shard_questions=1)
     with pytest.raises(KeyboardInterrupt):
-        sometimes_solved(stage, Policy(shards=3), questions(), "r1_zero")
+        solved(stage, Policy(shards=3))
     policy = Policy()
-    kept, _ = sometimes_solved(stage, policy, questions(), "r1_zero")
+    kept, _ = solved(stage, policy)
     assert policy.calls == 1
     assert {row.id for row in kept} == {"once", "often", "free"}
 
 
 def test_a_finished_measurement_is_not_made_again(ctx):
     stage, policy = ctx(), Policy()
-    first = sometimes_solved(stage, Policy(), questions(), "r1_zero")
-    assert sometimes_solved(stage, policy, questions(), "r1_zero") == first
+    first = solved(stage, Policy())
+    assert solved(stage, policy) == first
     assert policy.calls == 0
     assert [row["pass_rate"] for _, row in read_json_lines(stage.folder / "questions.jsonl")] == [0.125, 0.875, None]
 
@@ -113,7 +118,7 @@ def test_a_finished_measurement_is_not_made_again(ctx):
 def test_nothing_between_hard_and_easy_is_an_error_with_the_counts(ctx):
     extremes = [row for row in questions() if row.id in ("never", "always")]
     with pytest.raises(RunError, match=r"too_hard 1.*too_easy 1|too_easy 1.*too_hard 1"):
-        sometimes_solved(ctx(), Policy(), extremes, "r1_zero")
+        solved(ctx(), Policy(), extremes)
 
 
 def test_a_window_that_no_rate_can_meet_is_refused():

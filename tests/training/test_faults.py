@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from data_recipes.pocket.bases import base_folder
 from pipeline.console import LOGGER
 from pipeline.errors import RunError
+from pipeline.processes import Crew
 from pipeline.training.grpo_checkpoints import last_checkpoint
 from pipeline.training.sft import SFTSettings
 from tests.training import test_sft
@@ -173,11 +174,13 @@ def test_a_token_budget_that_was_used_up_is_not_passed_after_a_resume(start, eng
 
 def stage(**profile):
     bar = SimpleNamespace(total=None, update=lambda *_, **__: None)
-    return SimpleNamespace(
-        stage_id="distill", seed=1, device="cpu", checkpointed=lambda *_: None, log=logging.getLogger(LOGGER),
-        progress=lambda *_: nullcontext(bar),
+    ctx = SimpleNamespace(
+        stage_id="distill", seed=1, crew=Crew(), device="cpu", checkpointed=lambda *_: None,
+        log=logging.getLogger(LOGGER), progress=lambda *_: nullcontext(bar),
         profile=SimpleNamespace(dtype="float32", watchdog=SimpleNamespace(nonfinite_steps=3)),
     )  # fmt: skip
+    ctx.together = lambda function, **arguments: function(ctx, **arguments)
+    return ctx
 
 
 def test_a_student_that_has_finished_is_kept_and_a_damaged_one_trained_again(tmp_path, caplog):
@@ -203,13 +206,13 @@ def test_a_student_that_has_finished_is_kept_and_a_damaged_one_trained_again(tmp
 
 
 def train_scorer(tokenizer, output, on_step=lambda *_: None):
-    from pipeline.training.reward_model import train_reward_model
+    from pipeline.training.reward_model import RewardTraining, train_reward_model
 
     pairs = [(f"User: What is a {x}? A {x} is good.", f"User: What is a {x}? No.") for x in "abcdefgh"]
     return train_reward_model(
-        model_path=base_folder("student-qwen"), tokenizer=tokenizer, pairs=pairs, held_back=pairs[:2], epochs=2,
-        learning_rate=1e-3, batch_size=4, max_tokens=64, output=output, seed=1, device="cpu", dtype="float32",
-        on_step=on_step, checkpoint_every=1,
+        model_path=base_folder("student-qwen"), tokenizer=tokenizer, pairs=pairs, held_back=pairs[:2],
+        settings=RewardTraining(epochs=2, learning_rate=1e-3, batch_size=4), output=output, seed=1, device="cpu",
+        dtype="float32", on_step=on_step, checkpoint_every=1,
     )  # fmt: skip
 
 

@@ -85,8 +85,9 @@ def test_rows_that_all_are_too_long_are_an_error(tokenizer, tmp_path):
         fine_tune(tokenizer, tmp_path, max_tokens=8)
 
 
-def test_a_scorer_learns_to_prefer_the_chosen_answer(tokenizer, tmp_path):
-    from pipeline.training.reward_model import train_reward_model
+@pytest.mark.parametrize("lora", [None, LoRASettings(rank=8)])
+def test_a_scorer_learns_to_prefer_the_chosen_answer(tokenizer, tmp_path, lora):
+    from pipeline.training.reward_model import RewardTraining, train_reward_model
     from rewards import load
 
     asked = "User: What is a {x}? Assistant:"
@@ -96,10 +97,7 @@ def test_a_scorer_learns_to_prefer_the_chosen_answer(tokenizer, tmp_path):
         tokenizer=tokenizer,
         pairs=pairs * 4,
         held_back=pairs[:2],
-        epochs=6,
-        learning_rate=1e-3,
-        batch_size=8,
-        max_tokens=64,
+        settings=RewardTraining(epochs=6, learning_rate=1e-2 if lora else 1e-3, batch_size=8, lora=lora),
         output=tmp_path / "helpful",
         seed=1,
         device="cpu",
@@ -115,6 +113,10 @@ def test_a_scorer_learns_to_prefer_the_chosen_answer(tokenizer, tmp_path):
     good = reward(prompts, [f"A {x} is good." for x in "abcdefgh"])
     poor = reward(prompts, ["No."] * 8)
     assert all(better > worse + 1 for better, worse in zip(good, poor, strict=True))
+    start, trained = (load_file(f / "model.safetensors") for f in (base_folder("student-qwen"), tmp_path / "helpful"))
+    frozen = {name for name in start.keys() & trained.keys() if torch.equal(start[name], trained[name])}
+    assert frozen == {name for name in start if lora and "proj.weight" not in name and name in trained}
+    assert (tmp_path / "helpful-adapter").is_dir() == (lora is not None)
 
 
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
