@@ -136,6 +136,8 @@ def _load(options):
     from pipeline.run_folder import RunFolder
 
     profile = load_profile(options.profile, _words(options.set, "SET"), options.seed).profile
+    if profile.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the libraries take a GPU wherever they see one
     default = profile.name if options.seed is None else f"{profile.name}-seed{options.seed}"
     return profile, RunFolder(options.run or default, profile.name)
 
@@ -153,21 +155,21 @@ def _run(options) -> int | None:
     from pipeline.runner import follow, run_stages
     from pipeline.summary import print_summary
 
-    if options.processes < 1:
-        raise ConfigError(f"PROCESSES={options.processes}: expected a whole number from 1.")
-    if options.processes > 1 and process_count() == 1:
-        from pipeline.launch import launch
-
-        return launch(options.processes, options.given)
     if process_rank() > 0:
         crew = Crew.join()
         follow(crew)
         crew.leave()
         return None
+    if options.processes < 1:
+        raise ConfigError(f"PROCESSES={options.processes}: expected a whole number from 1.")
     profile, run = _load(options)
     target = None if options.stage == "all" else find_stage(options.stage)
     check_profile(profile)
-    check_processes(profile, process_count())
+    check_processes(profile, max(options.processes, process_count()))
+    if options.processes > 1 and process_count() == 1:
+        from pipeline.launch import launch
+
+        return launch(options.processes, options.given)
     crew = Crew.join()
     run_stages(profile, run, target, crew)
     crew.leave()

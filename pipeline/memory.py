@@ -22,6 +22,8 @@ NF4_BYTES = 0.53
 """A weight in 4 bits with its doubly quantised block constants (arXiv 2305.14314, section 3)."""
 TRAINED_BYTES = 16
 """A trained weight: itself, its gradient and Adam's two moments in float32."""
+BUCKET_BYTES = 4
+"""A trained weight's place in the buffers in which several processes average gradients."""
 LAYER_NUMBERS = 30
 """Numbers a layer keeps for the backward pass, as a multiple of tokens × hidden size: 17 of 2 bytes by the paper, and
 the residual stream and the norms, which autocast leaves in float32."""
@@ -69,11 +71,13 @@ class Estimate:
         return self.weights + self.reference + self.activations + self.engine + RUNTIME_BYTES
 
 
-def policy_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str) -> float:
+def policy_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str, device: Device) -> float:
+    """In each of the processes, one a GPU: every one holds the whole model."""
+    trained = TRAINED_BYTES + (BUCKET_BYTES if device.count > 1 else 0)
     if lora is None:
-        return shape.parameters * TRAINED_BYTES
+        return shape.parameters * trained
     frozen = NF4_BYTES if lora.quantize == "nf4" else NUMBER_BYTES[dtype]
-    return shape.parameters * frozen + lora.parameters(shape.linear_shapes) * TRAINED_BYTES
+    return shape.parameters * frozen + lora.parameters(shape.linear_shapes) * trained
 
 
 def activation_bytes(shape: ModelShape, tokens: int, dtype: str, checkpointing: bool) -> float:
@@ -101,7 +105,7 @@ def rl_estimate(shape: ModelShape, profile: Profile, stage: RLStage, device: Dev
     scorers = sum(str(spec.args.get("model", "")).startswith("stage:") for spec in stage.rewards)
     tile = 4 * tokens * min(shape.vocabulary, TILE_VOCABULARY)
     return Estimate(
-        weights=policy_bytes(shape, grpo.lora, profile.dtype),
+        weights=policy_bytes(shape, grpo.lora, profile.dtype, device),
         reference=reference + scorers * shape.parameters * NUMBER_BYTES[profile.dtype],
         activations=activation_bytes(shape, tokens, profile.dtype, grpo.gradient_checkpointing)
         + autocast_bytes(shape, grpo.lora, profile.dtype)
@@ -114,7 +118,7 @@ def sft_estimate(shape: ModelShape, profile: Profile, sft: SFTSettings, device: 
     """An SFT stage at its longest rows. On a GPU the engine is closed before."""
     tokens = sft.rows_per_device * min(sft.max_tokens, profile.engine.max_model_len)
     return Estimate(
-        weights=policy_bytes(shape, sft.lora, profile.dtype),
+        weights=policy_bytes(shape, sft.lora, profile.dtype, device),
         reference=0,
         activations=activation_bytes(shape, tokens, profile.dtype, checkpointing=device.kind != "cpu")
         + autocast_bytes(shape, sft.lora, profile.dtype)
@@ -129,7 +133,7 @@ def reward_model_estimate(shape: ModelShape, profile: Profile, device: Device) -
     texts = 2 * min(settings.batch_size, settings.pairs_per_device)
     tokens = texts * min(settings.max_tokens, profile.engine.max_model_len)
     return Estimate(
-        weights=policy_bytes(shape, settings.lora, profile.dtype),
+        weights=policy_bytes(shape, settings.lora, profile.dtype, device),
         reference=0,
         activations=activation_bytes(shape, tokens, profile.dtype, checkpointing=device.kind != "cpu")
         + autocast_bytes(shape, settings.lora, profile.dtype),
@@ -180,12 +184,12 @@ def _gpus() -> tuple[int, ...]:
 
 
 def spread(total: float, device: Device) -> str:
-    """Whether `total` bytes fit the device: '' where they do, else a sentence. One process drives one GPU and nothing
-    is sharded, so other GPUs do not help."""
+    """Whether `total` bytes fit the device: '' where they do, else a sentence. Each process drives one GPU and holds
+    the whole model, so other GPUs make it faster and no smaller."""
     if total <= device.size:
         return ""
     if device.kind == "cuda" and device.count > 1:
-        return f"more than one GPU of {_gib(device.size)}; nothing is sharded over the {device.count}"
+        return f"more than each of {device.count} GPUs of {_gib(device.size)} holds; models are not sharded"
     return f"more than the {device}"
 
 

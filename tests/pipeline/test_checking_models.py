@@ -167,21 +167,30 @@ def test_the_tables_of_a_model_that_is_not_here_still_say_its_size():
     assert shape_of("cut:12:hub:Qwen/Qwen2.5-0.5B").layers == 12
 
 
+ONE_GPU = memory.Device("cuda", 1, 24 * 2**30)
+
+
 def test_adapters_take_less_memory_than_all_weights_and_four_bits_less_again():
     shape = PUBLISHED["Qwen/Qwen2.5-7B"]
     full, lora, qlora = (
-        memory.policy_bytes(shape, adapters, "bfloat16")
+        memory.policy_bytes(shape, adapters, "bfloat16", ONE_GPU)
         for adapters in (None, LoRASettings(rank=16), LoRASettings(rank=16, quantize="nf4"))
     )
     assert full == 16 * shape.parameters
     assert full / 7 > lora > 3 * qlora
 
 
+def test_several_gpus_hold_a_buffer_for_gradients_each():
+    shape, eight = PUBLISHED["Qwen/Qwen2.5-7B"], memory.Device("cuda", 8, 24 * 2**30)
+    alone, one_of_eight = (memory.policy_bytes(shape, None, "bfloat16", device) for device in (ONE_GPU, eight))
+    assert one_of_eight - alone == 4 * shape.parameters
+
+
 def test_what_does_not_fit_the_device_is_said_and_no_sharding_promised():
     eight = memory.Device("cuda", 8, 24 * 2**30)
     assert memory.spread(20 * 2**30, eight) == ""
-    assert "nothing is sharded over the 8" in memory.spread(100 * 2**30, eight)
-    assert "more than the 1 GPU of 24.0 GiB" in memory.spread(100 * 2**30, memory.Device("cuda", 1, 24 * 2**30))
+    assert "each of 8 GPUs of 24.0 GiB" in memory.spread(100 * 2**30, eight)
+    assert "more than the 1 GPU of 24.0 GiB" in memory.spread(100 * 2**30, ONE_GPU)
 
 
 def test_memory_is_estimated_for_the_device_that_a_profile_is_made_for():

@@ -162,3 +162,23 @@ def test_batches_that_do_not_divide_are_told_before_anything_starts(run_of_its_o
     assert refused.returncode == 2
     assert refused.stderr.count("stages.r1_zero.grpo.prompts_per_step is 3") == 1
     assert "Traceback" not in refused.stderr and not (RUNS / run_of_its_own).exists()
+
+
+def test_the_slurm_script_starts_a_run_on_what_the_job_has(run_of_its_own, tmp_path):
+    """With stand-ins for Slurm's commands: one node, two processes."""
+    for name, body in {"srun": 'exec "$@"', "scontrol": "echo localhost; echo other"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_JOB_NODELIST": "nodes", "SLURM_NNODES": "1", "SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "2"}
+    chosen = {"PROFILE": "smoke", "STAGE": "base_model", "RUN": run_of_its_own, "GPUS": "2", "PORT": "0"}
+    done = subprocess.run(
+        ["bash", "configs/slurm/nodes.sbatch"], capture_output=True, text=True, timeout=300,
+        env=os.environ | job | chosen | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert Manifest.read(RUNS / run_of_its_own / "base_model").processes == 2
+    missing = {name: value for name, value in os.environ.items() if name != "PROFILE"} | job
+    refused = subprocess.run(
+        ["bash", "configs/slurm/nodes.sbatch"], capture_output=True, text=True, timeout=60, env=missing
+    )
+    assert refused.returncode != 0 and "names a profile" in refused.stderr
