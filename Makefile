@@ -86,7 +86,7 @@ lm-eval: .venv/ready ## lm-evaluation-harness on a checkpoint: MODEL=distill/qwe
 	@$(ladder) lm-eval '$(MODEL)' '$(TASKS)' $(if $(LIMIT),--limit '$(LIMIT)') $(if $(BATCH),--batch-size '$(BATCH)') \
 	    $(options)
 
-export: .venv/ready ## a checkpoint for llama.cpp and Ollama, or for the Hub: STUDENT=qwen FORMAT=gguf or hf
+export: .venv/ready ## a checkpoint for llama.cpp and Ollama, or for the Hub: STUDENT=qwen FORMAT=gguf, hf or adapter
 	@$(ladder) export '$(STUDENT)' $(if $(FORMAT),--format '$(FORMAT)') $(options)
 
 upload: .venv/ready ## send a checkpoint to the Hub: STUDENT=qwen REPO=owner/name [FORMAT=gguf] [PUBLIC=1]

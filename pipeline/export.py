@@ -1,10 +1,13 @@
-"""Checkpoints for use elsewhere: a GGUF file with a Modelfile, or a folder ready for the Hub; and the upload of it.
+"""Checkpoints for use elsewhere: a GGUF file with a Modelfile, a folder ready for the Hub, or adapters alone; and the
+upload of it.
 
 make export STUDENT=qwen FORMAT=gguf        runs/<run>/export/distill-qwen-gguf/
 make export STUDENT=general-rl FORMAT=hf    runs/<run>/export/general-rl-hf/
+make export STUDENT=qwen FORMAT=adapter     the LoRA adapters that a stage with `lora` trained, not merged
 make upload STUDENT=qwen REPO=me/my-model   the only command that sends anything
 """
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,15 +16,19 @@ from pipeline.checkpoints import checkpoint_of, full_name, is_chat_model, load_t
 from pipeline.config.profile import Profile
 from pipeline.errors import ConfigError, RunError, first_line
 from pipeline.gguf_export import write_gguf
+from pipeline.graph import STAGES
 from pipeline.model_card import model_card
 from pipeline.modelfile import modelfile
 from pipeline.run_folder import RunFolder
 
-FORMATS = ("gguf", "hf")
+FORMATS = ("gguf", "hf", "adapter")
+ADAPTER_CONFIG = "adapter_config.json"
+STARTS = {"reasoning_rl": "cold_start_sft", "general_rl": "sft"}
+"""Stages whose adapters are those of another stage's checkpoint; the others' are those of a base."""
 
 
 def export(profile: Profile, run: RunFolder, student: str, form: str) -> Path:
-    """Writes the checkpoint in the form `gguf` or `hf` and returns its folder, which replaces an earlier one.
+    """Writes the checkpoint in one of `FORMATS` and returns its folder, which replaces an earlier one.
 
     `student` is a student's name (its distilled checkpoint), a stage, `stage/student`, or a path. Raises ConfigError
     for an unknown form or model, and for what a form cannot hold.
@@ -38,6 +45,8 @@ def export(profile: Profile, run: RunFolder, student: str, form: str) -> Path:
     try:
         if form == "gguf":
             _write_for_ollama(profile, name, checkpoint, written, f"{run.name}-{title}.gguf")
+        elif form == "adapter":
+            _write_adapter(profile, run, name, checkpoint, written)
         else:
             shutil.copytree(checkpoint, written, dirs_exist_ok=True)
         (written / "README.md").write_text(model_card(profile, run, name, checkpoint, written), encoding="utf-8")
@@ -58,6 +67,37 @@ def _write_for_ollama(profile: Profile, name: str, checkpoint: Path, folder: Pat
     context = min(AutoConfig.from_pretrained(checkpoint).max_position_embeddings, profile.engine.max_model_len)
     text = modelfile(file, tokenizer, plain, sampling.temperature, sampling.top_p, context)
     (folder / "Modelfile").write_text(text, encoding="utf-8")
+
+
+def _write_adapter(profile: Profile, run: RunFolder, name: str, checkpoint: Path, folder: Path) -> None:
+    adapter = checkpoint.with_name("adapter")
+    if not (adapter / ADAPTER_CONFIG).is_file():
+        raise ConfigError(
+            f"FORMAT=adapter: {checkpoint} was trained with all its weights, so there are no adapters beside it. Give "
+            "its stage a `lora` section, or export it with FORMAT=hf."
+        )
+    shutil.copytree(adapter, folder, dirs_exist_ok=True)
+    load_tokenizer(checkpoint, is_chat_model(name)).save_pretrained(folder)
+    config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = _adapted(profile, run, name) or config["base_model_name_or_path"]
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def _adapted(profile: Profile, run: RunFolder, name: str) -> str | None:
+    """What the adapters of a stage or student belong to: a name on the Hub, else a folder of the run. None where
+    `name` is a path outside the run."""
+    stage_id, _, student = name.partition("/")
+    stage_id = stage_id.replace("-", "_")
+    if stage_id not in STAGES:
+        return None
+    if stage_id in STARTS:
+        return str((run.stage(STARTS[stage_id]) / "checkpoint").resolve())
+    student = profile.stages.student_rl.student if stage_id == "student_rl" else student
+    bases = profile.stages.base_model
+    source = bases.students[student] if student else bases.teacher
+    if source.startswith("hub:"):
+        return source.removeprefix("hub:")
+    return str((run.stage("base_model") / (f"students/{student}" if student else "checkpoint")).resolve())
 
 
 def check_repository(repository: str) -> None:

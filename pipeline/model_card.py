@@ -44,8 +44,15 @@ def model_card(profile: Profile, run: RunFolder, name: str, checkpoint: Path, fo
         figures=_figures(run, stage_id, student),
         measured_earlier=not _measured_now(run, stage_id, manifests.get(stage_id)),
         gguf=any(folder.glob("*.gguf")),
+        adapted=_adapted(folder),
         files={file.name: hash_file(file) for kind in ("gguf", "safetensors") for file in _files(folder, kind)},
     )
+
+
+def _adapted(folder: Path) -> str | None:
+    """The model that a folder of adapters belongs to; None where it holds none."""
+    path = folder / "adapter_config.json"
+    return json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"] if path.is_file() else None
 
 
 def _files(folder: Path, kind: str) -> list[Path]:

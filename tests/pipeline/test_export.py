@@ -195,6 +195,41 @@ def test_an_export_for_the_hub_loads_and_has_a_card(run):
     assert "## Base" not in card and "pocket_arithmetic" not in card
 
 
+def test_adapters_are_exported_alone_and_compute_what_the_merged_checkpoint_does(run, tmp_path):
+    from peft import PeftModel
+
+    from pipeline.training.lora import LoRASettings
+    from tests.training.test_sft import fine_tune
+
+    base = base_folder("student-qwen")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    fine_tune(tokenizer, tmp_path, lora=LoRASettings(rank=4), learning_rate=1e-2)
+    folder = export(load_profile("pocket").profile, run, str(tmp_path / "checkpoint"), "adapter")
+    ids = tokenizer("What is 1 + 2 ?", return_tensors="pt").input_ids
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint")
+    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)
+    assert torch.allclose(adapted(ids).logits, merged(ids).logits, atol=1e-4)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "library_name: peft" in card and f"LoRA adapters of `{base}`" in card
+    assert "`adapter_model.safetensors`: SHA-256" in card
+    with pytest.raises(ConfigError, match="trained with all its weights"):
+        export(load_profile("pocket").profile, run, str(base), "adapter")
+
+
+@pytest.mark.parametrize(
+    ("name", "adapted"),
+    [("r1-zero", "me/base"), ("distill/small", "runs/test/base_model/students/small"), ("student-rl", "me/small"),
+     ("general-rl", "runs/test/sft/checkpoint")],
+)  # fmt: skip
+def test_exported_adapters_name_what_they_belong_to(run, name, adapted):
+    from pipeline.export import _adapted
+
+    students = "{small: 'folder:x', other: 'hub:me/small'}"
+    overrides = ["stages.base_model.teacher=hub:me/base", f"stages.base_model.students={students}"]
+    profile = load_profile("pocket", [*overrides, "stages.student_rl.student=other"]).profile
+    assert _adapted(profile, run, name).endswith(adapted)
+
+
 def test_an_export_for_ollama_holds_file_modelfile_and_card(run):
     folder = export(load_profile("pocket").profile, run, str(base_folder("student-llama")), "gguf")
     assert sorted(path.name for path in folder.iterdir()) == ["Modelfile", "README.md", "test-student-llama.gguf"]
