@@ -43,7 +43,7 @@ def check_base(source: str) -> str | None:
     if scheme == "pocket":
         base_folder(path)
     elif scheme == "folder":
-        _check_folder(Path(path))
+        _check_folder(Path(path), source)
     elif scheme == "pickled":
         _check_pickled(Path(path))
     elif scheme == "cut":
@@ -84,7 +84,7 @@ def _put(source: str, target: Path, dtype: str) -> None:
     if scheme == "pocket":
         shutil.copytree(base_folder(path), target)
     elif scheme == "folder":
-        _check_folder(Path(path))
+        _check_folder(Path(path), source)
         shutil.copytree(path, target, ignore=shutil.ignore_patterns("*.bin", "*.pt", "*.pth", "*.py", "optimizer*"))
         drop_code(source, target)
     elif scheme == "pickled":
@@ -93,6 +93,7 @@ def _put(source: str, target: Path, dtype: str) -> None:
         drop_code(source, target)
     elif scheme == "hub":
         _fetch_from_hub(path, target)
+        _check_folder(target, source)
         drop_code(source, target)
     elif scheme == "cut":
         layers, inner = split_cut(path)
@@ -216,15 +217,15 @@ def split_source(source: str) -> tuple[str, str]:
     return scheme, path
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, source: str) -> None:
+    """Raises ConfigError where the folder, which came from `source`, is no whole checkpoint that can be trained."""
     if not (folder / "config.json").is_file():
-        raise ConfigError(f"folder:{folder} is not a checkpoint: it has no config.json.")
+        raise ConfigError(f"{source} is not a checkpoint: it has no config.json.")
     if not any(folder.glob("*.safetensors")):
         raise ConfigError(
-            f"folder:{folder} has no .safetensors file. Pickled weights are not loaded unless asked for by name: save "
-            f"the model with save_pretrained, which writes safetensors, or name it as pickled:{folder}."
+            f"{source} has no .safetensors file. Pickled weights are not loaded unless asked for by name: save the "
+            "model with save_pretrained, which writes safetensors, or name its folder as pickled:PATH."
         )
-
     for file in folder.glob("*.safetensors"):
         _weights_header(file)
     index = folder / "model.safetensors.index.json"

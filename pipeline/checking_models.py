@@ -10,6 +10,7 @@ from pipeline.chat_format import answer_end, strips_reasoning, writes_the_date
 from pipeline.config.profile import Profile
 from pipeline.errors import ConfigError, told_with
 from pipeline.memory import (
+    TRAINED_BYTES,
     Device,
     Estimate,
     intended_device,
@@ -19,10 +20,12 @@ from pipeline.memory import (
     spread,
     this_device,
 )
-from pipeline.model_shapes import ModelShape, shape_of
+from pipeline.model_shapes import ModelShape, parameters_of, shape_of
 from pipeline.training.lora import LoRASettings
 
 GIB = 2**30
+LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Names of the linear layers but the head in the models that `shape_of` knows."""
 
 
 def check_models(profile: Profile) -> None:
@@ -42,6 +45,14 @@ def check_models(profile: Profile) -> None:
     for key, lora in _adapters(profile):
         if lacking := lora.lacks():
             raise ConfigError(f"{key}: {lacking}.")
+        named = [] if lora.target_modules == "all-linear" else lora.target_modules
+        if unknown := [name for name in named if name.rpartition(".")[2] not in LINEAR_LAYERS]:
+            shapes = [shape_of(source) for source in model_sources(profile).values()]
+            if all(shapes):  # all of the families whose layers are known by name
+                raise ConfigError(
+                    f"{key}.lora.target_modules names {', '.join(unknown)}, and no linear layer of these models is "
+                    f"called so. They have {', '.join(LINEAR_LAYERS)}."
+                )
 
 
 def model_sources(profile: Profile) -> dict[str, str]:
@@ -85,7 +96,8 @@ def models_table(profile: Profile) -> Table:
     for role, source in model_sources(profile).items():
         shape = shape_of(source)
         if shape is None:
-            table.add_row(role, source, "?", "?", "?")
+            count = parameters_of(source)
+            table.add_row(role, source, _count(count) if count else "?", "?", "?")
             continue
         table.add_row(
             role,
@@ -108,8 +120,7 @@ def memory_table(profile: Profile) -> Table:
     local = {(role, stage): estimate for role, stage, _, estimate in _estimates(profile, here)}
     for role, stage, source, estimate in _estimates(profile, meant):
         if estimate is None:
-            why = "architecture not estimated" if check_base(source) is None else "not here, and its size is not known"
-            table.add_row(role, stage, *["?"] * 5, why)
+            table.add_row(role, stage, *_unshaped(source, meant))
             continue
         parts = (estimate.weights, estimate.reference, estimate.activations, estimate.engine, estimate.total)
         notes = [spread(estimate.total, meant)]
@@ -154,5 +165,15 @@ def _adapters(profile: Profile) -> Iterator[tuple[str, LoRASettings]]:
             yield f"stages.{name}.sft", lora
 
 
-def _count(parameters: int) -> str:
+def _unshaped(source: str, device: Device) -> list[str]:
+    """The row of a training of a model whose layers are not known: from the number of its weights, where that is."""
+    count = parameters_of(source)
+    if count is None:
+        why = "architecture not estimated" if check_base(source) is None else "not here, and its size is not known"
+        return [*["?"] * 5, why]
+    weights = count * TRAINED_BYTES
+    return [f"{weights / GIB:.1f}", *["?"] * 4, f"all weights trained: {spread(weights, device) or 'the rest unknown'}"]
+
+
+def _count(parameters: float) -> str:
     return f"{parameters / 1e9:.2f} G" if parameters >= 1e9 else f"{parameters / 1e6:.2f} M"

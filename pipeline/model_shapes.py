@@ -74,6 +74,17 @@ PUBLISHED = {
 """The config.json of models that profiles here name, for machines that do not have them yet."""
 
 
+PUBLISHED_PARAMETERS = {"deepseek-ai/DeepSeek-V3-Base": 671e9}
+"""Weights of models of other shapes, by their cards: https://huggingface.co/deepseek-ai/DeepSeek-V3-Base."""
+
+
+def parameters_of(source: str) -> float | None:
+    """How many weights a source has; None where nothing here says it."""
+    scheme, path = split_source(source)
+    shape = shape_of(source)
+    return shape.parameters if shape else PUBLISHED_PARAMETERS.get(path) if scheme == "hub" else None
+
+
 def shape_of(source: str) -> ModelShape | None:
     """The shape of a model source; None where nothing here says it, or where the model is no dense decoder."""
     scheme, path = split_source(source)

@@ -73,6 +73,14 @@ def test_a_hub_model_that_cannot_be_reached_is_a_clear_error(tmp_path, monkeypat
         fetch_base("hub:nobody/nothing", tmp_path / "out", "float32")
 
 
+def test_what_the_hub_gave_is_checked_as_a_folder_is(checkpoint, tmp_path, monkeypatch):
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"quantization_config": {"bits": 8}}))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(checkpoint))
+    with pytest.raises(ConfigError, match="quantised and cannot be trained"):
+        fetch_base("hub:somebody/quantised", tmp_path / "out", "float32")
+
+
 def test_a_git_lfs_pointer_is_no_checkpoint(checkpoint):
     (checkpoint / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
     with pytest.raises(ConfigError, match=r"git-lfs pointer.*git lfs pull"):

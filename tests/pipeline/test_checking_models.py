@@ -236,3 +236,19 @@ def test_the_profiles_load_and_have_students_of_both_architectures(name):
 def test_a_rule_that_mistakes_answers_is_told(right, wrong, part):
     told = rule_mistakes(right, wrong)
     assert (part in told) if part else told is None
+
+
+def test_a_misspelt_module_is_found_before_anything_runs():
+    profile = load_profile(
+        "smoke", ["stages.sft.sft.lora={target_modules: [q_prj, layers.0.self_attn.v_proj]}"]
+    ).profile
+    with pytest.raises(ConfigError, match=r"stages\.sft\.sft\.lora\.target_modules names q_prj, .*They have q_proj"):
+        check_models(profile)
+
+
+def test_a_model_of_unknown_layers_is_measured_by_its_published_size():
+    profile = load_profile("paper").profile
+    table = memory_table(profile)
+    [weights, *_], [note, *_] = (list(table.columns[place].cells) for place in (2, 7))
+    assert weights == f"{671e9 * 16 / 2**30:.1f}"
+    assert "more than each of 8 GPUs" in note
