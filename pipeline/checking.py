@@ -47,8 +47,6 @@ def check_processes(profile: Profile, count: int) -> None:
 
     for stage, section in _rl_sections(profile):
         divides(f"stages.{stage}.grpo.prompts_per_step", section.grpo.prompts_per_step, 1)
-        if section.grpo.dynamic_sampling:
-            faults.append(f"stages.{stage}.grpo.dynamic_sampling works on one process alone: set 0")
     for stage in SFT_STAGES:
         sft = getattr(profile.stages, stage).sft
         divides(f"stages.{stage}.sft.batch_size", sft.batch_size, sft.rows_per_device)

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import torch
+from accelerate.utils import gather_object
 
 from pipeline.rollouts import Completion, Engine, OnGroup, Sampling
 from pipeline.training.grpo_advantages import Advantages, group_advantages
@@ -27,6 +28,16 @@ class Answers:
     """(completions of all processes, reward functions)"""
     verdicts: dict[str, list]
     """Of each reward function that gives verdicts, one a completion of this process, or None."""
+
+
+@dataclass
+class Group:
+    """The completions of one question."""
+
+    inputs: list[dict]
+    prompt_ids: list[int]
+    completions: list[Completion]
+    verdicts: dict[str, list]
 
 
 @dataclass
@@ -69,12 +80,6 @@ class Rollouts:
         self.record: dict = {}
         self.made: tuple = ()
         """The last rollout, as `grpo_records.rollout_lines` takes it."""
-        if self._extra_rounds and trainer.accelerator.num_processes > 1:
-            raise ValueError(
-                f"dynamic_sampling={self._extra_rounds} works on one process, and this run has "
-                f"{trainer.accelerator.num_processes}: processes would replace different numbers of groups and wait "
-                "for each other; set dynamic_sampling: 0"
-            )
 
     def seed_of(self, step: int) -> int:
         """Follows from the run's seed and the step alone, so that a resumed run draws what it would have drawn."""
@@ -210,41 +215,64 @@ class Rollouts:
 
     def _replace_flat_groups(self, answers: Answers, result: Advantages) -> Advantages:
         """DAPO's dynamic sampling (arXiv 2503.14476, 3.2), bounded: groups that cannot train give way to groups of
-        other questions that can, in at most `dynamic_sampling` further rounds. What is still flat then stays."""
-        generator = torch.Generator().manual_seed(self.seed)
-        dataset = self._trainer.train_dataset
-        unasked = torch.randperm(len(dataset), generator=generator).tolist()
-        asked = {x["prompt"] if isinstance(x["prompt"], str) else str(x["prompt"]) for x in answers.inputs}
+        other questions that can, in at most `dynamic_sampling` further rounds. What is still flat then stays.
+
+        Processes go through the rounds together, each asking its share of the questions; a group goes to whichever
+        process has a flat one.
+        """
+        trainer = self._trainer
+        rank, processes = trainer.accelerator.process_index, trainer.accelerator.num_processes
+        generator = torch.Generator().manual_seed(self.seed - rank)  # the same questions in every process
+        unasked = torch.randperm(len(trainer.train_dataset), generator=generator).tolist()
+        asked = set(gather_object([str(row["prompt"]) for row in answers.inputs[:: self._size]]))
         for round_number in range(1, self._extra_rounds + 1):
             flat = result.zero_spread.nonzero().flatten().tolist()
-            fresh = []
-            while unasked and len(fresh) < len(flat):
-                question = dataset[unasked.pop()]
-                if str(question["prompt"]) not in asked:
-                    fresh.append(question)
-            if not fresh:
+            share = -(-len(flat) // processes)
+            fresh = self._unasked(unasked, asked, share * processes)
+            share = min(share, len(fresh) // processes)
+            if not share:
                 break
-            extra = self._answer_more([q for q in fresh for _ in range(self._size)], self.seed + round_number)
+            mine = fresh[rank * share : (rank + 1) * share]
+            extra = self._answer_more([row for row in mine for _ in range(self._size)], self.seed + round_number)
             useful = (~self._compare(extra.rewards).zero_spread).nonzero().flatten().tolist()
+            groups = dict(
+                gather_object([(n, self._group(extra, n - rank * share)) for n in useful if n // share == rank])
+            )
             for place, new in zip(flat, useful, strict=False):
-                self._put(answers, place, extra, new)
+                self._put(answers, place, groups[new], extra.rewards[new * self._size : (new + 1) * self._size])
             result = self._compare(answers.rewards)
         return result
+
+    def _unasked(self, order: list[int], asked: set[str], count: int) -> list[dict]:
+        """Up to `count` rows whose prompts are not in `asked`; they are taken off `order`."""
+        fresh = []
+        while order and len(fresh) < count:
+            question = self._trainer.train_dataset[order.pop()]
+            if str(question["prompt"]) not in asked:
+                fresh.append(question)
+        return fresh
 
     def _answer_more(self, inputs: list[dict], seed: int) -> Answers:
         self._trainer.sync()
         return self._score(inputs, self._write_now(inputs, seed))
 
-    def _put(self, answers: Answers, place: int, extra: Answers, new: int) -> None:
-        """Replace group `place` by group `new` of `extra`."""
-        there = slice(place * self._size, (place + 1) * self._size)
-        here = slice(new * self._size, (new + 1) * self._size)
-        answers.inputs[there] = extra.inputs[here]
-        answers.completions[there] = extra.completions[here]
-        answers.rewards[there] = extra.rewards[here]
+    def _group(self, answers: Answers, place: int) -> Group:
+        """Group `place` of this process."""
+        rows = slice(place * self._size, (place + 1) * self._size)
+        verdicts = {name: values[rows] for name, values in answers.verdicts.items()}
+        return Group(answers.inputs[rows], answers.prompt_ids[place], answers.completions[rows], verdicts)
+
+    def _put(self, answers: Answers, place: int, group: Group, rewards: torch.Tensor) -> None:
+        """Replace group `place`, counted over all processes."""
+        answers.rewards[place * self._size : (place + 1) * self._size] = rewards
+        place -= len(answers.prompt_ids) * self._trainer.accelerator.process_index
+        if not 0 <= place < len(answers.prompt_ids):
+            return
+        rows = slice(place * self._size, (place + 1) * self._size)
+        answers.inputs[rows], answers.completions[rows] = group.inputs, group.completions
+        answers.prompt_ids[place] = group.prompt_ids
         for name, verdicts in answers.verdicts.items():
-            verdicts[there] = extra.verdicts[name][here]
-        answers.prompt_ids[place] = extra.prompt_ids[new]
+            verdicts[rows] = group.verdicts[name]
 
     def _rows(self, answers: Answers, result: Advantages) -> list[Row]:
         masks = self._trainer.mask_truncated_completions

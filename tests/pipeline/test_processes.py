@@ -48,7 +48,6 @@ def test_alone_everything_is_a_plain_call():
     ("key", "value"),
     [
         ("stages.reasoning_rl.grpo.prompts_per_step", 6),
-        ("stages.student_rl.grpo.dynamic_sampling", 1),
         ("stages.sft.sft.batch_size", 10),
         ("stages.reward_model.batch_size", 6),
     ],

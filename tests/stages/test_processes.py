@@ -18,9 +18,13 @@ from data_recipes.templates import chat_prompt
 from pipeline.config.loading import load_profile
 from pipeline.manifest import Manifest
 from pipeline.run_folder import RUNS
+from rewards import judge_answers
 
 RUN = "test-two-processes"
-OVERRIDES = "stages.reward_model.lora.rank=4 stages.cold_start_data.max_rows=32 stages.cold_start_sft.sft.epochs=1"
+OVERRIDES = (
+    "stages.r1_zero.grpo.dynamic_sampling=2 stages.r1_zero.grpo.log_rollouts_every=1 "
+    "stages.reward_model.lora.rank=4 stages.cold_start_data.max_rows=32 stages.cold_start_sft.sft.epochs=1"
+)
 FAILING = '''
 """A reward that fails in the second process at its third call, until it is told not to."""
 import os, signal
@@ -93,6 +97,21 @@ def test_rollouts_count_the_completions_of_both(run):
     steps = rows_of(run / "r1_zero" / "metrics.jsonl")
     assert [step["step"] for step in steps] == [1, 2, 3, 4]
     assert {step["rows"] for step in steps} == {grpo.prompts_per_step * grpo.group_size}
+
+
+def test_groups_that_replace_flat_ones_are_whole(run):
+    """Whichever process wrote them: one question a group, and rewards that its completions have earned."""
+    steps = rows_of(run / "r1_zero" / "metrics.jsonl")
+    assert sum(step["zero_spread"] - step["zero_spread_after_resampling"] for step in steps) > 0
+    size = load_profile("smoke").profile.stages.r1_zero.grpo.group_size
+    for path in (run / "r1_zero" / "rollouts").glob("*.jsonl"):
+        rows = rows_of(path)
+        for first in range(0, len(rows), size):
+            group = rows[first : first + size]
+            assert len({row["id"] for row in group}) == 1
+            columns = [{"answer": row["answer"], "verifier": "math"} for row in group]
+            verdicts = judge_answers([row["completion"] for row in group], columns, True)
+            assert [row["rewards"]["accuracy"] for row in group] == [verdict.score for verdict in verdicts]
 
 
 def test_sft_gives_what_one_process_gives(run, tmp_path):
