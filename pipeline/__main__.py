@@ -10,12 +10,13 @@ import argparse
 import os
 import shlex
 import sys
+import time
 import traceback
 import warnings
 
 from pipeline.disk import disk_fault
 from pipeline.errors import ConfigError, LadderError
-from pipeline.processes import Crew, process_count, process_rank, use_one_gpu
+from pipeline.processes import Crew, LostProcess, end_process, process_count, process_rank, use_one_gpu
 from pipeline.redaction import redact
 
 # The libraries' chatter would bury what the run says of itself. Set a variable to hear it again.
@@ -32,6 +33,10 @@ if os.environ["PYTHONWARNINGS"] == "ignore":
     warnings.simplefilter("ignore")
 
 
+FIRST_WORD_S = 5.0
+"""How long a process lets others of its run say first what is wrong: where they fail, too, it is ended meanwhile."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.given = sys.argv[1:] if arguments is None else arguments
@@ -40,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.command(options) or 0
     except LadderError as error:
+        if process_rank() or isinstance(error, LostProcess):
+            time.sleep(FIRST_WORD_S)
         who = f" in process {process_rank()}" if process_rank() else ""
         print(f"error{who}: {redact(str(error))}", file=sys.stderr)
         return error.exit_code
@@ -155,14 +162,14 @@ def _run(options) -> int | None:
     from pipeline.runner import follow, run_stages
     from pipeline.summary import print_summary
 
+    if options.processes < 1:
+        raise ConfigError(f"PROCESSES={options.processes}: expected a whole number from 1.")
+    profile, run = _load(options)
     if process_rank() > 0:
         crew = Crew.join()
         follow(crew)
         crew.leave()
         return None
-    if options.processes < 1:
-        raise ConfigError(f"PROCESSES={options.processes}: expected a whole number from 1.")
-    profile, run = _load(options)
     target = None if options.stage == "all" else find_stage(options.stage)
     check_profile(profile)
     check_processes(profile, max(options.processes, process_count()))
@@ -196,7 +203,7 @@ def _check(options) -> None:
         raise ConfigError(f"PROCESSES={count}: expected a whole number from 1.")
     check_profile(profile)
     check_processes(profile, count)
-    print_check(profile)
+    print_check(profile, count)
     if count > 1:
         print(f"To run it on {count} GPUs of one machine: make all PROFILE={options.profile} PROCESSES={count}")
 
@@ -344,4 +351,7 @@ def _pocket_bases(options) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    if exit_code and process_count() > 1:
+        end_process(exit_code)
+    sys.exit(exit_code)

@@ -12,6 +12,7 @@ from pipeline.checking_models import check_models, memory_table, model_notes, mo
 from pipeline.config.profile import Profile
 from pipeline.config.sections import RLStage
 from pipeline.errors import ConfigError
+from pipeline.processes import rows_in_a_pass
 from pipeline.reporting.trackers import check_trackers
 from pipeline.sandbox import describe
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
@@ -38,24 +39,15 @@ def check_processes(profile: Profile, count: int) -> None:
     """Raises ConfigError where the profile's batches do not divide among `count` processes."""
     if count == 1:
         return
-    faults = []
-
-    def divides(key: str, batch: int, in_one_pass: int) -> None:
-        share = min(in_one_pass, max(1, batch // count))
-        if batch % (count * share):
-            faults.append(f"{key} is {batch}, which is no multiple of {count} processes × {share} in a pass")
-
-    for stage, section in _rl_sections(profile):
-        divides(f"stages.{stage}.grpo.prompts_per_step", section.grpo.prompts_per_step, 1)
+    batches = {f"stages.{stage}.grpo.prompts_per_step": s.grpo.prompts_per_step for stage, s in _rl_sections(profile)}
     for stage in SFT_STAGES:
-        sft = getattr(profile.stages, stage).sft
-        divides(f"stages.{stage}.sft.batch_size", sft.batch_size, sft.rows_per_device)
-    training = profile.stages.reward_model
-    divides("stages.reward_model.batch_size", training.batch_size, training.pairs_per_device)
+        batches[f"stages.{stage}.sft.batch_size"] = getattr(profile.stages, stage).sft.batch_size
+    batches["stages.reward_model.batch_size"] = profile.stages.reward_model.batch_size
+    faults = [f"{key} is {batch}" for key, batch in batches.items() if batch % count]
     if faults:
         raise ConfigError(
-            f"The profile '{profile.name}' cannot be run by {count} processes: {'; '.join(faults)}. Change these keys, "
-            "or start another number of processes (PROCESSES=)."
+            f"The profile '{profile.name}' cannot be run by {count} processes: {', '.join(faults)}. Set multiples of "
+            f"{count}, or start another number of processes (PROCESSES=)."
         )
 
 
@@ -67,27 +59,27 @@ def build_reward(stage: str, spec: RewardSpec, allow_weak_sandbox: bool = False)
         raise ConfigError(f"stages.{stage}.rewards: {error}") from error
 
 
-def print_check(profile: Profile) -> None:
+def print_check(profile: Profile, processes: int = 1) -> None:
     """Prints models with their memory, the arithmetic of every training stage, and each reward tried on sample rows."""
     console = Console(width=max(Console().width, WIDTH), markup=False, emoji=False)  # what a profile says is no markup
     console.print(Text.assemble((profile.name, "bold"), ": ", profile.description))
     console.print(f"engine {profile.engine.kind}, dtype {profile.dtype}, context {profile.engine.max_model_len} tokens")
     console.print(f"sandbox for code rewards: {describe()}", highlight=False)
     console.print(models_table(profile))
-    console.print(memory_table(profile))
+    console.print(memory_table(profile, processes))
     for note in model_notes(profile):
         console.print(note, markup=False, highlight=False)
     console.print(data_table(profile))
     for note in data_notes(profile):
         console.print(note, markup=False, highlight=False)
-    console.print(_arithmetic_table(profile))
+    console.print(_arithmetic_table(profile, processes))
     table, notes = _rewards_table(profile)
     console.print(table)
     for note in notes:
         console.print(note, markup=False, highlight=False)
 
 
-def _arithmetic_table(profile: Profile) -> Table:
+def _arithmetic_table(profile: Profile, processes: int) -> Table:
     table = Table(title="arithmetic", title_justify="left")
     for column in ("stage", "what", "how much"):
         table.add_column(column)
@@ -101,10 +93,10 @@ def _arithmetic_table(profile: Profile) -> Table:
         table.add_row(stage, "samples", f"{questions} questions × {section.samples_per_question} = {samples}")
     for stage in SFT_STAGES:
         sft = getattr(profile.stages, stage).sft
-        passes = sft.batch_size // sft.rows_per_device
-        table.add_row(
-            stage, "batch", f"{sft.rows_per_device} rows × {passes} passes = {sft.batch_size}, {sft.epochs} epochs"
-        )
+        rows = rows_in_a_pass(sft.batch_size, sft.rows_per_device, processes)
+        passes = sft.batch_size // rows // processes
+        by = f" × {processes} processes" if processes > 1 else ""
+        table.add_row(stage, "batch", f"{rows} rows × {passes} passes{by} = {sft.batch_size}, {sft.epochs} epochs")
     rungs = 7 + 2 * len(profile.stages.base_model.students)
     for name, settings in profile.stages.evaluate.sets.items():
         samples = f" = {settings.questions * settings.samples}" if settings.questions else ""

@@ -109,10 +109,10 @@ def models_table(profile: Profile) -> Table:
     return table
 
 
-def memory_table(profile: Profile) -> Table:
+def memory_table(profile: Profile, processes: int = 1) -> Table:
     """An estimate for each training of each model on the device that the profile is made for, with what does not fit
-    said: there, and on this machine's GPUs where it has some."""
-    meant, here = intended_device(profile), this_device(profile)
+    said: there, and on this machine's GPUs where it has some. `processes`: how many are to run it, one a GPU."""
+    meant, here = intended_device(profile, processes), this_device(profile, processes)
     whose = "the profile is made for" if profile.made_for else "here"
     table = Table(title=f"memory in GiB, estimated ({whose}: {meant})", title_justify="left")
     for column in ("model", "stages", "weights, optimizer", "frozen", "activations", "engine", "in all", "note"):
@@ -163,6 +163,8 @@ def _adapters(profile: Profile) -> Iterator[tuple[str, LoRASettings]]:
     for name in ("cold_start_sft", "sft", "distill"):
         if lora := getattr(profile.stages, name).sft.lora:
             yield f"stages.{name}.sft", lora
+    if lora := profile.stages.reward_model.lora:
+        yield "stages.reward_model", lora
 
 
 def _unshaped(source: str, device: Device) -> list[str]:

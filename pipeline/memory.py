@@ -46,6 +46,8 @@ class Device:
     count: int
     size: float
     """Bytes of one GPU, or of the machine."""
+    processes: int = 1
+    """How many of the GPUs a run uses, with a process each."""
 
     def __str__(self) -> str:
         if self.kind == "cuda":
@@ -73,7 +75,7 @@ class Estimate:
 
 def policy_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str, device: Device) -> float:
     """In each of the processes, one a GPU: every one holds the whole model."""
-    trained = TRAINED_BYTES + (BUCKET_BYTES if device.count > 1 else 0)
+    trained = TRAINED_BYTES + (BUCKET_BYTES if device.processes > 1 else 0)
     if lora is None:
         return shape.parameters * trained
     frozen = NF4_BYTES if lora.quantize == "nf4" else NUMBER_BYTES[dtype]
@@ -141,17 +143,17 @@ def reward_model_estimate(shape: ModelShape, profile: Profile, device: Device) -
     )
 
 
-def intended_device(profile: Profile) -> Device:
+def intended_device(profile: Profile, processes: int = 1) -> Device:
     """What the profile says that it is made for; this machine where it says nothing."""
     if profile.made_for is None:
-        return this_device(profile)
-    return Device("cuda", profile.made_for.gpus, profile.made_for.gib * 2**30)
+        return this_device(profile, processes)
+    return Device("cuda", profile.made_for.gpus, profile.made_for.gib * 2**30, processes)
 
 
-def this_device(profile: Profile) -> Device:
+def this_device(profile: Profile, processes: int = 1) -> Device:
     """This machine's GPUs, else its memory."""
     kind = device_kind(profile)
-    return Device(kind, devices(kind), device_bytes(kind))
+    return Device(kind, devices(kind), device_bytes(kind), processes)
 
 
 def device_kind(profile: Profile) -> str:
@@ -189,7 +191,7 @@ def spread(total: float, device: Device) -> str:
     if total <= device.size:
         return ""
     if device.kind == "cuda" and device.count > 1:
-        return f"more than each of {device.count} GPUs of {_gib(device.size)} holds; models are not sharded"
+        return f"more than one GPU of {_gib(device.size)} holds, and models are not sharded over the {device.count}"
     return f"more than the {device}"
 
 

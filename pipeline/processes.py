@@ -11,14 +11,26 @@ Followers wait in between. A process that fails ends, and whoever started the pr
 
 import datetime
 import os
+import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NoReturn
 
-from pipeline.errors import RunError
+from pipeline.errors import RunError, first_line
 
 PATIENCE = datetime.timedelta(days=30)
 """How long a process waits for another. What takes too long is for the run's watchdog to say, not for the network."""
+
+
+WAIT_S = 0.02
+"""Seconds between two looks at whether the others are done."""
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL error", "process group watchdog")
+"""What gloo and NCCL say when a process that they talk to is gone."""
+
+
+class LostProcess(RunError):
+    """Another process of the run is gone, having said why."""
 
 
 def process_count() -> int:
@@ -34,6 +46,12 @@ def process_rank() -> int:
 def processes_here() -> int:
     """How many of the run's processes share this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def rows_in_a_pass(batch: int, most: int, processes: int) -> int:
+    """Rows that each of `processes` puts through the model at once: at most `most`, and passes make up the batch."""
+    share = batch // processes
+    return next(rows for rows in range(min(most, share), 0, -1) if share % rows == 0)
 
 
 def use_one_gpu() -> None:
@@ -102,6 +120,10 @@ class Crew:
         self._inside = True
         try:
             result = function(context, **arguments)
+        except RuntimeError as error:
+            if not any(sign in str(error) for sign in LOST):
+                raise
+            raise self._lost(error) from error
         finally:
             self._inside = False
         self.gather(None)
@@ -113,38 +135,60 @@ class Crew:
             self._exchange("broadcast_object_list", [value], src=0)
 
     def receive(self) -> Any:
-        """For a follower: what the leader sends next. Ends the process where the leader is gone, which says why."""
+        """For a follower: what the leader sends next. Raises LostProcess where the leader is gone."""
         box = [None]
-        try:
-            self._exchange("broadcast_object_list", box, src=0)
-        except RunError:
-            raise SystemExit(RunError.exit_code) from None
+        self._exchange("broadcast_object_list", box, src=0)
         return box[0]
 
     def gather(self, value: Any) -> list | None:
-        """The values of all processes by rank, for the leader; None for a follower. Waits for all."""
+        """The values of all processes by rank, for the leader; None for a follower. Waits for all, which the watchdog
+        does not take for being stuck: that of the process that is waited for tells."""
         if self.size == 1:
             return [value]
+        self._wait()
         values = [None] * self.size if self.leads else None
         self._exchange("gather_object", value, values, dst=0)
-        self._exchange("barrier")
         return values
+
+    def _wait(self) -> None:
+        import torch.distributed as dist
+
+        from pipeline.watchdog import beat
+
+        try:
+            everyone = dist.barrier(group=self._group, async_op=True)
+            while not everyone.is_completed():
+                beat()
+                time.sleep(WAIT_S)
+            everyone.wait()
+        except RuntimeError as error:
+            raise self._lost(error) from error
 
     def _exchange(self, operation: str, *arguments: Any, **options: Any) -> None:
         import torch.distributed as dist
 
         try:
             getattr(dist, operation)(*arguments, group=self._group, **options)
-        except RuntimeError as error:  # gloo lost a connection
-            raise RunError(
-                f"Process {self.rank} of {self.size} lost another one: {error}. That one's error says why. What is "
-                "finished is kept: run the same command to go on."
-            ) from error
+        except RuntimeError as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: RuntimeError) -> LostProcess:
+        return LostProcess(
+            f"Process {self.rank} of {self.size} lost another one, whose error says why ({first_line(error)}). What is "
+            "finished is kept: run the same command to go on."
+        )
 
     def leave(self) -> None:
         """Parts from the other processes, once all are done."""
         if self.size > 1:
             import torch.distributed as dist
 
-            self._exchange("barrier")
+            self._wait()
             dist.destroy_process_group()
+
+
+def end_process(code: int) -> NoReturn:
+    """Ends one of several processes with its exit code. Left to itself torch aborts where others are gone already."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

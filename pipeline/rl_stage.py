@@ -13,6 +13,7 @@ from pipeline.evaluation import judged_rows, score_samples, summarise
 from pipeline.questions import evaluation_questions, render_prompts, training_questions
 from pipeline.reporting.step_table import StepTable
 from pipeline.reporting.trackers import Trackers
+from pipeline.rollouts import Completion
 from pipeline.sampling import SHARDS
 from pipeline.watchdog import phase
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
@@ -85,8 +86,11 @@ def _train(
 
     config, engine = ctx.config, ctx.engines.current
     context = RewardContext(num_generations=config.grpo.group_size, allow_weak_sandbox=ctx.profile.allow_weak_sandbox)
-    reward_set = RewardSet(rewards, context)
     chosen = ctx.profile.trackers if ctx.crew.leads else ()
+    try:
+        reward_set = RewardSet(rewards, context)
+    except RewardError as error:  # on a machine that lacks what the first one has
+        raise RunError(str(error)) from error
     try:
         trackers = Trackers(chosen, ctx.run, ctx.stage_id, ctx.folder, config.model_dump(mode="json"))
         with trackers, ctx.progress("GRPO", config.grpo.max_steps, quiet=True) as bar:
@@ -141,9 +145,14 @@ class HeldoutCurve:
         prompts = render_prompts(self.ctx.profile, self.questions, engine.tokenizer, self.template, sampling.max_tokens)
         with phase("generation"):
             shares = crew.gather(engine.generate(prompts[crew.rank :: crew.size], self.settings.samples, sampling))
-        if shares is None:
-            return
-        groups = [shares[place % crew.size][place // crew.size] for place in range(len(prompts))]
+        if shares is not None:
+            self._judge(step, shares)
+        crew.gather(None)  # here the others wait as long as judging takes
+
+    def _judge(self, step: int, shares: list[list[list[Completion]]]) -> None:
+        """`shares`: of each process, the completions of every so-manieth question."""
+        crew = self.ctx.crew
+        groups = [shares[place % crew.size][place // crew.size] for place in range(len(self.questions))]
         metric = self.evaluation.sets[self.settings.set].metric
         with phase("scoring"):
             weak = self.ctx.profile.allow_weak_sandbox

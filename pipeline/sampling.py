@@ -4,6 +4,7 @@ take a shard each."""
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +14,11 @@ from pipeline.context import StageContext
 from pipeline.errors import RunError
 from pipeline.manifest import write_durably
 from pipeline.rollouts import Completion, Sampling
-from pipeline.watchdog import phase
+from pipeline.watchdog import beat, phase
 
 SHARDS = "shards"
+SHARED_DISK_S = 90.0
+"""How long a network file system may take to show a new file to other machines."""
 
 
 def sample_in_shards(
@@ -54,7 +57,7 @@ def sample_in_shards(
             ctx.together(
                 _write_shards, name=name, shards=missing, n=n, sampling=sampling, done=first, total=len(questions)
             )
-            shards |= {file: _read_shard(folder / file, chunks[file], n, ctx.log) for file in missing}
+            shards |= {file: _arrived(folder / file, chunks[file], n, ctx) for file in missing}
             ctx.checkpointed(last, len(questions), f"question of {name}")
         for file, chunk in chunks.items():
             if shards[file] is None:
@@ -77,6 +80,17 @@ def _write_shards(
                     prompts, n, seeded, lambda here, _: bar.update(done + here * len(shards))
                 )
             _write_shard(ctx.folder / SHARDS / file, groups)
+
+
+def _arrived(path: Path, chunk: slice, n: int, ctx: StageContext) -> list[list[Completion]] | None:
+    """A shard that was just written, by another machine maybe: disks that are shared show it some time later."""
+    patience = time.monotonic() + SHARED_DISK_S
+    while (
+        (groups := _read_shard(path, chunk, n, ctx.log)) is None and ctx.crew.size > 1 and time.monotonic() < patience
+    ):
+        beat()
+        time.sleep(1.0)
+    return groups
 
 
 def _shard_seed(seed: int, name: str) -> int:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.processes import processes_here
+from pipeline.processes import process_rank, processes_here
 from rewards.verifiers import Job
 
 CHUNK = 16
@@ -93,11 +93,18 @@ class Worker:
         self.process.stdout.close()
 
 
+def _share_of_cores() -> int:
+    """One worker a core. Of several processes on one machine the first judges what all have sampled, so it may use them
+    all; the others score their own rollouts alone."""
+    cores = len(os.sched_getaffinity(0))
+    return cores if process_rank() == 0 else max(1, cores // processes_here())
+
+
 class Pool:
     """A fixed number of workers, started on first use. Safe to call from several threads; one batch runs at a time."""
 
     def __init__(self, workers: int | None = None, memory_bytes: int = MEMORY_BYTES):
-        self.size = workers or max(1, len(os.sched_getaffinity(0)) // processes_here())
+        self.size = workers or _share_of_cores()
         self.memory_bytes = memory_bytes
         self._workers: list[Worker] = []
         self._lock = threading.Lock()

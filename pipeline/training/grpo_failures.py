@@ -1,5 +1,6 @@
 """Rewards that fail in one of several processes: all of them end the step alike."""
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 
@@ -31,18 +32,33 @@ class Held:
             return [None] * len(completions)
 
 
+def held_coroutine(reward: Callable) -> Callable:
+    """What `Held` is, for a coroutine function: TRL tells them by what they are."""
+
+    @functools.wraps(reward)
+    async def call(*arguments, completions: Sequence, **columns) -> list[float | None]:
+        try:
+            return await reward(*arguments, completions=completions, **columns)
+        except RewardError as error:
+            call.failure = error
+            return [None] * len(completions)
+
+    call.failure = None
+    return call
+
+
 def held(rewards: Sequence[Callable]) -> list[Callable]:
-    """The rewards as they are where a process is alone; coroutines are left as they are."""
+    """The rewards, held where a process is not alone."""
     if PartialState().num_processes == 1:
         return list(rewards)
-    return [reward if inspect.iscoroutinefunction(reward) else Held(reward) for reward in rewards]
+    return [held_coroutine(reward) if inspect.iscoroutinefunction(reward) else Held(reward) for reward in rewards]
 
 
 def raise_failures(rewards: Sequence[Callable]) -> None:
     """Raises RewardError in every process, with what was said in each that has one, where any has."""
     if PartialState().num_processes == 1:
         return
-    said = [str(reward.failure) for reward in rewards if isinstance(reward, Held) and reward.failure]
+    said = [str(failure) for reward in rewards if (failure := getattr(reward, "failure", None))]
     rank = PartialState().process_index
     everywhere = gather_object([f"process {rank}: {each}" if rank else each for each in said])
     if everywhere:

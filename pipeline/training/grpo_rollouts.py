@@ -68,7 +68,11 @@ class Rollouts:
         self._on_rollout = on_rollout
         self._size = trainer.num_generations
         self._extra_rounds = trainer.settings.dynamic_sampling
-        self._thread = ThreadPoolExecutor(1, "rollout") if trainer.settings.steps_ahead else None
+        self._thread = None
+        if trainer.settings.steps_ahead:
+            device = trainer.accelerator.device
+            on_gpu = {"initializer": torch.cuda.set_device, "initargs": (device,)} if device.type == "cuda" else {}
+            self._thread = ThreadPoolExecutor(1, "rollout", **on_gpu)  # a thread starts on the first GPU
         self._started: tuple[int, Future[Written]] | None = None
         self._made_at = 0
         self.written_tokens = 0
@@ -91,13 +95,17 @@ class Rollouts:
         return self.seed_of(self._trainer.state.global_step)
 
     def verdicts(self) -> dict[str, dict[str, int]]:
-        """How often each reward has given each verdict in this process since the last call; none for none."""
+        """How often each reward has given each verdict since the last call, over all processes; none for none."""
         before, self._counted = self._counted, self._verdicts_so_far()
-        return {
-            name: {str(verdict): count - before[name][verdict] for verdict, count in counts.items()}
+        here = [
+            (name, str(verdict), count - before[name][verdict])
             for name, counts in self._counted.items()
-            if counts
-        }
+            for verdict, count in counts.items()
+        ]
+        found: dict[str, Counter] = {}
+        for name, verdict, count in gather_object(here):
+            found.setdefault(name, Counter())[verdict] += count
+        return {name: dict(counts) for name, counts in found.items()}
 
     def _verdicts_so_far(self) -> dict[str, Counter]:
         functions = zip(self._trainer.reward_func_names, self._trainer.reward_funcs, strict=True)
@@ -319,8 +327,10 @@ class Rollouts:
             self.record["rollout_steps_stale"] = trainer.state.global_step - self._made_at
         if self._extra_rounds:
             self.record["zero_spread_after_resampling"] = result.zero_spread.float().mean().item()
-        for name, values in trainer._pending_metrics.items():
-            self.record[name] = sum(values) / len(values)
+        logged: dict[str, list[float]] = {}
+        for name, values in gather_object([(name, list(values)) for name, values in trainer._pending_metrics.items()]):
+            logged.setdefault(name, []).extend(values)
+        self.record |= {name: sum(values) / len(values) for name, values in logged.items()}
         trainer._pending_metrics.clear()
         trainer._pending_extra_logs.clear()
 

@@ -344,7 +344,9 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         pairs = sum(attended_pairs(len(row.prompt_ids), len(row.completion_ids)) for row in trained)
         passes = 4 if self.beta else 3  # forward, twice that backward, and the reference's forward
         self._flop_done = passes * self._flops.forward(forward, scored, pairs)
-        self.step_record |= {"microbatches": len(batches), "sampler_gap_max": self._gap_max}
+        (microbatches,) = self.totals([len(batches)])
+        gap = self.accelerator.gather(torch.tensor([self._gap_max], device=self.accelerator.device)).max()
+        self.step_record |= {"microbatches": int(microbatches), "sampler_gap_max": gap.item()}
         self._gap_max = 0.0
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -376,7 +378,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
             speeds["scoring_tokens_per_second"] = generated / max(phases["scoring"], 1e-9)
         speeds["update_tokens_per_second"] = self.step_record["forward_tokens"] / update
         speeds["update_flop_utilisation"] = self._flop_done / update / self._peak
-        tokens, positions = self._positions.tolist()
+        tokens, positions = self.totals(self._positions.tolist())
         speeds["pad_share"] = 1 - tokens / max(1, positions)
         speeds["dropped_rows"] = self.step_record["rows"] - self.step_record["trained_rows"]
         return speeds

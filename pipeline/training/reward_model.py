@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from pipeline.processes import process_count
+from pipeline.processes import process_count, rows_in_a_pass
 from pipeline.strict import Strict
 from pipeline.training.lora import LoRASettings
+from pipeline.watchdog import beat
 
 CHECKPOINT_EVERY = 200
 """Optimizer steps between resumable checkpoints."""
@@ -116,7 +117,7 @@ def train_reward_model(
         raise ValueError(f"none of the {len(pairs)} preference pairs fits max_tokens {settings.max_tokens}; raise it")
     set_seed(seed)  # the scalar head is drawn at random
     lora, processes = settings.lora, process_count()
-    pairs_per_device = min(settings.batch_size // processes, settings.pairs_per_device)
+    pairs_per_device = rows_in_a_pass(settings.batch_size, settings.pairs_per_device, processes)
     trainer = Trainer(
         load_scorer(model_path, lora, dtype, tokenizer.pad_token_id),
         args=RewardConfig(
@@ -129,7 +130,6 @@ def train_reward_model(
             **common_arguments(device, dtype, seed),
         ),
         train_dataset=Dataset.from_list(rows),
-        eval_dataset=Dataset.from_list(checks) if checks else None,
         processing_class=tokenizer,
         peft_config=lora.peft_config("SEQ_CLS") if lora else None,
         callbacks=[StepCallback(on_step)],
@@ -141,7 +141,7 @@ def train_reward_model(
     with phase("update"):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     with phase("evaluation"):
-        accuracy = float(trainer.evaluate()["eval_accuracy"]) if checks else None
+        accuracy = _accuracy(trainer, checks) if checks and trainer.is_world_process_zero() else None
     tokens = settings.epochs * sum(len(ids) for row in rows for ids in row.values())
     result = RewardModelResult(trainer.state.global_step, tokens, len(rows), accuracy)
     if trainer.is_world_process_zero():
@@ -150,6 +150,25 @@ def train_reward_model(
         save_checkpoint(merged_model(model).to(getattr(torch, dtype)), tokenizer, output)
         write_result(noted, result, output)
     return result
+
+
+def _accuracy(trainer, pairs: list[dict[str, list[int]]]) -> float:
+    """Share of the pairs whose chosen answer scores higher."""
+    import torch
+
+    model = trainer.accelerator.unwrap_model(trainer.model).eval()
+    device, padding, right = trainer.accelerator.device, model.config.pad_token_id, 0
+    for first in range(0, len(pairs), trainer.args.per_device_train_batch_size):
+        some = pairs[first : first + trainer.args.per_device_train_batch_size]
+        texts = [pair[which] for which in ("chosen_ids", "rejected_ids") for pair in some]
+        width = max(map(len, texts))
+        ids = torch.tensor([text + [padding] * (width - len(text)) for text in texts], device=device)
+        mask = torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in texts], device=device)
+        with torch.no_grad(), trainer.accelerator.autocast():
+            chosen, rejected = model(input_ids=ids, attention_mask=mask).logits[:, 0].float().chunk(2)
+        right += int((chosen > rejected).sum())
+        beat()
+    return right / len(pairs)
 
 
 def trainer_folder(output: Path) -> Path:

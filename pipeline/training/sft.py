@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from pipeline.processes import process_count
+from pipeline.processes import process_count, rows_in_a_pass
 from pipeline.strict import Strict
 from pipeline.training.lora import LoRASettings
 
@@ -111,7 +111,7 @@ def train_sft(
             f"none of the {too_long} training rows fits max_tokens {settings.max_tokens}; raise it in the profile"
         )
     lora, processes = settings.lora, process_count()
-    rows_per_device = min(settings.rows_per_device, settings.batch_size // processes)
+    rows_per_device = rows_in_a_pass(settings.batch_size, settings.rows_per_device, processes)
     trainer = Trainer(
         load_policy(model_path, lora, dtype),
         args=SFTConfig(

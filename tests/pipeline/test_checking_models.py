@@ -181,7 +181,7 @@ def test_adapters_take_less_memory_than_all_weights_and_four_bits_less_again():
 
 
 def test_several_gpus_hold_a_buffer_for_gradients_each():
-    shape, eight = PUBLISHED["Qwen/Qwen2.5-7B"], memory.Device("cuda", 8, 24 * 2**30)
+    shape, eight = PUBLISHED["Qwen/Qwen2.5-7B"], memory.Device("cuda", 8, 24 * 2**30, processes=8)
     alone, one_of_eight = (memory.policy_bytes(shape, None, "bfloat16", device) for device in (ONE_GPU, eight))
     assert one_of_eight - alone == 4 * shape.parameters
 
@@ -189,7 +189,7 @@ def test_several_gpus_hold_a_buffer_for_gradients_each():
 def test_what_does_not_fit_the_device_is_said_and_no_sharding_promised():
     eight = memory.Device("cuda", 8, 24 * 2**30)
     assert memory.spread(20 * 2**30, eight) == ""
-    assert "each of 8 GPUs of 24.0 GiB" in memory.spread(100 * 2**30, eight)
+    assert "one GPU of 24.0 GiB holds, and models are not sharded over the 8" in memory.spread(100 * 2**30, eight)
     assert "more than the 1 GPU of 24.0 GiB" in memory.spread(100 * 2**30, ONE_GPU)
 
 
@@ -251,4 +251,4 @@ def test_a_model_of_unknown_layers_is_measured_by_its_published_size():
     table = memory_table(profile)
     [weights, *_], [note, *_] = (list(table.columns[place].cells) for place in (2, 7))
     assert weights == f"{671e9 * 16 / 2**30:.1f}"
-    assert "more than each of 8 GPUs" in note
+    assert "not sharded over the 8" in note
