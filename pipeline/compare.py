@@ -63,7 +63,7 @@ def config_differences(runs: list[RunRecord]) -> list[tuple[str, str, list[str]]
         if None in manifests:
             continue
         flat = [
-            _flat(m.config) | _flat(m.packages, "package.") | {"code": _code(m.code), "device": m.device}
+            _flat(m.config) | _flat(m.packages, "package.") | {"code": _code(m.code), "device": m.devices}
             for m in manifests
         ]
         for key in sorted({key for values in flat for key in values}):

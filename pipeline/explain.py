@@ -108,7 +108,7 @@ def _told(number: int, link: Link) -> list[str]:
         "packages": ", ".join(f"{name} {version}" for name, version in manifest.packages.items()),
         "profile": manifest.profile,
         "seed": f"{manifest.seed}, of the run's seed {manifest.config.get('seed', '(not read by this stage)')}",
-        "device": f"{manifest.device}, {manifest.wall_seconds:g} s",
+        "device": f"{manifest.devices}, {manifest.wall_seconds:g} s",
         "tokens": ", ".join(f"{name} {count:,}" for name, count in manifest.tokens.items()) or "none",
     }
     width = max(map(len, facts))

@@ -36,6 +36,6 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode  # as a shell tells of a signal
-    except SignalException:
-        return 130
+    except SignalException as signalled:
+        return 128 + signalled.sigval
     return 0

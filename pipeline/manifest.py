@@ -45,6 +45,11 @@ class Manifest(BaseModel):
     digest: str | None = None
     """SHA-256 of everything above, so that a damaged manifest is told from a whole one (None in older runs)."""
 
+    @property
+    def devices(self) -> str:
+        """Such as `cpu`, or `8 × cuda` for eight processes."""
+        return self.device if self.processes == 1 else f"{self.processes} × {self.device}"
+
     def identity(self, output: str = "") -> str:
         """The hash of what the stage made, or of one output. A rerun that makes the same leaves later stages valid."""
         return hash_json({"stage": self.stage, "outputs": below(self.outputs, output)})

@@ -19,7 +19,7 @@ def provenance(run: RunRecord) -> dict[str, Any]:
     return {
         "commits": commits,
         "packages": packages,
-        "devices": sorted({manifest.device for manifest in manifests}),
+        "devices": sorted({manifest.devices for manifest in manifests}),
         "seconds": sum(manifest.wall_seconds for manifest in manifests),
         "stages": manifests,
         "profile": yaml.safe_dump(run.profile.model_dump(mode="json"), sort_keys=False, allow_unicode=True),

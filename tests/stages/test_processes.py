@@ -72,7 +72,7 @@ def rows_of(path: Path) -> list[dict]:
 
 
 def test_the_manifests_say_how_many_processes_made_a_stage(run):
-    assert {Manifest.read(run / stage).processes for stage in ("r1_zero", "cold_start_data", "sft")} == {2}
+    assert {Manifest.read(run / stage).devices for stage in ("r1_zero", "cold_start_data", "sft")} == {"2 × cpu"}
 
 
 def test_each_question_is_sampled_once(run):
