@@ -21,8 +21,6 @@ from pipeline.errors import RunError, first_line
 
 PATIENCE = datetime.timedelta(days=30)
 """How long a process waits for another. What takes too long is for the run's watchdog to say, not for the network."""
-
-
 WAIT_S = 0.02
 """Seconds between two looks at whether the others are done."""
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL error", "process group watchdog")
