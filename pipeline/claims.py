@@ -23,6 +23,7 @@ LEAST_GAIN = 0.50
 FEW_POINTS = 0.05
 WIDE_MARGIN = 0.20
 CONSISTENT = 0.95
+NO_WORDS = "a rung has no answer with words to tell a language by"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class RunFigures:
         self.students = list(profile.stages.base_model.students)
         self.rl_student = profile.stages.student_rl.student
 
-    def get(self, rung: str, figure: str = "pass@1", name: str | None = None) -> float:
+    def get(self, rung: str, figure: str = "pass@1", name: str | None = None) -> float | None:
+        """None for a share of answers of which there are none, such as those with words."""
         return self.results[rung][name or self.reasoning][figure]
 
     def rates(self, rung: str, name: str) -> dict[str, float]:
@@ -151,37 +153,37 @@ def _reflection(f: RunFigures) -> Claim:
 
 def _zero_mixes(f: RunFigures) -> Claim:
     mixed = f.get("R1-Zero", "mixed")
-    return Claim(
-        "zero-mixes",
-        "R1-Zero mixes languages",
-        "at least one answer in five has under 95 % of its words in the question's language",
-        f"{_percent(mixed)} of answers",
-        mixed >= 0.2,
-    )
+    statement = "R1-Zero mixes languages"
+    test = "at least one answer in five has under 95 % of its words in the question's language"
+    if mixed is None:
+        return Claim("zero-mixes", statement, test, NO_WORDS, None)
+    return Claim("zero-mixes", statement, test, f"{_percent(mixed)} of answers", mixed >= 0.2)
 
 
 def _consistency_mended(f: RunFigures) -> Claim:
     zero, dev2 = f.get("R1-Zero", "language_consistency"), f.get("Dev2", "language_consistency")
     gap = f.difference("Dev2", "R1-Zero")
-    return Claim(
-        "consistency",
-        f"reasoning RL brings language consistency over {100 * CONSISTENT:.0f} % and costs no more than a few points",
-        f"Dev2: consistency over {100 * CONSISTENT:.0f} %, pass@1 at most {100 * FEW_POINTS:.0f} points below R1-Zero",
-        f"consistency {_percent(zero)} -> {_percent(dev2)}, pass@1 {gap}",
-        dev2 > CONSISTENT and gap.mean >= -FEW_POINTS,
+    statement = (
+        f"reasoning RL brings language consistency over {100 * CONSISTENT:.0f} % and costs no more than a few points"
     )
+    test = (
+        f"Dev2: consistency over {100 * CONSISTENT:.0f} %, pass@1 at most {100 * FEW_POINTS:.0f} points below R1-Zero"
+    )
+    if zero is None or dev2 is None:
+        return Claim("consistency", statement, test, f"{NO_WORDS}; pass@1 {gap}", None)
+    figures = f"consistency {_percent(zero)} -> {_percent(dev2)}, pass@1 {gap}"
+    return Claim("consistency", statement, test, figures, dev2 > CONSISTENT and gap.mean >= -FEW_POINTS)
 
 
 def _cold_start_costs(f: RunFigures) -> Claim:
     gap = f.difference("R1-Zero", "Dev1")
     zero, dev1 = f.get("R1-Zero", "language_consistency"), f.get("Dev1", "language_consistency")
-    return Claim(
-        "cold-start",
-        "the cold start costs reasoning and buys readability",
-        "Dev1 below R1-Zero in pass@1 beyond the interval, above it in language consistency",
-        f"R1-Zero above Dev1 by {gap}, consistency {_percent(zero)} -> {_percent(dev1)}",
-        gap.low > 0 and dev1 > zero,
-    )
+    statement = "the cold start costs reasoning and buys readability"
+    test = "Dev1 below R1-Zero in pass@1 beyond the interval, above it in language consistency"
+    if zero is None or dev1 is None:
+        return Claim("cold-start", statement, test, f"R1-Zero above Dev1 by {gap}; {NO_WORDS}", None)
+    figures = f"R1-Zero above Dev1 by {gap}, consistency {_percent(zero)} -> {_percent(dev1)}"
+    return Claim("cold-start", statement, test, figures, gap.low > 0 and dev1 > zero)
 
 
 def _reasoning_won_back(f: RunFigures) -> Claim:

@@ -19,7 +19,7 @@ def judged(tmp_path, monkeypatch):
     """Verdicts by name for a run with the given pass@1 of each rung."""
     monkeypatch.setattr("pipeline.run_folder.RUNS", tmp_path)
 
-    def judge(**changed) -> dict[str, bool | None]:
+    def judge(wordless=False, **changed) -> dict[str, bool | None]:
         rates = RUNGS | {name.replace("_", " ") if name not in RUNGS else name: rate for name, rate in changed.items()}
         run = RunFolder("r", "pocket")
         samples = run.stage("evaluate") / "samples"
@@ -31,8 +31,9 @@ def judged(tmp_path, monkeypatch):
             for name in ("reasoning", "general", "harmless"):
                 share = rate if name == "reasoning" else general
                 results[rung][name] = {
-                    "pass@1": share, "cons@16": min(1.0, share + 0.1), "mixed": 0.5 if rung == "R1-Zero" else 0.0,
-                    "language_consistency": 0.5 if rung == "R1-Zero" else 0.99,
+                    "pass@1": share, "cons@16": min(1.0, share + 0.1),
+                    "mixed": None if wordless else 0.5 if rung == "R1-Zero" else 0.0,
+                    "language_consistency": None if wordless else 0.5 if rung == "R1-Zero" else 0.99,
                     "reflection": 0.2 if rung == "R1-Zero" else 0.05,
                 }  # fmt: skip
                 rows = [{"question_id": str(q), "score": float(q % 100 < 100 * share)} for q in range(100)]
@@ -49,6 +50,12 @@ def judged(tmp_path, monkeypatch):
 
 def test_a_run_with_every_effect_holds_every_claim(judged):
     assert set(judged().values()) == {True}
+
+
+def test_answers_without_words_say_nothing_about_languages(judged):
+    verdicts = judged(wordless=True)
+    assert {name for name, held in verdicts.items() if held is None} == {"zero-mixes", "consistency", "cold-start"}
+    assert {held for held in verdicts.values() if held is not None} == {True}
 
 
 @pytest.mark.parametrize(
