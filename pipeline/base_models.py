@@ -222,9 +222,11 @@ def _check_folder(folder: Path, source: str) -> None:
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{source} is not a checkpoint: it has no config.json.")
     if not any(folder.glob("*.safetensors")):
+        scheme, path = split_source(source)
+        name = path if scheme == "folder" else "PATH"
         raise ConfigError(
             f"{source} has no .safetensors file. Pickled weights are not loaded unless asked for by name: save the "
-            "model with save_pretrained, which writes safetensors, or name its folder as pickled:PATH."
+            f"model with save_pretrained, which writes safetensors, or name it as pickled:{name}."
         )
     for file in folder.glob("*.safetensors"):
         _weights_header(file)

@@ -89,7 +89,8 @@ class Worker:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # jobs that it died before reading are still in the buffer
+            self.process.stdin.close()
         self.process.stdout.close()
 
 

@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from rewards.pool import Pool
+from rewards.pool import Pool, Worker
 from rewards.verifiers import Job
 
 
@@ -132,6 +132,16 @@ def test_a_killed_pool_serves_the_next_batch(pool, tasks):
         os.kill(pid, 9)
     assert [outcome.value for outcome in pool.run([tasks("same", n) for n in range(20)])] == list(range(20))
     assert not set(victims) & set(pool.pids())
+
+
+def test_a_worker_that_died_before_it_read_its_jobs_is_closed(tasks):
+    worker = Worker()
+    worker.process.kill()
+    worker.process.wait()
+    with pytest.raises(BrokenPipeError):
+        worker.send([(0, tasks("same", 1))])
+    worker.close()
+    assert worker.process.stdin.closed
 
 
 def test_a_job_that_kills_its_own_worker_is_tried_no_more_than_twice(pool, tasks, tmp_path):
