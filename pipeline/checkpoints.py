@@ -18,6 +18,12 @@ def full_name(profile: Profile, name: str) -> str:
     return f"distill/{name}" if name in profile.stages.base_model.students else name
 
 
+def stage_and_student(name: str) -> tuple[str, str]:
+    """`student-rl` → ("student_rl", ""), `distill/qwen` → ("distill", "qwen"); of a path nothing that is a stage."""
+    stage_id, _, student = name.partition("/")
+    return stage_id.replace("-", "_"), student
+
+
 def checkpoint_of(run: RunFolder, name: str, variable: str = "MODEL") -> Path:
     """The checkpoint folder that `name` means: a stage of the run, `stage/student`, or a path. `variable` is
     what the user set to it.
@@ -27,7 +33,7 @@ def checkpoint_of(run: RunFolder, name: str, variable: str = "MODEL") -> Path:
     """
     if not name:
         raise ConfigError(f"{variable} is empty. Name {_names(run)}, or the path of a checkpoint folder.")
-    stage_id, slash, _ = name.replace("-", "_").partition("/")
+    stage_id, student = stage_and_student(name)
     if stage_id not in STAGES:
         return _writes_text(_folder(run, name, variable), name, variable)
     folder = run.stage(stage_id)
@@ -36,7 +42,7 @@ def checkpoint_of(run: RunFolder, name: str, variable: str = "MODEL") -> Path:
             f"{variable}={name}: the stage {stage_id} of {run.path} has not finished. "
             f"Run `make {stage_id.replace('_', '-')} RUN={run.name}` first, or name {_names(run)}."
         )
-    found = _student_checkpoint(folder, name.partition("/")[2]) if slash else folder / "checkpoint"
+    found = _student_checkpoint(folder, student) if "/" in name else folder / "checkpoint"
     if not (found / "config.json").is_file():
         students = sorted(path.name for path in (folder / "students").glob("*"))
         beside = f" It has {', '.join(f'{stage_id}/{name}' for name in students)}." if students else ""
@@ -85,7 +91,7 @@ def _first_line(error: Exception) -> str:
 
 def is_chat_model(name: str) -> bool:
     """Whether the model of that name has learned the chat template; a path counts as such."""
-    stage_id, _, _ = name.replace("-", "_").partition("/")
+    stage_id, _ = stage_and_student(name)
     return stage_id not in PLAIN_TEXT_STAGES
 
 

@@ -12,19 +12,16 @@ import shutil
 from pathlib import Path
 
 from data_recipes.templates import R1_ZERO
-from pipeline.checkpoints import checkpoint_of, full_name, is_chat_model, load_tokenizer
+from pipeline.checkpoints import checkpoint_of, full_name, is_chat_model, load_tokenizer, stage_and_student
 from pipeline.config.profile import Profile
 from pipeline.errors import ConfigError, RunError, first_line
 from pipeline.gguf_export import write_gguf
 from pipeline.graph import STAGES
-from pipeline.model_card import model_card
+from pipeline.model_card import ADAPTER_CONFIG, model_card
 from pipeline.modelfile import modelfile
 from pipeline.run_folder import RunFolder
 
 FORMATS = ("gguf", "hf", "adapter")
-ADAPTER_CONFIG = "adapter_config.json"
-STARTS = {"reasoning_rl": "cold_start_sft", "general_rl": "sft"}
-"""Stages whose adapters are those of another stage's checkpoint; the others' are those of a base."""
 
 
 def export(profile: Profile, run: RunFolder, student: str, form: str) -> Path:
@@ -86,12 +83,12 @@ def _write_adapter(profile: Profile, run: RunFolder, name: str, checkpoint: Path
 def _adapted(profile: Profile, run: RunFolder, name: str) -> str | None:
     """What the adapters of a stage or student belong to: a name on the Hub, else a folder of the run. None where
     `name` is a path outside the run."""
-    stage_id, _, student = name.partition("/")
-    stage_id = stage_id.replace("-", "_")
+    stage_id, student = stage_and_student(name)
     if stage_id not in STAGES:
         return None
-    if stage_id in STARTS:
-        return str((run.stage(STARTS[stage_id]) / "checkpoint").resolve())
+    start = STAGES[stage_id].inputs[0]
+    if start != "base_model":
+        return str((run.stage(start) / "checkpoint").resolve())
     student = profile.stages.student_rl.student if stage_id == "student_rl" else student
     bases = profile.stages.base_model
     source = bases.students[student] if student else bases.teacher

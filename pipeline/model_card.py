@@ -6,11 +6,13 @@ from pathlib import Path
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pipeline.checkpoints import stage_and_student
 from pipeline.config.profile import Profile
 from pipeline.graph import STAGES, needed_for
 from pipeline.manifest import Manifest, hash_file
 from pipeline.run_folder import RunFolder
 
+ADAPTER_CONFIG = "adapter_config.json"
 RUNGS = {
     "r1_zero": "R1-Zero", "cold_start_sft": "Dev1", "reasoning_rl": "Dev2", "sft": "Dev3", "general_rl": "R1",
 }  # fmt: skip
@@ -22,8 +24,7 @@ def model_card(profile: Profile, run: RunFolder, name: str, checkpoint: Path, fo
 
     `name` is a stage or `stage/student`, or a path outside the run, of whose base and data nothing is known.
     """
-    stage_id, _, student = name.partition("/")
-    stage_id = stage_id.replace("-", "_")
+    stage_id, student = stage_and_student(name)
     stage = STAGES.get(stage_id)
     base = profile.stages.base_model.students.get(student, profile.stages.base_model.teacher) if stage else ""
     before = needed_for(stage) if stage else []
@@ -51,7 +52,7 @@ def model_card(profile: Profile, run: RunFolder, name: str, checkpoint: Path, fo
 
 def _adapted(folder: Path) -> str | None:
     """The model that a folder of adapters belongs to; None where it holds none."""
-    path = folder / "adapter_config.json"
+    path = folder / ADAPTER_CONFIG
     return json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"] if path.is_file() else None
 
 

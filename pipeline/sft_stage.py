@@ -35,8 +35,7 @@ def fine_tune(
     from pipeline.training.grpo_records import METRICS, forget_later_steps
     from pipeline.training.trainer_io import read_result, write_result
 
-    count = sum(1 for _ in read_json_lines(rows))
-    if not count:
+    if next(iter(read_json_lines(rows)), None) is None:
         raise ConfigError(
             f"{ctx.stage_id}: {rows} holds no rows, so there is nothing to train on. See its dropped.jsonl."
         )
@@ -54,7 +53,7 @@ def fine_tune(
     if result.dropped_too_long:
         ctx.log.warning(
             "%s: %d of %d rows are longer than sft.max_tokens %d and were left out",
-            description, result.dropped_too_long, count, settings.max_tokens,
+            description, result.dropped_too_long, result.rows + result.dropped_too_long, settings.max_tokens,
         )  # fmt: skip
     ctx.log.info("%s: %d rows, %d steps, loss %.3f", description, result.rows, result.steps, result.final_loss)
     return result
