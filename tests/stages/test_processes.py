@@ -190,8 +190,8 @@ def test_batches_that_do_not_divide_are_told_before_anything_starts(run_of_its_o
 
 
 def test_the_slurm_script_starts_a_run_on_what_the_job_has(run_of_its_own, tmp_path):
-    """With stand-ins for Slurm's commands: one node, two processes."""
-    for name, body in {"srun": 'shift 2; exec "$@"', "scontrol": "echo localhost; echo other"}.items():
+    """With stand-ins for Slurm's commands: one node, two processes; more nodes are listed than a pipe holds."""
+    for name, body in {"srun": 'shift 2; exec "$@"', "scontrol": "echo localhost; seq 200000"}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
     job = {"SLURM_JOB_NODELIST": "nodes", "SLURM_NNODES": "1", "SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "2"}
