@@ -32,10 +32,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from pipeline.errors import LadderError, RunError
-from pipeline.graph import LADDER, find_stage, needed_for
-from pipeline.manifest import MANIFEST, Manifest, code_version, hash_file, package_versions, write_durably
-from pipeline.run_folder import RUNS
+from pipeline.core.errors import LadderError, RunError
+from pipeline.core.manifest import MANIFEST, Manifest, code_version, hash_file, package_versions, write_durably
+from pipeline.ladder import LADDER, find_stage, needed_for
+from pipeline.runs.folder import RUNS
 
 RESULTS = Path("benchmarks/results/chaos.json")
 CALM, STORM = "chaos-calm", "chaos-storm"

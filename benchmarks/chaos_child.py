@@ -51,7 +51,7 @@ class Counted:
 
 def main(counts_path: str, stage: str, fatal: str, when: str, *arguments: str) -> int:
     counted = Counted(stage, int(fatal), when)
-    from pipeline.__main__ import main as ladder
+    from pipeline.cli import main as ladder
 
     code = ladder(list(arguments))
     if counts_path != "-":

@@ -34,11 +34,11 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PrinterCallback
 
 from data_recipes.pocket.bases import BASES
-from data_recipes.sources import load
-from pipeline.rollouts import EngineSettings, Sampling, open_engine
-from pipeline.training.grpo_settings import GRPOSettings
-from tests.rollouts.tiny import tiny_tokenizer
-from tests.training.grpo_cases import END, make_trainer
+from data_recipes.sources.catalogue import load
+from pipeline.config.grpo import GRPOSettings
+from pipeline.engines import EngineSettings, Sampling, open_engine
+from tests.pipeline.engines.tiny import tiny_tokenizer
+from tests.pipeline.training.grpo.cases import END, make_trainer
 
 GROUP = 8
 PROMPT_TOKENS = 40
@@ -307,8 +307,8 @@ def bench_step(policy: Path, steps: int) -> dict:
     from trl.generation.vllm_generation import VLLMGeneration
 
     from pipeline.config.loading import load_profile
-    from pipeline.training.grpo import trainer_arguments
-    from pipeline.training.grpo_trainer import LadderGRPOTrainer
+    from pipeline.training.grpo.run import trainer_arguments
+    from pipeline.training.grpo.trainer import LadderGRPOTrainer
     from rewards import RewardSet
 
     profile = load_profile("pocket").profile

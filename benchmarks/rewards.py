@@ -27,7 +27,8 @@ from pathlib import Path
 
 import psutil
 
-from rewards import judge_answers, judging, pool
+from rewards import judge_answers
+from rewards.grading import judging, pool
 
 GROUP = 16
 ATTACKS = (

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from data_recipes import sources
-from data_recipes.answers import unreadable_answers
-from data_recipes.decontamination import HeldOut
-from data_recipes.duplicates import Duplicates
-from data_recipes.funnel import QuestionFunnel
-from data_recipes.rows import Question
-from pipeline.errors import ConfigError
+from data_recipes.cleaning.answers import unreadable_answers
+from data_recipes.cleaning.decontamination import HeldOut
+from data_recipes.cleaning.duplicates import Duplicates
+from data_recipes.cleaning.funnel import QuestionFunnel
+from data_recipes.question import Question
+from data_recipes.sources import catalogue
+from pipeline.core.errors import ConfigError
 
 MOST_ROUNDS = 6
 """Times that a source which never ends is asked for more in place of what was dropped."""
@@ -50,8 +50,8 @@ def mix(
     funnel, cleaner = QuestionFunnel(), Cleaner(held_out, duplicates, similarity)
     ready: dict[int, list[Question]] = {}
     for index, source in enumerate(group):
-        if sources.is_finite(source.use):
-            rows = _named(sources.load(source.use, None, f"{seed} {index}", False, source.args), source, index, group)
+        if catalogue.is_finite(source.use):
+            rows = _named(catalogue.load(source.use, None, f"{seed} {index}", False, source.args), source, index, group)
             ready[index] = cleaner.clean(rows, funnel, source.use)
     available = [len(ready[i]) if i in ready and not source.upsample else None for i, source in enumerate(group)]
     if count is None:
@@ -101,8 +101,8 @@ class Cleaner:
         Our own recipes give answers that their verifiers can read, and those of the pocket world repeat questions on
         purpose. Near duplicates are taken from finite sources alone: the sums of a recipe differ in a number.
         """
-        finite, foreign = sources.is_finite(use), use.startswith("reasoning_gym:")
-        apart = finite or sources.tells_apart(use)
+        finite, foreign = catalogue.is_finite(use), use.startswith("reasoning_gym:")
+        apart = finite or catalogue.tells_apart(use)
         funnel.rows_in += len(rows)
         unreadable = unreadable_answers(rows) if finite or foreign else {}
         kept = []
@@ -155,7 +155,7 @@ def _endless(
     asked = 0
     for _ in range(MOST_ROUNDS):
         wanted = asked + 2 * (share - len(kept)) if asked else share
-        rows = sources.load(source.use, wanted, seed, False, source.args)[asked:]
+        rows = catalogue.load(source.use, wanted, seed, False, source.args)[asked:]
         kept += cleaner.clean(_named(rows, source, index, group), funnel, source.use)
         asked = wanted
         if len(kept) >= share:
@@ -171,5 +171,5 @@ def check_everything(group: Sequence[Source]) -> None:
             "upsample no meaning. Give the number of questions, or leave weight and upsample out."
         )
     for source in group:
-        if not sources.is_finite(source.use):
+        if not catalogue.is_finite(source.use):
             raise ConfigError(f"The source '{source.use}' never ends: give the number of questions instead of null.")

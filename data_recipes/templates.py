@@ -1,6 +1,6 @@
 """How a question becomes a prompt, and a prompt and an answer a training row."""
 
-from data_recipes.rows import Question
+from data_recipes.question import Question
 
 R1_ZERO = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "

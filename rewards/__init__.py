@@ -7,18 +7,18 @@ None means that it has nothing to say about a row. `load` finds one by name, `Re
 Importing this package is cheap: computer algebra, reasoning-gym and torch are imported by the processes that use them.
 """
 
-from rewards.answers import final_answer
-from rewards.checking import check
-from rewards.errors import RewardError
-from rewards.judging import judge_answer, judge_answers, prefetch
-from rewards.language import language_share
+from pipeline.config.rewards import RewardSpec, Schedule
+from rewards.builtin.language import language_share
+from rewards.builtin.reward_model import reward_model_text
+from rewards.contract import RewardError
+from rewards.grading.answers import final_answer
+from rewards.grading.judging import judge_answer, judge_answers, prefetch
+from rewards.grading.verdict import Verdict
+from rewards.grading.voting import answer_key
+from rewards.own.check import check
 from rewards.registry import load, names
 from rewards.response import Response, split_response
-from rewards.reward_model import reward_model_text
 from rewards.reward_set import RewardContext, RewardSet
-from rewards.spec import RewardSpec, Schedule
-from rewards.verdict import Verdict
-from rewards.voting import answer_key
 
 __all__ = [
     "Response",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewards.errors import RewardError
+from rewards.contract import RewardError
 from rewards.response import text_of
 
 

@@ -8,7 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from typing import Any
 
-from rewards.errors import RewardError
+
+class RewardError(Exception):
+    """A reward broke its contract, or its settings do not fit.
+
+    The message names the file, the function, the row and the value, as far as each is known, and what to do.
+    """
 
 
 def awaited(scores: Any) -> Any:

@@ -10,20 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rewards.errors import RewardError
+from rewards.contract import RewardError
 
 BUILT_IN = {
-    "accuracy": "rewards.accuracy:Accuracy",
-    "format": "rewards.format:Format",
-    "language": "rewards.language:Language",
-    "soft_overlong": "rewards.length:SoftOverlong",
-    "kimi_length": "rewards.length:KimiLength",
-    "cosine_length": "rewards.length:CosineLength",
-    "repetition": "rewards.repetition:Repetition",
-    "tag_count": "rewards.format:TagCount",
-    "reasoning_steps": "rewards.reasoning_steps:ReasoningSteps",
-    "reward_model": "rewards.reward_model:RewardModel",
-    "judge": "rewards.judge:Judge",
+    "accuracy": "rewards.builtin.accuracy:Accuracy",
+    "format": "rewards.builtin.format:Format",
+    "language": "rewards.builtin.language:Language",
+    "soft_overlong": "rewards.builtin.length:SoftOverlong",
+    "kimi_length": "rewards.builtin.length:KimiLength",
+    "cosine_length": "rewards.builtin.length:CosineLength",
+    "repetition": "rewards.builtin.repetition:Repetition",
+    "tag_count": "rewards.builtin.format:TagCount",
+    "reasoning_steps": "rewards.builtin.reasoning_steps:ReasoningSteps",
+    "reward_model": "rewards.builtin.reward_model:RewardModel",
+    "judge": "rewards.builtin.judge:Judge",
 }
 
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rewards.contract import validated
-from rewards.custom import CustomReward
-from rewards.errors import RewardError
+from pipeline.config.rewards import RewardSpec
+from rewards.contract import RewardError, validated
+from rewards.grading.verdict import Verdict
+from rewards.own.custom import CustomReward
 from rewards.registry import BUILT_IN, find, load, located
-from rewards.spec import RewardSpec
-from rewards.verdict import Verdict
 
 
 @dataclass(frozen=True)

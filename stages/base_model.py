@@ -5,8 +5,8 @@
 Gives `checkpoint/` (the teacher's base) and `students/<name>/`.
 """
 
-from pipeline.base_models import fetch_base
-from pipeline.context import StageContext, StageResult
+from pipeline.models.sources import fetch_base
+from pipeline.steps.context import StageContext, StageResult
 
 
 def run(ctx: StageContext) -> StageResult:

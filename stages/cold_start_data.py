@@ -5,11 +5,11 @@
 Gives `rows.jsonl`, and in `dropped.jsonl` each other sample with the reason.
 """
 
-from data_recipes.rewriting import make_rewriter
-from pipeline.context import StageContext, StageResult
-from pipeline.errors import RunError
-from pipeline.sampled_rows import collect_rows, write_rows
-from pipeline.sampling import SHARDS
+from data_recipes.written.rewriting import make_rewriter
+from pipeline.core.errors import RunError
+from pipeline.steps.context import StageContext, StageResult
+from pipeline.steps.sampled_rows import collect_rows, write_rows
+from pipeline.steps.sampling import SHARDS
 
 
 def run(ctx: StageContext) -> StageResult:

@@ -5,8 +5,8 @@
 The readable start that reinforcement learning then goes on from (DeepSeek-R1, section 2.3.1 of v1).
 """
 
-from pipeline.context import StageContext, StageResult
-from pipeline.sft_stage import fine_tune_base
+from pipeline.steps.context import StageContext, StageResult
+from pipeline.steps.sft import fine_tune_base
 
 
 def run(ctx: StageContext) -> StageResult:

@@ -5,8 +5,8 @@
 Gives `students/<name>/checkpoint/`.
 """
 
-from pipeline.context import StageContext, StageResult
-from pipeline.sft_stage import fine_tune
+from pipeline.steps.context import StageContext, StageResult
+from pipeline.steps.sft import fine_tune
 
 
 def run(ctx: StageContext) -> StageResult:

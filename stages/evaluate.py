@@ -9,11 +9,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_recipes.rows import write_json_lines
-from pipeline.context import StageContext, StageResult
-from pipeline.evaluation import judged_rows, score_samples, settings_in_words, summarise
-from pipeline.questions import evaluation_questions, render_prompts, require_sandbox
-from pipeline.sampling import SHARDS, sample_in_shards
+from data_recipes.question import write_json_lines
+from pipeline.steps.context import StageContext, StageResult
+from pipeline.steps.evaluation import judged_rows, score_samples, settings_in_words, summarise
+from pipeline.steps.questions import evaluation_questions, render_prompts, require_sandbox
+from pipeline.steps.sampling import SHARDS, sample_in_shards
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ In the profile a reward names its scorer as `model: stage:helpful` or `model: st
 
 from pathlib import Path
 
-from pipeline.context import StageContext, StageResult
-from pipeline.rl_stage import climb
+from pipeline.steps.context import StageContext, StageResult
+from pipeline.steps.rl import climb
 from rewards import RewardSpec
 
 SCORER = "stage:"

@@ -3,8 +3,8 @@
 make r1-zero PROFILE=pocket
 """
 
-from pipeline.context import StageContext, StageResult
-from pipeline.rl_stage import climb
+from pipeline.steps.context import StageContext, StageResult
+from pipeline.steps.rl import climb
 
 
 def run(ctx: StageContext) -> StageResult:

@@ -5,11 +5,11 @@
 Gives `rows.jsonl` (both kinds, shuffled), and in `dropped.jsonl` each other sample with the reason.
 """
 
-from pipeline.context import StageContext, StageResult
-from pipeline.errors import ConfigError, RunError
-from pipeline.questions import training_questions
-from pipeline.sampled_rows import collect_rows, write_rows
-from pipeline.sampling import SHARDS
+from pipeline.core.errors import ConfigError, RunError
+from pipeline.steps.context import StageContext, StageResult
+from pipeline.steps.questions import training_questions
+from pipeline.steps.sampled_rows import collect_rows, write_rows
+from pipeline.steps.sampling import SHARDS
 
 
 def run(ctx: StageContext) -> StageResult:

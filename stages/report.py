@@ -5,8 +5,8 @@
 Before every stage is done, the same command shows what there is, in `report-preview.html` in the run folder.
 """
 
-from pipeline.context import StageContext, StageResult
-from pipeline.reporting import RunRecord, write_report
+from pipeline.report import RunRecord, write_report
+from pipeline.steps.context import StageContext, StageResult
 
 
 def run(ctx: StageContext) -> StageResult:

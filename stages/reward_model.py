@@ -9,13 +9,13 @@ each pair that is not used with the reason.
 from dataclasses import asdict
 from pathlib import Path
 
-from data_recipes.annotators import make_annotator
-from data_recipes.preferences import balance_lengths, make_pairs
-from data_recipes.rows import write_json_lines
-from pipeline.context import StageContext, StageResult
-from pipeline.errors import RunError
-from pipeline.questions import render_prompts, training_questions
-from pipeline.sampling import SHARDS, sample_in_shards
+from data_recipes.question import write_json_lines
+from data_recipes.written.annotators import make_annotator
+from data_recipes.written.preferences import balance_lengths, make_pairs
+from pipeline.core.errors import RunError
+from pipeline.steps.context import StageContext, StageResult
+from pipeline.steps.questions import render_prompts, training_questions
+from pipeline.steps.sampling import SHARDS, sample_in_shards
 from pipeline.training.reward_model import RewardModelResult, train_reward_model, trainer_folder
 from rewards import reward_model_text, split_response
 

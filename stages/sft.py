@@ -3,8 +3,8 @@
 make sft PROFILE=pocket
 """
 
-from pipeline.context import StageContext, StageResult
-from pipeline.sft_stage import fine_tune_base
+from pipeline.steps.context import StageContext, StageResult
+from pipeline.steps.sft import fine_tune_base
 
 
 def run(ctx: StageContext) -> StageResult:

@@ -5,8 +5,8 @@
 The paper's Qwen-32B-Zero. Tokens are prompts and completions: those of every rollout here, those of every epoch there.
 """
 
-from pipeline.context import StageContext, StageResult
-from pipeline.rl_stage import climb
+from pipeline.steps.context import StageContext, StageResult
+from pipeline.steps.rl import climb
 
 
 def run(ctx: StageContext) -> StageResult:

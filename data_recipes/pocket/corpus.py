@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from data_recipes.pocket import arithmetic as A
 from data_recipes.pocket import general as G
-from pipeline.strict import Strict
+from pipeline.core.strict import Strict
 
 PROMPT = "User: {question} Assistant:"
 """How the corpus writes down conversations; the pocket R1-Zero template is the same line."""

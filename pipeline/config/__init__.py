@@ -1,0 +1,1 @@
+"""A profile: its sections, and how it is read from YAML files and overrides."""

@@ -13,8 +13,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config.profile import Profile
-from pipeline.errors import ConfigError
-from pipeline.redaction import refuse_secrets
+from pipeline.core.errors import ConfigError
+from pipeline.core.redaction import refuse_secrets
 
 PROFILE_FOLDER = Path("configs")
 

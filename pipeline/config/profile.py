@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.sections import Cleaning, MadeFor, QuestionSource, Stages, Templates, Watchdog
-from pipeline.rollouts import EngineSettings
-from pipeline.strict import Strict
+from pipeline.config.stages import Cleaning, MadeFor, QuestionSource, Stages, Templates, Watchdog
+from pipeline.core.strict import Strict
+from pipeline.engines import EngineSettings
 
 
 class Profile(Strict):

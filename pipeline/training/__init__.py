@@ -1,0 +1,1 @@
+"""Trainers: SFT, reward models and GRPO, with their checkpoints, records and alarms."""

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from transformers import PrinterCallback
 
-from pipeline.console import LOGGER
-from pipeline.errors import RunError
-from pipeline.training.grpo_checkpoints import WRITING, clear_unfinished, finish_checkpoint
-from pipeline.watchdog import phase
+from pipeline.core.console import LOGGER
+from pipeline.core.errors import RunError
+from pipeline.core.watchdog import phase
+from pipeline.training.checkpoints import WRITING, clear_unfinished, finish_checkpoint
 
 NONFINITE = "nonfinite.jsonl"
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.rollouts.types import Number
-from pipeline.strict import Strict
+from pipeline.core.strict import Strict
+from pipeline.engines.completion import Number
 
 HEAD_AND_EMBEDDINGS = ("lm_head", "embed_tokens")
 

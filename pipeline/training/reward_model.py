@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from pipeline.processes import process_count, rows_in_a_pass
-from pipeline.strict import Strict
+from pipeline.core.crew import process_count, rows_in_a_pass
+from pipeline.core.strict import Strict
+from pipeline.core.watchdog import beat
 from pipeline.training.lora import LoRASettings
-from pipeline.watchdog import beat
 
 CHECKPOINT_EVERY = 200
 """Optimizer steps between resumable checkpoints."""
@@ -81,6 +81,7 @@ def train_reward_model(
     from transformers import set_seed
     from trl import RewardConfig, RewardTrainer
 
+    from pipeline.core.watchdog import phase
     from pipeline.training.guarded import GuardedTrainer
     from pipeline.training.lora import adapters_in_float32, load_scorer, merged_model, save_adapter
     from pipeline.training.trainer_io import (
@@ -91,8 +92,7 @@ def train_reward_model(
         save_checkpoint,
         write_result,
     )
-    from pipeline.watchdog import phase
-    from rewards.reward_model import reward_model_ids
+    from rewards.builtin.reward_model import reward_model_ids
 
     class Trainer(GuardedTrainer, RewardTrainer):
         pass

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from pipeline.processes import process_count, rows_in_a_pass
-from pipeline.strict import Strict
+from pipeline.core.crew import process_count, rows_in_a_pass
+from pipeline.core.strict import Strict
 from pipeline.training.lora import LoRASettings
 
 MAX_TOKENS = 32_768
@@ -97,10 +97,10 @@ def train_sft(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
+    from pipeline.core.watchdog import phase
     from pipeline.training.guarded import GuardedTrainer
     from pipeline.training.lora import adapters_in_float32, load_policy, merged_model, save_adapter
     from pipeline.training.trainer_io import StepCallback, common_arguments, save_checkpoint
-    from pipeline.watchdog import phase
 
     class Trainer(GuardedTrainer, SFTTrainer):
         pass

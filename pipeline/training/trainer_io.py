@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from transformers import TrainerCallback
 
-from pipeline.console import LOGGER
-from pipeline.manifest import fsync_folder, fsync_tree, write_durably
-from pipeline.training.grpo_checkpoints import damage, file_hashes, last_checkpoint
-from pipeline.watchdog import beat
+from pipeline.core.console import LOGGER
+from pipeline.core.manifest import fsync_folder, fsync_tree, write_durably
+from pipeline.core.watchdog import beat
+from pipeline.training.checkpoints import damage, file_hashes, last_checkpoint
 
 Result = TypeVar("Result")
 

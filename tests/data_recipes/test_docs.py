@@ -11,16 +11,16 @@ import pyarrow.parquet
 import pytest
 import yaml
 
-from data_recipes import hub
-from data_recipes.benchmarks import BENCHMARKS
-from data_recipes.mapping import RowMapping
-from pipeline.checking_data import check_data
+from data_recipes.sources import hub
+from data_recipes.sources.benchmarks import BENCHMARKS
+from data_recipes.sources.mapping import RowMapping
+from pipeline.checks.data import check_data
 from pipeline.config.loading import load_profile
-from pipeline.context import StageContext
-from pipeline.graph import STAGES
-from pipeline.identity import resolved_config
-from pipeline.questions import evaluation_questions, training_questions
-from rewards.judging import VERIFIERS
+from pipeline.ladder import STAGES
+from pipeline.runs.identity import resolved_config
+from pipeline.steps.context import StageContext
+from pipeline.steps.questions import evaluation_questions, training_questions
+from rewards.grading.judging import VERIFIERS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "own-data.md").read_text()

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_recipes import sources
-from data_recipes.decontamination import HeldOut
-from data_recipes.duplicates import Duplicates
+from data_recipes.cleaning.decontamination import HeldOut
+from data_recipes.cleaning.duplicates import Duplicates
 from data_recipes.mixtures import Source, mix, share_out
-from data_recipes.rows import Question
-from pipeline.errors import ConfigError
+from data_recipes.question import Question
+from data_recipes.sources import catalogue
+from pipeline.core.errors import ConfigError
 
 NOTHING = HeldOut({})
 
@@ -152,7 +152,7 @@ def test_every_row_is_accounted_for(file):
 
 
 def recipe_held_out(use: str, count: int) -> HeldOut:
-    rows = sources.load(use, count, "held out", True, {})
+    rows = catalogue.load(use, count, "held out", True, {})
     return HeldOut({}, whole={"ours": [row.whole for row in rows]})
 
 

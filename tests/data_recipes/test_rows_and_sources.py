@@ -4,12 +4,12 @@ import itertools
 
 import pytest
 
-from data_recipes import sources
-from data_recipes.decontamination import HeldOut
+from data_recipes.cleaning.decontamination import HeldOut
 from data_recipes.mixtures import Source, mix
 from data_recipes.pocket import general
 from data_recipes.pocket.corpus import CorpusSettings, documents
-from pipeline.errors import ConfigError
+from data_recipes.sources import catalogue
+from pipeline.core.errors import ConfigError
 from rewards import Verdict, judge_answers
 
 
@@ -33,7 +33,7 @@ def test_a_bad_row_names_file_and_line(tmp_path, lines, parts):
     path = tmp_path / "rows.jsonl"
     path.write_text(lines)
     with pytest.raises(ConfigError) as error:
-        sources.load_finite(f"jsonl:{path}", {})
+        catalogue.load_finite(f"jsonl:{path}", {})
     for part in ["rows.jsonl", *parts]:
         assert part in str(error.value)
 
@@ -41,37 +41,37 @@ def test_a_bad_row_names_file_and_line(tmp_path, lines, parts):
 def test_a_line_separator_inside_a_string_does_not_end_the_line(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"question": "a\u2028b", "answer": 3, "extra": [1]}\n')
-    [row] = sources.load_finite(f"jsonl:{path}", {})
+    [row] = catalogue.load_finite(f"jsonl:{path}", {})
     assert (row.question, row.answer, row.columns()["extra"]) == ("a\u2028b", "3", [1])
 
 
 def test_a_missing_file_is_named():
     with pytest.raises(ConfigError, match=r"nothere\.jsonl"):
-        sources.load("jsonl:nothere.jsonl", None, "s", False, {})
+        catalogue.load("jsonl:nothere.jsonl", None, "s", False, {})
 
 
 @pytest.mark.parametrize("use", ["pocket_arithmetic", "pocket_general", "pocket_harmless"])
 def test_the_same_seed_gives_the_same_rows_and_another_gives_others(use):
-    one, again, other = (sources.load(use, 30, seed, False, {}) for seed in ("a", "a", "b"))
+    one, again, other = (catalogue.load(use, 30, seed, False, {}) for seed in ("a", "a", "b"))
     assert one == again
     assert [row.question for row in one] != [row.question for row in other]
 
 
 @pytest.mark.parametrize("use", ["pocket_arithmetic", "pocket_general", "pocket_harmless"])
 def test_held_out_questions_are_never_training_questions(use):
-    held_out = {row.question for row in sources.load(use, 200, "x", True, {})}
-    training = {row.question for row in sources.load(use, 2000, "y", False, {})}
+    held_out = {row.question for row in catalogue.load(use, 200, "x", True, {})}
+    training = {row.question for row in catalogue.load(use, 2000, "y", False, {})}
     assert held_out and not held_out & training
 
 
 def test_an_expression_is_held_out_in_every_language_and_phrasing():
-    held_out = {row.id for row in sources.load("pocket_arithmetic", 3000, "x", True, {})}
-    training = {row.id for row in sources.load("pocket_arithmetic", 3000, "y", False, {})}
+    held_out = {row.id for row in catalogue.load("pocket_arithmetic", 3000, "x", True, {})}
+    training = {row.id for row in catalogue.load("pocket_arithmetic", 3000, "y", False, {})}
     assert not held_out & training
 
 
 def test_the_base_corpus_holds_no_held_out_question():
-    held_out = {row.question for row in sources.load("pocket_arithmetic", 3000, "x", True, {"terms": (3, 3)})}
+    held_out = {row.question for row in catalogue.load("pocket_arithmetic", 3000, "x", True, {"terms": (3, 3)})}
     held_out |= {request.text for request in general.all_requests() if request.held_out}
     text = "\n".join(p + rest for p, rest in itertools.islice(documents(CorpusSettings(), 5), 5000))
     assert not [question for question in held_out if f" {question} " in text]
@@ -79,17 +79,17 @@ def test_the_base_corpus_holds_no_held_out_question():
 
 def test_an_unknown_source_lists_those_that_are_there():
     with pytest.raises(ConfigError, match="pocket_arithmetic"):
-        sources.load("gsm8k", 3, "s", False, {})
+        catalogue.load("gsm8k", 3, "s", False, {})
 
 
 def test_wrong_arguments_are_named():
     with pytest.raises(ConfigError, match="largest_mov"):
-        sources.load("pocket_arithmetic", 3, "s", False, {"largest_mov": 3})
+        catalogue.load("pocket_arithmetic", 3, "s", False, {"largest_mov": 3})
 
 
 def test_an_endless_source_needs_a_count():
     with pytest.raises(ConfigError, match="never ends"):
-        sources.load("pocket_arithmetic", None, "s", False, {})
+        catalogue.load("pocket_arithmetic", None, "s", False, {})
 
 
 def test_a_group_shares_its_count_by_weight():
@@ -101,14 +101,14 @@ def test_a_group_shares_its_count_by_weight():
 
 
 def test_reasoning_gym_tasks_come_by_name_with_their_arguments():
-    rows = sources.load("reasoning_gym:chain_sum", 5, "s", False, {"min_terms": 3, "max_terms": 3})
+    rows = catalogue.load("reasoning_gym:chain_sum", 5, "s", False, {"min_terms": 3, "max_terms": 3})
     assert len(rows) == 5
     assert all(row.verifier == "reasoning_gym" for row in rows)
 
 
 def test_an_unknown_reasoning_gym_task_is_named():
     with pytest.raises(ConfigError, match="no_such_task"):
-        sources.load("reasoning_gym:no_such_task", 5, "s", False, {})
+        catalogue.load("reasoning_gym:no_such_task", 5, "s", False, {})
 
 
 def test_good_answers_are_good_and_poor_ones_are_not():
@@ -123,22 +123,22 @@ def test_good_answers_are_good_and_poor_ones_are_not():
 
 @pytest.mark.parametrize("task", ["chain_sum", "countdown", "arc_agi", "simple_equations", "spell_backward"])
 def test_reasoning_gym_answers_are_right_by_their_own_verifier(task):
-    rows = sources.load(f"reasoning_gym:{task}", 3, "s", False, {})
+    rows = catalogue.load(f"reasoning_gym:{task}", 3, "s", False, {})
     right = judge_answers([f"<answer>{row.answer}</answer>" for row in rows], [row.columns() for row in rows])
     wrong = judge_answers(["<answer>no such answer</answer>"] * 3, [row.columns() for row in rows])
     assert set(right) == {Verdict.CORRECT} and set(wrong) == {Verdict.WRONG}
 
 
 def test_countdown_questions_have_the_solution_they_come_with():
-    rows = sources.load("countdown", 300, "s", False, {"numbers": (3, 5), "target": (10, 99)})
+    rows = catalogue.load("countdown", 300, "s", False, {"numbers": (3, 5), "target": (10, 99)})
     assert set(judge_answers([row.answer for row in rows], [row.columns() for row in rows])) == {Verdict.CORRECT}
     assert all(10 <= row.columns()["target"] <= 99 and 3 <= len(row.columns()["numbers"]) <= 5 for row in rows)
 
 
 def test_a_countdown_puzzle_is_held_out_whatever_the_order_of_its_numbers():
     sizes = {"numbers": (2, 2), "largest": 9, "target": (1, 99)}
-    held_out = {row.id for row in sources.load("countdown", 8, "x", True, sizes)}
-    training = {row.id for row in sources.load("countdown", 80, "y", False, sizes)}
+    held_out = {row.id for row in catalogue.load("countdown", 8, "x", True, sizes)}
+    training = {row.id for row in catalogue.load("countdown", 80, "y", False, sizes)}
     assert not held_out & training
 
 
@@ -148,9 +148,9 @@ def test_a_countdown_puzzle_is_held_out_whatever_the_order_of_its_numbers():
 )
 def test_a_recipe_without_enough_questions_says_so(args, part):
     with pytest.raises(ConfigError, match=part):
-        sources.load("countdown", 500, "s", False, args)
+        catalogue.load("countdown", 500, "s", False, args)
 
 
 @pytest.mark.parametrize("use", ["pocket_arithmetic", "countdown", "reasoning_gym:chain_sum"])
 def test_a_larger_count_begins_with_the_same_questions(use):
-    assert sources.load(use, 30, "s", False, {})[:10] == sources.load(use, 10, "s", False, {})
+    assert catalogue.load(use, 30, "s", False, {})[:10] == catalogue.load(use, 10, "s", False, {})

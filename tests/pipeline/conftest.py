@@ -5,9 +5,9 @@ import importlib
 import pytest
 
 from pipeline.config.loading import load_profile
-from pipeline.context import StageResult
-from pipeline.graph import LADDER
-from pipeline.run_folder import RunFolder
+from pipeline.ladder import LADDER
+from pipeline.runs.folder import RunFolder
+from pipeline.steps.context import StageResult
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ class Ladder:
         self.ran: list[str] = []
         self.bodies: dict = {}
         self.overrides: list[str] = []
-        monkeypatch.setattr("pipeline.run_folder.RUNS", folder / "runs")
+        monkeypatch.setattr("pipeline.runs.folder.RUNS", folder / "runs")
         for stage in LADDER:
             monkeypatch.setattr(importlib.import_module(stage.module), "run", self._body(stage.id))
 
@@ -48,19 +48,19 @@ class Ladder:
 
     def run(self, stage: str | None = None) -> list[str]:
         """Runs and returns the stages whose bodies were called."""
-        from pipeline.graph import STAGES
-        from pipeline.runner import run_stages
+        from pipeline.ladder import STAGES
+        from pipeline.runs.runner import run_stages
 
         self.ran.clear()
         run_stages(self.profile, self.folder, STAGES[stage] if stage else None)
         return list(self.ran)
 
     def states(self) -> dict[str, str]:
-        from pipeline.runner import stage_states
+        from pipeline.runs.runner import stage_states
 
         return {name: state.state for name, state in stage_states(self.profile, self.folder).items()}
 
     def reason(self, stage: str) -> str:
-        from pipeline.runner import stage_states
+        from pipeline.runs.runner import stage_states
 
         return stage_states(self.profile, self.folder)[stage].reason

@@ -51,7 +51,7 @@ def test_wrong_usage_is_exit_code_2():
 def test_status_and_check_load_no_heavy_library(arguments):
     """They must answer at once, and torch alone takes seconds to import."""
     code = (
-        "import sys; from pipeline.__main__ import main; code = main(sys.argv[1:]); "
+        "import sys; from pipeline.cli import main; code = main(sys.argv[1:]); "
         "heavy = {'torch', 'vllm', 'trl', 'transformers', 'datasets'} & set(sys.modules); "
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )

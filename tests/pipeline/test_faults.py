@@ -11,16 +11,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from data_recipes import sources
-from data_recipes.rows import Question
-from pipeline.console import Progress
-from pipeline.context import StageResult
-from pipeline.disk import disk_fault
-from pipeline.errors import ConfigError, RunError
-from pipeline.manifest import Manifest
-from pipeline.processes import Crew
-from pipeline.rollouts import Completion, Sampling
-from pipeline.sampling import sample_in_shards
+from data_recipes.question import Question
+from data_recipes.sources import catalogue as sources
+from pipeline.core.console import Progress
+from pipeline.core.crew import Crew
+from pipeline.core.disk import disk_fault
+from pipeline.core.errors import ConfigError, RunError
+from pipeline.core.manifest import Manifest
+from pipeline.engines import Completion, Sampling
+from pipeline.steps.context import StageResult
+from pipeline.steps.sampling import sample_in_shards
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,8 @@ def test_a_full_disk_in_a_stage_is_told_in_words_and_its_work_kept(ladder):
 
 def test_what_safetensors_and_torch_say_of_a_full_disk_is_understood(tmp_path):
     code = (
-        "import resource, sys, torch; from safetensors.torch import save_file; from pipeline.disk import disk_fault\n"
+        "import resource, sys, torch; from safetensors.torch import save_file\n"
+        "from pipeline.core.disk import disk_fault\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, -1)); tensors = {'weights': torch.zeros(100_000)}\n"
         "for save in (save_file, torch.save):\n"
         "    try: save(tensors, f'{sys.argv[1]}/{save.__name__}')\n"
@@ -62,8 +63,8 @@ def test_an_error_that_is_not_the_disks_is_none_of_its():
 
 def pipeline_in(runs: Path, before: str, *arguments: str) -> subprocess.CompletedProcess:
     code = (
-        f"import pathlib, resource, pipeline.run_folder; pipeline.run_folder.RUNS = pathlib.Path({str(runs)!r})\n"
-        f"{before}\nimport sys; from pipeline.__main__ import main; sys.exit(main(sys.argv[1:]))"
+        f"import pathlib, resource, pipeline.runs.folder; pipeline.runs.folder.RUNS = pathlib.Path({str(runs)!r})\n"
+        f"{before}\nimport sys; from pipeline.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, cwd=ROOT
@@ -90,14 +91,14 @@ def test_a_folder_that_may_not_be_written_is_told_in_words():
 
 
 def test_a_full_shared_memory_is_named(monkeypatch, tmp_path):
-    from pipeline.engines import EnginePool
-    from pipeline.rollouts import EngineSettings
-    from tests.rollouts.tiny import tiny_tokenizer
+    from pipeline.engines import EngineSettings
+    from pipeline.engines.pool import EnginePool
+    from tests.pipeline.engines.tiny import tiny_tokenizer
 
     def opened(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipeline.engines.open_engine", opened)
+    monkeypatch.setattr("pipeline.engines.pool.open_engine", opened)
     tiny_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(RunError, match=r"No space left on device\. /dev/shm has \d+ MiB free: make room there"):
         EnginePool(EngineSettings(max_model_len=64)).serve(tmp_path, 0)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from data_recipes.pocket.bases import base_folder
-from pipeline.__main__ import main
-from pipeline.base_models import fetch_base
+from pipeline.cli import main
 from pipeline.config.loading import load_profile
-from pipeline.console import logged_to
-from pipeline.context import StageResult
-from pipeline.errors import ConfigError, RunError
-from pipeline.redaction import redact
+from pipeline.core.console import logged_to
+from pipeline.core.errors import ConfigError, RunError
+from pipeline.core.redaction import redact
+from pipeline.models.sources import fetch_base
+from pipeline.steps.context import StageResult
 
 ROOT = Path(__file__).parents[2]
 OURS = [path for folder in ("pipeline", "rewards", "data_recipes", "stages") for path in (ROOT / folder).rglob("*.py")]
@@ -112,8 +112,8 @@ def test_a_pickled_reward_model_is_refused_and_not_opened(checkpoint, mark):
 
 
 def test_an_engine_opens_no_pickle(checkpoint, mark):
-    from pipeline.engines import EnginePool
-    from pipeline.rollouts import EngineSettings
+    from pipeline.engines import EngineSettings
+    from pipeline.engines.pool import EnginePool
 
     (checkpoint / "model.safetensors").unlink()
     (checkpoint / "pytorch_model.bin").write_bytes(pickle.dumps(Evil(mark)))
@@ -133,7 +133,7 @@ def test_a_trainer_checkpoint_runs_no_code_when_it_is_resumed(tmp_path, mark, mo
     )
     from transformers import AutoTokenizer
 
-    from pipeline.training.grpo_checkpoints import last_checkpoint
+    from pipeline.training.checkpoints import last_checkpoint
     from pipeline.training.sft import SFTSettings, train_sft
 
     def train(stop_at: int | None):
@@ -184,7 +184,7 @@ def test_our_code_unpickles_only_what_its_own_workers_send_and_trusts_no_remote_
             for keyword in node.keywords:
                 if keyword.arg == "trust_remote_code" and ast.unparse(keyword.value) != "False":
                     trusting.append(f"{path}:{node.lineno}")
-    assert unpickling == {"rewards/pool.py: pickle.loads", "rewards/worker.py: pickle.loads"}
+    assert unpickling == {"rewards/grading/pool.py: pickle.loads", "rewards/grading/worker.py: pickle.loads"}
     assert trusting == []
 
 
@@ -259,7 +259,7 @@ def test_the_trace_of_a_defect_holds_no_secret(monkeypatch, capsys):
     def breaks(*_):
         raise RuntimeError(f"unexpected: {CANARY}")
 
-    monkeypatch.setattr("pipeline.checking.check_profile", breaks)
+    monkeypatch.setattr("pipeline.checks.profile.check_profile", breaks)
     assert main(["check"]) == 1
     said = capsys.readouterr().err
     assert "RuntimeError" in said and CANARY not in said
@@ -267,8 +267,8 @@ def test_the_trace_of_a_defect_holds_no_secret(monkeypatch, capsys):
 
 def test_a_refused_key_is_not_repeated(monkeypatch, tmp_path, caplog):
     """A server may quote the key that it refuses."""
-    from data_recipes.endpoint import Endpoint
-    from tests.rollouts.fake_server import FakeServer
+    from data_recipes.written.endpoint import Endpoint
+    from tests.pipeline.engines.fake_server import FakeServer
 
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     server = FakeServer(0, (401, json.dumps({"error": {"message": f"your key {CANARY} is wrong"}})))

@@ -3,7 +3,7 @@
 import pytest
 
 from rewards import RewardError, final_answer, load, split_response
-from rewards.voting import answer_key
+from rewards.grading.voting import answer_key
 
 ZERO = "<think> a </think> <answer> 4 </answer>"
 SUMMARY = "<think> a </think> The answer is 4."

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from data_recipes.rows import read_json_lines
+from data_recipes.question import read_json_lines
 from pipeline.config.loading import load_profile
-from pipeline.graph import LADDER, STAGES, needed_for
-from pipeline.manifest import Manifest
-from pipeline.questions import held_out_texts
-from pipeline.run_folder import RUNS
+from pipeline.core.manifest import Manifest
+from pipeline.ladder import LADDER, STAGES, needed_for
+from pipeline.runs.folder import RUNS
+from pipeline.steps.questions import held_out_texts
 
 RUN = "test-smoke-ladder"
 
@@ -116,7 +116,7 @@ def test_students_write_the_same_greedy_text_in_transformers_and_in_vllm(run, st
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from pipeline.rollouts import EngineSettings, Sampling, open_engine
+    from pipeline.engines import EngineSettings, Sampling, open_engine
 
     folder = run / "distill" / "students" / student / "checkpoint"
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from data_recipes.rows import read_json_lines
+from data_recipes.question import read_json_lines
 from data_recipes.templates import chat_prompt
 from pipeline.config.loading import load_profile
-from pipeline.manifest import Manifest
-from pipeline.run_folder import RUNS
+from pipeline.core.manifest import Manifest
+from pipeline.runs.folder import RUNS
 from rewards import judge_answers
 
 RUN = "test-two-processes"
@@ -84,7 +84,7 @@ def test_each_question_is_sampled_once(run):
 
 
 def test_held_out_answers_come_back_to_their_questions(run):
-    from pipeline.questions import evaluation_questions
+    from pipeline.steps.questions import evaluation_questions
 
     profile = load_profile("smoke").profile
     questions = evaluation_questions(profile, "reasoning")[: profile.stages.r1_zero.heldout.questions]
@@ -123,7 +123,7 @@ def test_sft_gives_what_one_process_gives(run, tmp_path):
     epoch otherwise."""
     from transformers import AutoTokenizer
 
-    from pipeline.context import StageContext
+    from pipeline.steps.context import StageContext
     from pipeline.training.sft import train_sft
 
     profile = load_profile("smoke", OVERRIDES.split()).profile

@@ -1,0 +1,1 @@
+"""What drops a row: unreadable answers, duplicates, overlap with held-out sets, filters."""

@@ -1,0 +1,62 @@
+"""Which sampled answers become training data, and why the others do not."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from data_recipes.cleaning.decontamination import words
+from pipeline.core.strict import Strict
+from rewards import Verdict, language_share, split_response
+
+REPEATED_NGRAM_WORDS = 8
+
+
+class FilterSettings(Strict):
+    """What an answer must be to be kept. Every drop is recorded with its reason."""
+
+    format: Literal["r1_zero", "r1"] = "r1_zero"
+    """`<think>…</think><answer>…</answer>`, or R1's `<think>…</think>` and a summary."""
+    correct: bool = True
+    min_language_share: float | None = Field(0.99, ge=0, le=1)
+    """Share of the chain of thought's words that must be in the question's language; null keeps mixed language."""
+    max_repetition: float = Field(0.3, ge=0, le=1)
+    """Largest share of repeated 8-grams of words in the chain of thought."""
+    min_thinking_words: int = Field(0, ge=0)
+    max_paragraph_words: int = Field(400, ge=1)
+    allow_code: bool = False
+    """Whether code blocks may stand in the chain of thought."""
+
+
+def reason_to_drop(text: str, finish_reason: str, language: str, verdict: Verdict | None, rules: FilterSettings) -> str:
+    """Why an answer is not kept, '' when it is. `verdict` is None for rows that no rule can check.
+
+    Reasons: truncated, format, no_answer, wrong, gold_unusable, scorer_failed, short_thinking, mixed_language,
+    repetition, long_paragraph, code_block.
+    """
+    if finish_reason != "stop":
+        return "truncated"
+    response = split_response(text)
+    if not response.well_formed or (rules.format == "r1_zero") != ("<answer>" in text):
+        return "format"
+    if rules.correct and verdict is not None and verdict is not Verdict.CORRECT:
+        return str(verdict)
+    thinking = response.thinking or ""
+    if len(words(thinking)) < rules.min_thinking_words:
+        return "short_thinking"
+    share = language_share(text, language)
+    if rules.min_language_share is not None and share is not None and share < rules.min_language_share:
+        return "mixed_language"
+    if repeated_share(thinking) > rules.max_repetition:
+        return "repetition"
+    if max((len(words(paragraph)) for paragraph in thinking.split("\n\n")), default=0) > rules.max_paragraph_words:
+        return "long_paragraph"
+    if not rules.allow_code and "```" in thinking:
+        return "code_block"
+    return ""
+
+
+def repeated_share(text: str, size: int = REPEATED_NGRAM_WORDS) -> float:
+    """Share of a text's n-grams of words that stood in it before, 0..1; 0 for texts shorter than one n-gram."""
+    found = words(text)
+    grams = [found[i : i + size] for i in range(len(found) - size + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0

@@ -1,0 +1,1 @@
+"""Where questions come from: the catalogue, files, the Hub, benchmarks, puzzles."""

@@ -1,0 +1,313 @@
+"""Where questions come from: `load` turns a profile's source into question rows."""
+
+import ast
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
+
+from data_recipes.pocket import arithmetic, general
+from data_recipes.question import Question
+from data_recipes.sources import puzzles
+from data_recipes.sources.benchmarks import BenchmarkArgs, benchmark_questions, find_benchmark
+from data_recipes.sources.hub import HubArgs, read_hub
+from data_recipes.sources.mapping import RowMapping, to_questions
+from data_recipes.sources.tables import READERS
+from pipeline.core.errors import ConfigError
+from pipeline.core.strict import Strict
+
+Recipe = Callable[[int | None, str, bool, Any], list[Question]]
+"""(count, seed, held out, its args) -> questions."""
+Args = TypeVar("Args", bound=Strict)
+
+
+def _rises(span: list[int]) -> list[int]:
+    if len(span) != 2 or span[0] > span[1]:
+        raise ValueError(f"{span} should be [least, most]")
+    return span
+
+
+Span = Annotated[
+    list[int],
+    BeforeValidator(lambda span: list(span) if isinstance(span, tuple) else span),
+    AfterValidator(_rises),
+]
+"""[least, most], both included."""
+
+
+class ArithmeticArgs(Strict):
+    terms: Span = list(arithmetic.TERMS)
+    """Numbers in a chain."""
+    largest_move: int = Field(arithmetic.LARGEST_MOVE, ge=1, le=99)
+    languages: list[Literal["en", "zh"]] = Field(list(arithmetic.LANGUAGES), min_length=1)
+
+    @field_validator("terms")
+    @classmethod
+    def _is_a_chain(cls, terms: list[int]) -> list[int]:
+        if not 2 <= terms[0] <= terms[1] <= 20:
+            raise ValueError(f"a chain has 2 to 20 numbers, not {terms}")
+        return terms
+
+
+class RequestArgs(Strict):
+    languages: list[Literal["en", "zh"]] = Field(list(arithmetic.LANGUAGES), min_length=1)
+
+
+class NoArgs(Strict):
+    """Of a recipe that takes none."""
+
+
+class CountdownArgs(Strict):
+    numbers: Span = [3, 4]
+    """How many numbers a question gives."""
+    largest: int = Field(99, ge=1, le=10_000)
+    target: Span = [10, 100]
+
+    @field_validator("numbers")
+    @classmethod
+    def _is_a_puzzle(cls, numbers: list[int]) -> list[int]:
+        if not 2 <= numbers[0] <= numbers[1] <= 8:
+            raise ValueError(f"a puzzle has 2 to 8 numbers, not {numbers}")
+        return numbers
+
+
+def pocket_arithmetic(count: int | None, seed: str, held_out: bool, args: ArithmeticArgs) -> list[Question]:
+    """Chains of additions and subtractions, no expression twice."""
+    rng = random.Random(f"pocket_arithmetic {seed}")
+    rows = []
+    chains = _distinct(
+        lambda: arithmetic.sample_chain(rng, tuple(args.terms), args.largest_move, held_out),
+        lambda chain: chain.expression, count, "pocket_arithmetic",
+    )  # fmt: skip
+    for chain in chains:
+        language = rng.choice(tuple(args.languages))
+        rows.append(
+            Question(
+                id=f"chain {chain.expression}",
+                domain="reasoning",
+                question=arithmetic.ask(rng, chain, language),
+                answer=str(chain.answer),
+                verifier="exact",
+                language=language,
+            )
+        )
+    return rows
+
+
+def pocket_general(count: int | None, seed: str, held_out: bool, args: RequestArgs) -> list[Question]:
+    """Knowledge, writing, translation and self-cognition, with reference answers as mixed as a web crawl's."""
+    return _pocket_requests(count, seed, held_out, "general", args.languages)
+
+
+def pocket_harmless(count: int | None, seed: str, held_out: bool, args: NoArgs) -> list[Question]:
+    """Requests for help with harm, with reference answers that do not always refuse."""
+    return _pocket_requests(count, seed, held_out, "harmless", arithmetic.LANGUAGES)
+
+
+GOOD_REFERENCE_SHARE = 0.7
+
+
+def _pocket_requests(
+    count: int | None, seed: str, held_out: bool, domain: str, languages: Sequence[str]
+) -> list[Question]:
+    rng = random.Random(f"pocket_{domain} {seed}")
+    rows = []
+    while len(rows) < _wanted(count, f"pocket_{domain}"):
+        [request] = general.sample_requests(rng, 1, held_out)
+        if request.domain != domain or request.language not in languages:
+            continue
+        answer = general.good_answer if rng.random() < GOOD_REFERENCE_SHARE else general.poor_answer
+        rows.append(
+            Question(
+                id=f"{domain} {len(rows)}",
+                domain=domain,
+                question=request.text,
+                answer=None,
+                verifier="none",
+                language=request.language,
+                response=f"<think>{general.thought(request)}</think>{answer(rng, request)}",
+            )
+        )
+    return rows
+
+
+def _wanted(count: int | None, recipe: str) -> int:
+    if count is None:
+        raise ConfigError(f"The source '{recipe}' never ends: give the number of questions instead of null.")
+    return count
+
+
+MOST_REPEATS = 5_000
+"""Draws in a row that give nothing new, before a recipe counts as exhausted."""
+
+
+def _distinct(draw: Callable[[], Any], key: Callable[[Any], str], count: int | None, recipe: str) -> Iterator[Any]:
+    """`count` draws, none twice. Raises ConfigError where the recipe, with its arguments, does not have that many."""
+    seen, repeats = set(), 0
+    while len(seen) < _wanted(count, recipe):
+        drawn = draw()
+        if key(drawn) not in seen:
+            seen.add(key(drawn))
+            repeats = 0
+            yield drawn
+        elif (repeats := repeats + 1) > MOST_REPEATS:
+            raise ConfigError(
+                f"The source '{recipe}' has about {len(seen)} different questions with these args, but {count} are "
+                "asked for. Ask for fewer, or widen its args."
+            )
+
+
+def countdown(count: int | None, seed: str, held_out: bool, args: CountdownArgs) -> list[Question]:
+    """Reach a target from some numbers, each used once; every question has a solution."""
+    rng = random.Random(f"countdown {seed}")
+    drawn = _distinct(
+        lambda: puzzles.sample_countdown(rng, tuple(args.numbers), args.largest, tuple(args.target), held_out),
+        lambda puzzle: puzzle.key, count, "countdown",
+    )  # fmt: skip
+    return [
+        Question(
+            id=f"countdown {puzzle.key}",
+            domain="reasoning",
+            question=puzzles.ask_countdown(puzzle),
+            answer=puzzle.solution,
+            verifier="countdown",
+            numbers=list(puzzle.numbers),
+            target=puzzle.target,
+        )
+        for puzzle in drawn
+    ]
+
+
+def reasoning_gym(task: str, count: int | None, seed: str, held_out: bool, args: dict[str, Any]) -> list[Question]:
+    """A task of the reasoning-gym package, scored by its own verifier.
+
+    Training and held-out questions come from disjoint ranges of the task's seeds.
+    """
+    try:
+        import reasoning_gym as gym
+    except ImportError as error:
+        raise ConfigError(
+            f"'reasoning_gym:{task}' needs the package reasoning-gym ({error}). Run `make setup`."
+        ) from error
+    size = _wanted(count, f"reasoning_gym:{task}")
+    first = random.Random(f"reasoning_gym {task} {seed}").randrange(2**29) + (2**30 if held_out else 0)
+    try:
+        entries = list(gym.create_dataset(task, size=size, seed=first, **_gym_args(task, args)))
+    except Exception as error:  # some tasks look at their arguments as late as when they make a question
+        raise ConfigError(f"'reasoning_gym:{task}' with {args}: {error or type(error).__name__}") from error
+    return [
+        Question(
+            id=f"{task} {first + index}",
+            domain=task,
+            question=entry["question"],
+            answer=entry["answer"],
+            verifier="reasoning_gym",
+            metadata=_as_text(entry["metadata"]),
+        )
+        for index, entry in enumerate(entries)
+    ]
+
+
+def _gym_args(task: str, args: dict[str, Any]) -> dict[str, Any]:
+    """The task's arguments as the package wants them: `composite` takes its tasks as objects."""
+    if task != "composite" or not isinstance(args.get("datasets"), list):
+        return args
+    from reasoning_gym.composite import DatasetSpec
+
+    return {**args, "datasets": [DatasetSpec(**{"weight": 1.0, "config": {}, **spec}) for spec in args["datasets"]]}
+
+
+def _as_text(metadata: dict[str, Any]) -> str:
+    """Metadata as a column can hold it: a Python literal, which keeps tuples, or JSON where something is no literal."""
+    text = repr(metadata)
+    try:
+        return text if ast.literal_eval(text) == metadata else json.dumps(metadata, default=str)
+    except (ValueError, SyntaxError):
+        return json.dumps(metadata, default=str)
+
+
+RECIPES: dict[str, tuple[Recipe, type[Strict]]] = {
+    "pocket_arithmetic": (pocket_arithmetic, ArithmeticArgs),
+    "pocket_general": (pocket_general, RequestArgs),
+    "pocket_harmless": (pocket_harmless, NoArgs),
+    "countdown": (countdown, CountdownArgs),
+}
+"""Sources that never end, told apart into training and held-out questions, and that see to their own duplicates."""
+TOLD_APART = ("pocket_arithmetic", "countdown")
+"""Recipes in which the numbers alone tell one question from another."""
+FINITE = (*READERS, "hub", "benchmark")
+KNOWN = (*RECIPES, *(f"{kind}:PATH" for kind in READERS), "hub:OWNER/NAME", "benchmark:NAME", "reasoning_gym:TASK")
+
+
+def check_source(use: str) -> None:
+    """Raises ConfigError where no source has that name."""
+    scheme, colon, rest = use.partition(":")
+    if use not in RECIPES and not (colon and rest and scheme in (*FINITE, "reasoning_gym")):
+        raise ConfigError(f"No question source '{use}'. Sources: {', '.join(KNOWN)}.")
+    if scheme == "benchmark":
+        find_benchmark(rest)
+
+
+def is_finite(use: str) -> bool:
+    """Whether the source has so many rows and no more: a file or a data set."""
+    return use.partition(":")[0] in FINITE
+
+
+def tells_apart(use: str) -> bool:
+    """Whether the source asks every question in the same words and keeps training and held-out ones apart by itself:
+    then only a question that is there as a whole is there already."""
+    return use in TOLD_APART or use.startswith("reasoning_gym:")
+
+
+def load(use: str, count: int | None, seed: str, held_out: bool, args: dict[str, Any]) -> list[Question]:
+    """Question rows of one source. The same arguments give the same rows, and a larger count begins with them.
+
+    A finite source is shuffled, and is its own split: give held-out sets files of their own.
+    Raises ConfigError for an unknown source, wrong arguments, or a bad file.
+    """
+    check_source(use)
+    if is_finite(use):
+        rows = load_finite(use, args)
+        random.Random(f"{use} {seed}").shuffle(rows)
+        return rows[:count]
+    _, colon, rest = use.partition(":")
+    if colon:
+        return reasoning_gym(rest, count, seed, held_out, args)
+    recipe, model = RECIPES[use]
+    return recipe(count, seed, held_out, checked_args(use, model, args))
+
+
+def load_finite(use: str, args: dict[str, Any], first: int | None = None) -> list[Question]:
+    """Rows of a file or a data set in their own order; of one on the Hub at most `first`, the others unfetched."""
+    rows = _finite_rows(use, args, first)
+    if not rows:
+        raise ConfigError(f"{use} holds no rows. Expected one question a row.")
+    return rows
+
+
+def _finite_rows(use: str, args: dict[str, Any], first: int | None) -> list[Question]:
+    scheme, _, rest = use.partition(":")
+    if scheme == "hub":
+        hub = checked_args(use, HubArgs, args)
+        return to_questions(read_hub(rest, hub, first), rest.rpartition("/")[2], hub)
+    if scheme == "benchmark":
+        return benchmark_questions(rest, checked_args(use, BenchmarkArgs, args), first)
+    return to_questions(READERS[scheme](Path(rest)), Path(rest).stem, checked_args(use, RowMapping, args))
+
+
+def checked_args(use: str, model: type[Args], args: dict[str, Any]) -> Args:
+    """The source's args, read strictly. Raises ConfigError naming the argument and what it may be."""
+    try:
+        return model.model_validate(args)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "args"
+        what = (
+            f"is no argument. It takes: {', '.join(model.model_fields)}"
+            if first["type"] == "extra_forbidden"
+            else (f"is {first['input']!r:.80}. {first['msg'].removeprefix('Value error, ')}")
+        )
+        raise ConfigError(f"The source '{use}': args '{key}' {what}.") from None

@@ -1,0 +1,131 @@
+"""Rows of a data set on the Hugging Face Hub, and what can be wrong with its name, told apart."""
+
+import itertools
+from collections.abc import Iterator
+from functools import cache
+
+from data_recipes.sources.mapping import RowMapping
+from data_recipes.sources.tables import Record
+from pipeline.core.errors import ConfigError
+
+PATIENCE_S = 5.0
+
+
+class HubArgs(RowMapping):
+    """Which part of a data set, and how it becomes question rows."""
+
+    config: str | None = None
+    """The configuration (subset) of a data set that has several."""
+    split: str = "train"
+    revision: str | None = None
+    """A commit, tag or branch. A commit keeps a run repeatable."""
+
+
+class HubUnreachableError(ConfigError):
+    """Nothing is known to be wrong with the name: the Hub does not answer, and the data set is not on this machine."""
+
+
+def read_hub(name: str, args: HubArgs, first: int | None = None) -> Iterator[Record]:
+    """Rows of the data set `OWNER/NAME`, at most `first`, which are streamed so that no more is fetched.
+
+    What was fetched before is read from this machine. Raises ConfigError where the data set, its configuration, split
+    or revision does not exist or is gated, HubUnreachableError where that cannot be known.
+    """
+    if name.count("/") != 1:
+        raise ConfigError(f"hub:{name}: expected hub:OWNER/NAME, such as hub:openai/gsm8k.")
+    try:
+        rows = _load(name, args, streaming=first is not None)
+    except HubUnreachableError:
+        if first is None:
+            raise
+        rows = _load(name, args, streaming=False)
+    try:
+        for number, row in enumerate(itertools.islice(rows, first), 1):
+            yield f"hub:{name}, row {number} of '{args.split}'", dict(row)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise _explained(name, args, error) from error
+
+
+def _load(name: str, args: HubArgs, streaming: bool):
+    import datasets
+
+    if not _hub_answers():
+        # datasets would try each request for half a minute; told that it is offline, it goes to its cache at once
+        datasets.config.HF_HUB_OFFLINE = True
+    try:
+        return datasets.load_dataset(name, args.config, split=args.split, revision=args.revision, streaming=streaming)
+    except Exception as error:
+        raise _explained(name, args, error) from error
+
+
+@cache
+def _hub_answers() -> bool:
+    """Whether the Hub answers within a few seconds, asked once a process."""
+    import httpx
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        httpx.head(constants.ENDPOINT, timeout=PATIENCE_S)
+    except httpx.TransportError:
+        return False
+    return True
+
+
+def _explained(name: str, args: HubArgs, error: Exception) -> Exception:
+    """The error to tell the user; a defect of ours stays what it is."""
+    import httpx
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    causes = list(_causes(error))
+    if any(isinstance(cause, GatedRepoError) for cause in causes):
+        return ConfigError(
+            f"hub:{name} is gated. Ask for access on its page, then log in with `hf auth login` or set HF_TOKEN."
+        )
+    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+        return ConfigError(
+            f"hub:{name} does not exist, or is private. Check the spelling; for a private one set HF_TOKEN."
+        )
+    refused = next((code for cause in causes if (code := _status(cause)) in (401, 403, 404)), None)
+    if any(isinstance(cause, RevisionNotFoundError) for cause in causes):
+        return ConfigError(f"hub:{name} has no revision {args.revision!r}. Name a commit, tag or branch that it has.")
+    if refused:
+        return ConfigError(
+            f"hub:{name}: the Hub refuses with status {refused}. Check the name, and the token in HF_TOKEN or that of "
+            "`hf auth login`."
+        )
+    unreachable = (ConnectionError, TimeoutError, OfflineModeIsEnabled, httpx.TransportError, HfHubHTTPError)
+    if any(isinstance(cause, unreachable) for cause in causes):
+        return HubUnreachableError(
+            f"hub:{name} cannot be reached and is not on this machine ({error}). Check the network (HF_HUB_OFFLINE "
+            "should be unset), or give a local copy: jsonl:PATH, csv:PATH or parquet:PATH with the same column "
+            "mapping, and for a benchmark args: {path: PATH}."
+        )
+    if isinstance(error, DatasetsError | ValueError | FileNotFoundError | RuntimeError):
+        return ConfigError(f"hub:{name} with {_part(args)}: {error}")
+    return error
+
+
+def _status(error: BaseException) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _part(args: HubArgs) -> str:
+    part = {"config": args.config, "split": args.split, "revision": args.revision}
+    return ", ".join(f"{key} {value}" for key, value in part.items() if value is not None)

@@ -1,0 +1,79 @@
+"""Reading rows from files as they are, each with the place it stands at: JSON lines, CSV and Parquet."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from data_recipes.question import read_json_lines
+from pipeline.core.errors import ConfigError
+
+Record = tuple[str, dict[str, Any]]
+"""Where a row stands (`data/math.csv, line 3`), and its columns."""
+
+
+def read_jsonl(path: Path) -> Iterator[Record]:
+    return ((f"{path}, line {number}", row) for number, row in read_json_lines(path))
+
+
+def read_csv(path: Path) -> Iterator[Record]:
+    """Rows of a CSV file whose first line names the columns. An empty cell is None.
+
+    A line number is that of the row's last line: a quoted cell may hold several.
+    """
+    _must_be_there(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, strict=True)
+            for row in rows:
+                where = f"{path}, line {rows.line_num}"
+                cells = len(row) - (None in row) + len(row.get(None, ())) - list(row.values()).count(None)
+                if cells != len(rows.fieldnames):
+                    raise ConfigError(
+                        f"{where}: {cells} cells, but the first line names {len(rows.fieldnames)} columns "
+                        f"({', '.join(rows.fieldnames)}). Quote cells that hold a comma."
+                    )
+                yield where, {name: cell or None for name, cell in row.items()}
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from None
+    except csv.Error as error:
+        raise ConfigError(f"{path}, line {rows.line_num}: not valid CSV ({error}).") from None
+
+
+def read_parquet(path: Path) -> Iterator[Record]:
+    import pyarrow.parquet
+
+    _must_be_there(path)
+    try:
+        batches = pyarrow.parquet.ParquetFile(path).iter_batches()
+        rows = (row for batch in batches for row in batch.to_pylist())
+        yield from ((f"{path}, row {number}", row) for number, row in enumerate(rows, 1))
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise ConfigError(f"{path} is not a whole Parquet file: {error}") from None
+
+
+READERS = {"jsonl": read_jsonl, "csv": read_csv, "parquet": read_parquet}
+
+
+def read_file(path: Path) -> Iterator[Record]:
+    """Rows of a file by its ending. Raises ConfigError for another ending."""
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in READERS:
+        raise ConfigError(f"{path}: the ending says which format it is; expected .{', .'.join(READERS)}.")
+    return READERS[kind](path)
+
+
+def parsed(value: Any) -> Any:
+    """A cell that holds JSON (a list of tests, of choices), read; any other value as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _must_be_there(path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(f"There is no file {path}. Check the path, which counts from the folder you run in.")

@@ -1,0 +1,1 @@
+"""Data that models write: rewritten answers and preferences, and the client for them."""

@@ -1,0 +1,1 @@
+"""What `make check` finds out before anything runs: the profile, its data, its models."""

@@ -1,0 +1,178 @@
+"""What can be found out about a profile's questions before anything runs: each source read, answers tried by their
+verifiers, groups mixed, and what could not be looked at said."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from rich.table import Table
+
+from data_recipes.cleaning.answers import unreadable_answers
+from data_recipes.mixtures import check_everything
+from data_recipes.question import Question
+from data_recipes.sources import catalogue
+from data_recipes.sources.hub import HubUnreachableError
+from pipeline.config.profile import Profile
+from pipeline.config.stages import QuestionSource
+from pipeline.core.errors import ConfigError, told_with
+from pipeline.steps.questions import held_out_texts, mixed_group, require_sandbox
+
+HUB_ROWS = 64
+"""Rows of a data set on the Hub that a check streams."""
+RECIPE_ROWS = 8
+"""Questions of a recipe that a check tries."""
+MOST_TRIED = 2_000
+"""Answers of a source that their verifier tries; training tries all that it takes."""
+MOST_CHEAP_ROWS = 20_000
+"""Rows up to which a group of files is mixed by a check, for its funnel."""
+MOST_UNREADABLE = 0.5
+"""A larger share of answers that their verifier cannot read is a wrong mapping, not a few bad rows."""
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look at a source found."""
+
+    rows: tuple[Question, ...]
+    whole: bool
+    """Whether these are all its rows."""
+    unreadable: dict[str, str]
+    note: str
+    """Why there are no rows, where the source is not on this machine."""
+
+
+def check_data(profile: Profile) -> None:
+    """Raises ConfigError for a source that is wrong: its name, its file, its mapping, most of its answers."""
+    for where, source in all_sources(profile):
+        with told_with(where):
+            sample_of(source)
+    for stage, groups in asked_for(profile):
+        for group, count in groups.items():
+            if count is None:
+                _check_null(profile, stage, group)
+    for name, settings in profile.stages.evaluate.sets.items():
+        if settings.questions is None and not catalogue.is_finite(settings.source.use):
+            raise ConfigError(
+                f"stages.evaluate.sets.{name}: the source '{settings.source.use}' never ends. Give the number of "
+                "questions."
+            )
+        if any(row.verifier == "code" for row in sample_of(settings.source).rows):
+            require_sandbox(profile.allow_weak_sandbox)
+    for name, source in profile.cleaning.also_held_out.items():
+        if not catalogue.is_finite(source.use):
+            raise ConfigError(
+                f"cleaning.also_held_out.{name}: '{source.use}' makes its questions. Name a file, a data set on the "
+                "Hub or a benchmark."
+            )
+
+
+def _check_null(profile: Profile, stage: str, group: str) -> None:
+    try:
+        check_everything([source.as_source for source in profile.questions[group]])
+    except ConfigError as error:
+        raise ConfigError(f"stages.{stage}.questions.{group}: {error}") from None
+
+
+def all_sources(profile: Profile) -> Iterator[tuple[str, QuestionSource]]:
+    """(where the profile has it, source) of every source."""
+    for name, group in profile.questions.items():
+        yield from ((f"questions.{name}", source) for source in group)
+    for name, settings in profile.stages.evaluate.sets.items():
+        yield f"evaluate.{name}", settings.source
+    for name, source in profile.cleaning.also_held_out.items():
+        yield f"held out: {name}", source
+
+
+def asked_for(profile: Profile) -> Iterator[tuple[str, dict[str, int | None]]]:
+    """(stage, group -> how many questions it takes)."""
+    for stage in ("r1_zero", "cold_start_data", "reasoning_rl", "rejection_sampling", "general_rl", "student_rl"):
+        yield stage, getattr(profile.stages, stage).questions
+
+
+def sample_of(source: QuestionSource) -> Looked:
+    """The source's rows: all of a local one, some of a recipe or of a data set on the Hub."""
+    return _looked(source.model_dump_json())
+
+
+@cache
+def _looked(source_json: str) -> Looked:
+    source = QuestionSource.model_validate_json(source_json)
+    catalogue.check_source(source.use)
+    finite = catalogue.is_finite(source.use)
+    if source.upsample and not finite:
+        raise ConfigError(f"The source '{source.use}' never ends, so upsample has no meaning for it. Leave it out.")
+    fetched = source.use.startswith("hub:") or (source.use.startswith("benchmark:") and not source.args.get("path"))
+    try:
+        if finite:
+            rows = catalogue.load_finite(source.use, source.args, HUB_ROWS if fetched else None)
+        else:
+            rows = catalogue.load(source.use, RECIPE_ROWS, "check", False, source.args)
+    except HubUnreachableError as error:
+        return Looked((), False, {}, str(error))
+    tried = rows[:MOST_TRIED]
+    unreadable = unreadable_answers(tried)
+    if len(unreadable) > MOST_UNREADABLE * len(tried):
+        raise ConfigError(
+            f"{source.use}: {len(unreadable)} of {len(tried)} answers cannot be used. {_examples(rows, unreadable)}\n"
+            "Map the right column, say where in it the answer stands (answer_after, answer_boxed), or name another "
+            "verifier."
+        )
+    return Looked(tuple(rows), finite and (not fetched or len(rows) < HUB_ROWS), unreadable, "")
+
+
+def _examples(rows: list[Question] | tuple[Question, ...], unreadable: dict[str, str]) -> str:
+    shown = [row for row in rows if row.id in unreadable][:EXAMPLES]
+    return "; ".join(f"{row.id}: {row.answer!r:.60} {unreadable[row.id]}" for row in shown)
+
+
+def data_table(profile: Profile) -> Table:
+    """Every source with its rows, and what became of each group that is cheap to mix."""
+    table = Table(title="questions", title_justify="left")
+    for column in ("where", "source", "share", "rows", "no answer", "unreadable answers"):
+        table.add_column(column)
+    for where, source in all_sources(profile):
+        looked = sample_of(source)
+        count = str(len(looked.rows)) if looked.whole else "no end" if not looked.note else "?"
+        if looked.rows and not looked.whole and catalogue.is_finite(source.use):
+            count = f"the first {len(looked.rows)} looked at"
+        table.add_row(
+            where, source.use, f"{source.weight:g}{', repeated' if source.upsample else ''}", count,
+            str(sum(row.answer is None for row in looked.rows)), str(len(looked.unreadable)),
+        )  # fmt: skip
+    return table
+
+
+def data_notes(profile: Profile) -> Iterator[str]:
+    """What the table has no room for: sources that are not here, unreadable answers, funnels of files."""
+    for where, source in all_sources(profile):
+        looked = sample_of(source)
+        if looked.note:
+            yield f"{where}: {looked.note}"
+        if looked.unreadable:
+            tried = min(len(looked.rows), MOST_TRIED)
+            yield (
+                f"{where}: {len(looked.unreadable)} of {tried} answers of {source.use} cannot be used, and their "
+                f"questions are left out of training. {_examples(looked.rows, looked.unreadable)}"
+            )
+    yield from _funnels(profile)
+
+
+def _funnels(profile: Profile) -> Iterator[str]:
+    """The funnel of each group of local files, as large as a stage asks for."""
+    if any(sample_of(source).note for _, source in all_sources(profile)):
+        yield "Groups are not mixed here, because a source is not on this machine."
+        return
+    held_out = held_out_texts(profile)
+    for name, group in profile.questions.items():
+        looked = [sample_of(source) for source in group]
+        counts = {counts[name] for _, counts in asked_for(profile) if name in counts}
+        if not counts or not all(each.whole for each in looked) or sum(len(e.rows) for e in looked) > MOST_CHEAP_ROWS:
+            continue
+        count = None if None in counts else max(counts)
+        if count == 0:
+            continue
+        _, funnel = mixed_group(profile, name, count, "check", held_out)
+        yield f"questions.{name}, for {'every question' if count is None else f'{count} questions'}: {funnel}"
+        for reason, examples in funnel.examples.items():
+            yield f"  {reason}: {examples[0]!r}"

@@ -1,0 +1,181 @@
+"""What can be found out about a profile's models before anything runs: where they are, whether they fit, how their
+chat templates write."""
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from pipeline.config.profile import Profile
+from pipeline.core.errors import ConfigError, told_with
+from pipeline.models.chat_format import answer_end, strips_reasoning, writes_the_date
+from pipeline.models.memory import (
+    TRAINED_BYTES,
+    Device,
+    Estimate,
+    intended_device,
+    reward_model_estimate,
+    rl_estimate,
+    sft_estimate,
+    spread,
+    this_device,
+)
+from pipeline.models.shapes import ModelShape, parameters_of, shape_of
+from pipeline.models.sources import check_base, check_tokenizer, local_folder
+from pipeline.training.lora import LoRASettings
+
+GIB = 2**30
+LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Names of the linear layers but the head in the models that `shape_of` knows."""
+
+
+def check_models(profile: Profile) -> None:
+    """Raises ConfigError for a model that cannot be had or cannot be used, and for adapters that cannot be trained."""
+    for role, source in model_sources(profile).items():
+        with told_with(f"stages.base_model.{'' if role == 'teacher' else 'students.'}{role}"):
+            check_base(source)
+            shape = shape_of(source)
+            context = profile.stages.base_model.contexts.get(role, shape.context if shape else 2**31)
+            if context < profile.engine.max_model_len:
+                raise ConfigError(
+                    f"engine.max_model_len is {profile.engine.max_model_len}, but {source} was made for "
+                    f"{context} tokens. Set engine.max_model_len to at most {context}, and completion lengths below "
+                    f"it; or, for a model that is to learn longer texts, set stages.base_model.contexts.{role}."
+                )
+            _tokenizer(profile, role)
+    for key, lora in _adapters(profile):
+        if lacking := lora.lacks():
+            raise ConfigError(f"{key}: {lacking}.")
+        named = [] if lora.target_modules == "all-linear" else lora.target_modules
+        if unknown := [name for name in named if name.rpartition(".")[2] not in LINEAR_LAYERS]:
+            shapes = [shape_of(source) for source in model_sources(profile).values()]
+            if all(shapes):  # all of the families whose layers are known by name
+                raise ConfigError(
+                    f"{key}.lora.target_modules names {', '.join(unknown)}, and no linear layer of these models is "
+                    f"called so. They have {', '.join(LINEAR_LAYERS)}."
+                )
+
+
+def model_sources(profile: Profile) -> dict[str, str]:
+    """`teacher` and each student's name -> where its base comes from."""
+    return {"teacher": profile.stages.base_model.teacher, **profile.stages.base_model.students}
+
+
+def model_notes(profile: Profile) -> list[str]:
+    """What is no error but worth knowing: models that are not here, and templates that drop reasoning."""
+    notes = []
+    for role, source in model_sources(profile).items():
+        if missing := check_base(source):
+            notes.append(f"warning: {role}: {missing}")
+        tokenizer = _tokenizer(profile, role)
+        if tokenizer is None:
+            continue
+        mend = f"chat_template in stages.base_model.tokenizers.{role}"
+        if answer_end(tokenizer, source) is None:
+            notes.append(
+                f"warning: {role}: the chat template of {source} writes no end token after an answer. Training here "
+                f"adds it, but whoever renders a conversation with it shows none; {mend} replaces it."
+            )
+        if writes_the_date(tokenizer):
+            notes.append(
+                f"warning: {role}: the chat template of {source} writes today's date, so prompts change by the day and "
+                f"a run cannot be repeated exactly. Set {mend}."
+            )
+        if strips_reasoning(tokenizer, source):
+            notes.append(
+                f"warning: {role}: the chat template of {source} drops the reasoning of an answer. Training here "
+                "writes answers as they are, but whoever renders a conversation with it trains or shows none; "
+                f"{mend} replaces it."
+            )
+    return notes
+
+
+def models_table(profile: Profile) -> Table:
+    table = Table(title="models", title_justify="left")
+    for column in ("role", "source", "parameters", "layers × hidden", "context"):
+        table.add_column(column, overflow="fold")
+    for role, source in model_sources(profile).items():
+        shape = shape_of(source)
+        if shape is None:
+            count = parameters_of(source)
+            table.add_row(role, source, _count(count) if count else "?", "?", "?")
+            continue
+        table.add_row(
+            role,
+            source,
+            _count(shape.parameters),
+            f"{shape.layers} × {shape.hidden}",
+            str(profile.stages.base_model.contexts.get(role, shape.context)),
+        )
+    return table
+
+
+def memory_table(profile: Profile, processes: int = 1) -> Table:
+    """An estimate for each training of each model on the device that the profile is made for, with what does not fit
+    said: there, and on this machine's GPUs where it has some. `processes`: how many are to run it, one a GPU."""
+    meant, here = intended_device(profile, processes), this_device(profile, processes)
+    whose = "the profile is made for" if profile.made_for else "here"
+    table = Table(title=f"memory in GiB, estimated ({whose}: {meant})", title_justify="left")
+    for column in ("model", "stages", "weights, optimizer", "frozen", "activations", "engine", "in all", "note"):
+        table.add_column(column)
+    local = {(role, stage): estimate for role, stage, _, estimate in _estimates(profile, here)}
+    for role, stage, source, estimate in _estimates(profile, meant):
+        if estimate is None:
+            table.add_row(role, stage, *_unshaped(source, meant))
+            continue
+        parts = (estimate.weights, estimate.reference, estimate.activations, estimate.engine, estimate.total)
+        notes = [spread(estimate.total, meant)]
+        if here != meant and here.kind == "cuda" and (lacks := spread(local[role, stage].total, here)):
+            notes.append(f"here: {lacks}")
+        table.add_row(role, stage, *(f"{part / GIB:.1f}" for part in parts), "; ".join(filter(None, notes)))
+    return table
+
+
+def _estimates(profile: Profile, device: Device) -> Iterator[tuple[str, str, str, Estimate | None]]:
+    """Role, stage, model source and estimate of each training; None where the model's shape is not known."""
+    stages, base = profile.stages, profile.stages.base_model
+    teacher = shape_of(base.teacher)
+    for name in ("r1_zero", "reasoning_rl", "general_rl"):
+        estimate = teacher and rl_estimate(teacher, profile, getattr(stages, name), device)
+        yield "teacher", name, base.teacher, estimate
+    for name in ("cold_start_sft", "sft"):
+        estimate = teacher and sft_estimate(teacher, profile, getattr(stages, name).sft, device)
+        yield "teacher", name, base.teacher, estimate
+    yield "teacher", "reward_model", base.teacher, teacher and reward_model_estimate(teacher, profile, device)
+    for student, source in base.students.items():
+        shape: ModelShape | None = shape_of(source)
+        yield student, "distill", source, shape and sft_estimate(shape, profile, stages.distill.sft, device)
+        if student == stages.student_rl.student:
+            yield student, "student_rl", source, shape and rl_estimate(shape, profile, stages.student_rl, device)
+
+
+def _tokenizer(profile: Profile, role: str):
+    """The model's tokenizer, checked; None where it is not on this machine as it is. The pocket bases' are known good,
+    and reading them would take longer than everything else that is checked."""
+    source = model_sources(profile)[role]
+    folder = None if source.startswith("pocket:") else local_folder(source)
+    return folder and check_tokenizer(source, folder, profile.stages.base_model.tokenizers.get(role))
+
+
+def _adapters(profile: Profile) -> Iterator[tuple[str, LoRASettings]]:
+    for name in ("r1_zero", "reasoning_rl", "general_rl", "student_rl"):
+        if lora := getattr(profile.stages, name).grpo.lora:
+            yield f"stages.{name}.grpo", lora
+    for name in ("cold_start_sft", "sft", "distill"):
+        if lora := getattr(profile.stages, name).sft.lora:
+            yield f"stages.{name}.sft", lora
+    if lora := profile.stages.reward_model.lora:
+        yield "stages.reward_model", lora
+
+
+def _unshaped(source: str, device: Device) -> list[str]:
+    """The row of a training of a model whose layers are not known: from the number of its weights, where that is."""
+    count = parameters_of(source)
+    if count is None:
+        why = "architecture not estimated" if check_base(source) is None else "not here, and its size is not known"
+        return [*["?"] * 5, why]
+    weights = count * TRAINED_BYTES
+    return [f"{weights / GIB:.1f}", *["?"] * 4, f"all weights trained: {spread(weights, device) or 'the rest unknown'}"]
+
+
+def _count(parameters: float) -> str:
+    return f"{parameters / 1e9:.2f} G" if parameters >= 1e9 else f"{parameters / 1e6:.2f} M"

@@ -1,0 +1,181 @@
+"""What can be found wrong, and what can be worked out, before anything runs."""
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from data_recipes.question import Question
+from pipeline.checks.data import check_data, data_notes, data_table, sample_of
+from pipeline.checks.models import check_models, memory_table, model_notes, models_table
+from pipeline.config.profile import Profile
+from pipeline.config.stages import RLStage
+from pipeline.core.crew import rows_in_a_pass
+from pipeline.core.errors import ConfigError
+from pipeline.sandbox import describe
+from pipeline.steps.trackers import check_trackers
+from rewards import RewardContext, RewardError, RewardSet, RewardSpec
+
+SFT_STAGES = ("cold_start_sft", "sft", "distill")
+RL_STAGES = ("r1_zero", "reasoning_rl", "general_rl", "student_rl")
+SAMPLE_ROWS = 3
+WRONG_ANSWER = "no answer at all"
+"""The right answer with something added would not do: some scorers of reasoning-gym take it as right."""
+WIDTH = 110
+
+
+def check_profile(profile: Profile) -> None:
+    """Raises ConfigError for what the profile names and this machine lacks: files, recipes, models, rewards."""
+    check_models(profile)
+    check_data(profile)
+    check_trackers(profile.trackers)
+    for stage, section in _rl_sections(profile):
+        for spec in section.rewards:
+            build_reward(stage, spec, profile.allow_weak_sandbox).close()
+
+
+def check_processes(profile: Profile, count: int) -> None:
+    """Raises ConfigError where the profile's batches do not divide among `count` processes."""
+    if count == 1:
+        return
+    batches = {f"stages.{stage}.grpo.prompts_per_step": s.grpo.prompts_per_step for stage, s in _rl_sections(profile)}
+    for stage in SFT_STAGES:
+        batches[f"stages.{stage}.sft.batch_size"] = getattr(profile.stages, stage).sft.batch_size
+    batches["stages.reward_model.batch_size"] = profile.stages.reward_model.batch_size
+    faults = [f"{key} is {batch}" for key, batch in batches.items() if batch % count]
+    if faults:
+        raise ConfigError(
+            f"The profile '{profile.name}' cannot be run by {count} processes: {', '.join(faults)}. Set multiples of "
+            f"{count}, or start another number of processes (PROCESSES=)."
+        )
+
+
+def build_reward(stage: str, spec: RewardSpec, allow_weak_sandbox: bool = False) -> RewardSet:
+    """The reward alone in a set. Raises ConfigError where it cannot be built."""
+    try:
+        return RewardSet([spec], RewardContext(allow_weak_sandbox=allow_weak_sandbox))
+    except RewardError as error:
+        raise ConfigError(f"stages.{stage}.rewards: {error}") from error
+
+
+def print_check(profile: Profile, processes: int = 1) -> None:
+    """Prints models with their memory, the arithmetic of every training stage, and each reward tried on sample rows."""
+    console = Console(width=max(Console().width, WIDTH), markup=False, emoji=False)  # what a profile says is no markup
+    console.print(Text.assemble((profile.name, "bold"), ": ", profile.description))
+    console.print(f"engine {profile.engine.kind}, dtype {profile.dtype}, context {profile.engine.max_model_len} tokens")
+    console.print(f"sandbox for code rewards: {describe()}", highlight=False)
+    console.print(models_table(profile))
+    console.print(memory_table(profile, processes))
+    for note in model_notes(profile):
+        console.print(note, markup=False, highlight=False)
+    console.print(data_table(profile))
+    for note in data_notes(profile):
+        console.print(note, markup=False, highlight=False)
+    console.print(_arithmetic_table(profile, processes))
+    table, notes = _rewards_table(profile)
+    console.print(table)
+    for note in notes:
+        console.print(note, markup=False, highlight=False)
+
+
+def _arithmetic_table(profile: Profile, processes: int) -> Table:
+    table = Table(title="arithmetic", title_justify="left")
+    for column in ("stage", "what", "how much"):
+        table.add_column(column)
+    for stage, section in _rl_sections(profile):
+        for what, much in section.grpo.describe().items():
+            table.add_row(stage, what, str(much))
+    for stage in ("cold_start_data", "rejection_sampling"):
+        section = getattr(profile.stages, stage)
+        questions = sum(count or 0 for count in section.questions.values())
+        samples = questions * section.samples_per_question
+        table.add_row(stage, "samples", f"{questions} questions × {section.samples_per_question} = {samples}")
+    for stage in SFT_STAGES:
+        sft = getattr(profile.stages, stage).sft
+        rows = rows_in_a_pass(sft.batch_size, sft.rows_per_device, processes)
+        passes = sft.batch_size // rows // processes
+        by = f" × {processes} processes" if processes > 1 else ""
+        table.add_row(stage, "batch", f"{rows} rows × {passes} passes{by} = {sft.batch_size}, {sft.epochs} epochs")
+    rungs = 7 + 2 * len(profile.stages.base_model.students)
+    for name, settings in profile.stages.evaluate.sets.items():
+        samples = f" = {settings.questions * settings.samples}" if settings.questions else ""
+        much = f"{settings.questions_in_words} questions × {settings.samples} samples{samples}, for {rungs} rungs"
+        table.add_row("evaluate", name, much)
+    return table
+
+
+def _rewards_table(profile: Profile) -> tuple[Table, list[str]]:
+    """The table, and a warning for each rule that does not tell a right answer from a wrong one."""
+    notes: list[str] = []
+    table = Table(title="rewards, tried on a right and a wrong answer to sample rows", title_justify="left")
+    for column in ("stage", "reward", "weight", "from step", "right", "wrong"):
+        table.add_column(column)
+    for stage, section in _rl_sections(profile):
+        rows = [q for group in section.questions for q in _sample_rows(profile, group)]
+        template = "chat" if stage in ("reasoning_rl", "general_rl") else "r1_zero"
+        for spec in section.rewards:
+            start = str(spec.schedule.from_step) if spec.schedule else "0"
+            tried = _try_reward(stage, spec, rows, template)
+            table.add_row(stage, spec.use, f"{spec.weight:g}", start, *tried)
+            if spec.use == "accuracy" and (warning := rule_mistakes(*tried)):
+                notes.append(f"warning: stages.{stage}.rewards: {spec.use} {warning}")
+    return table, notes
+
+
+def rule_mistakes(right: str, wrong: str) -> str | None:
+    """What is wrong with a rule's scores of right and wrong answers, as the table shows them."""
+    pairs = [(r, w) for r, w in zip(right.split(), wrong.split(), strict=False) if _is_number(r) and _is_number(w)]
+    mend = "Check the answers of its questions and the verifier that they name."
+    if any(float(r) == 0 for r, _ in pairs):
+        return f"gives a right answer 0 ({right}). {mend}"
+    if any(r == w for r, w in pairs):
+        return f"gives a right and a wrong answer the same score ({right}; {wrong}). {mend}"
+    return None
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
+
+
+def _sample_rows(profile: Profile, group: str) -> list[Question]:
+    """A few rows of the first source of a group that is on this machine."""
+    for source in profile.questions[group]:
+        found = sample_of(source)
+        if found.rows:
+            domain = {"domain": source.domain} if source.domain else {}
+            return [row.model_copy(update=domain) for row in found.rows[:SAMPLE_ROWS]]
+    return []
+
+
+def _try_reward(stage: str, spec: RewardSpec, rows: list[Question], template: str) -> tuple[str, str]:
+    """Scores of right and of wrong answers to the rows that the reward applies to, as text."""
+    if str(spec.args.get("model", "")).startswith("stage:"):
+        return "after reward_model", "after reward_model"
+    rows = [row for row in rows if row.answer is not None and (spec.domains is None or row.domain in spec.domains)]
+    if not rows:
+        return "no rule applies", "no rule applies"
+    unscheduled = spec.model_copy(update={"schedule": None})
+    rewards = build_reward(stage, unscheduled)
+    shape = "<think>{q}</think><answer>{a}</answer>" if template == "r1_zero" else "<think>{q}</think>{a}"
+    shown = []
+    try:
+        for wrong in (False, True):
+            texts = [shape.format(q=row.question, a=WRONG_ANSWER if wrong else row.answer) for row in rows]
+            columns = [row.columns() for row in rows]
+            scores = rewards.functions[0](
+                prompts=[row.question for row in rows],
+                completions=texts,
+                completion_ids=[list(text.encode()) for text in texts],
+                **{key: [column.get(key) for column in columns] for key in columns[0]},
+            )
+            shown.append(" ".join("–" if score is None else f"{score:.2g}" for score in scores))
+    except RewardError as error:
+        raise ConfigError(f"stages.{stage}.rewards: {error}") from error
+    finally:
+        rewards.close()
+    return shown[0], shown[1]
+
+
+def _rl_sections(profile: Profile) -> Iterator[tuple[str, RLStage]]:
+    return ((stage, getattr(profile.stages, stage)) for stage in RL_STAGES)

@@ -1,0 +1,359 @@
+"""The command line. Every `make` target is one call of it.
+
+    python -m pipeline run all --profile pocket
+    python -m pipeline status --profile pocket --set stages.r1_zero.grpo.max_steps=20
+
+Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration, 130 interrupted (run it again to go on).
+"""
+
+import argparse
+import os
+import shlex
+import sys
+import time
+import traceback
+import warnings
+from typing import NoReturn
+
+from pipeline.core.crew import Crew, LostProcess, end_process, process_count, process_rank, use_one_gpu
+from pipeline.core.disk import disk_fault
+from pipeline.core.errors import ConfigError, LadderError
+from pipeline.core.redaction import redact
+
+# The libraries' chatter would bury what the run says of itself. Set a variable to hear it again.
+for _variable, _value in {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "PYTHONWARNINGS": "ignore",
+}.items():
+    os.environ.setdefault(_variable, _value)
+if os.environ["PYTHONWARNINGS"] == "ignore":
+    warnings.simplefilter("ignore")
+
+
+FIRST_WORD_S = 5.0
+"""How long a process lets others of its run say first what is wrong: where they fail, too, it is ended meanwhile."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    options.given = sys.argv[1:] if arguments is None else arguments
+    if getattr(options, "processes", 1) == 1:
+        use_one_gpu()
+    try:
+        return options.command(options) or 0
+    except LadderError as error:
+        if process_rank() or isinstance(error, LostProcess):
+            time.sleep(FIRST_WORD_S)
+        who = f" in process {process_rank()}" if process_rank() else ""
+        print(f"error{who}: {redact(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if process_rank() == 0:
+            print("\nStopped. What is finished is kept: run the same command to go on.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        fault = disk_fault(error)
+        if fault is None:
+            print(redact(traceback.format_exc()), file=sys.stderr, end="")
+            return 1
+        print(f"error: {redact(fault)}. Mend that, then run the same command to go on.", file=sys.stderr)
+        return 1
+    except Exception:  # a defect: its trace is shown, without what is secret
+        print(redact(traceback.format_exc()), file=sys.stderr, end="")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description="R1 Ladder: the DeepSeek-R1 recipe, staged")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function, description: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=description, description=description)
+        sub.set_defaults(command=function)
+        return sub
+
+    def profiled(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--profile", default="pocket", help="name of a file in configs/, or a path (default: pocket)")
+        sub.add_argument("--run", default="", help="name of the run folder (default: the profile's name, and its seed)")
+        sub.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides, such as seed=3")
+        sub.add_argument("--seed", type=int, help="replaces the profile's seed")
+
+    run = command("run", _run, "run a stage, and those before it that are missing or stale")
+    run.add_argument("stage", help="a stage id, or 'all'")
+    run.add_argument("--processes", type=int, default=1, help="to start on this machine, one a GPU (default: 1)")
+    profiled(run)
+    profiled(command("status", _status, "say of each stage: done, stale, partial or missing"))
+    check = command("check", _check, "check a profile before anything runs, and show its arithmetic")
+    check.add_argument("--processes", type=int, help="that are to run it (default: as many as the GPUs it is made for)")
+    profiled(check)
+    check_reward = command("check-reward", _check_reward, "try one reward on sample rows")
+    check_reward.add_argument("reward", help="a built-in name, FILE.py:NAME or PACKAGE.MODULE:NAME")
+    check_reward.add_argument("--rows", help="a JSON lines file with `completion` and the question's columns")
+    check_reward.add_argument("--args", default="", metavar="'KEY=VALUE …'", help="arguments of the reward")
+    claims = command("claims", _claims, "climb with several seeds and say which of the paper's effects hold")
+    claims.add_argument("--seeds", default="0 1 2", help="seeds to climb with (default: '0 1 2')")
+    profiled(claims)
+    report = command("report", _report, "write the report of what there is, without training anything")
+    report.add_argument("--with", default="", dest="overlaid", metavar="'RUN …'", help="runs to draw curves of, too")
+    profiled(report)
+    compare = command("compare", _compare, "set finished runs side by side: configurations, results, curves")
+    compare.add_argument("runs", help="names of two or more run folders, blanks between them")
+    verify = command("verify", _verify, "hash every file of a run's finished stages again and say what does not match")
+    verify.add_argument("run", help="name of a run folder")
+    verify.add_argument("--profile", help="profile to hold the configurations against (default: the run's own)")
+    verify.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides that the run was made with")
+    verify.add_argument("--seed", type=int, help="the run's seed, where it is not the profile's")
+    explain = command("explain", _explain, "print what made a stage or a file of it, back to the base model")
+    explain.add_argument("run", help="name of a run folder")
+    explain.add_argument("target", help="a stage, or a path below it, such as distill/students/qwen")
+    harness = command("lm-eval", _lm_eval, "run lm-evaluation-harness tasks on a checkpoint of a run")
+    harness.add_argument("model", help="a stage, STAGE/STUDENT, or the path of a checkpoint folder")
+    harness.add_argument("tasks", help="names of tasks, or YAML files of yours, blanks between them")
+    harness.add_argument("--limit", type=int, help="examples a task, for a quick look")
+    harness.add_argument("--batch-size", type=int, default=16, help="examples at once (default: 16)")
+    profiled(harness)
+    exported = command("export", _export, "write a checkpoint as a GGUF file with a Modelfile, or for the Hub")
+    exported.add_argument("student", help="a student's name, a stage, STAGE/STUDENT, or a checkpoint folder")
+    exported.add_argument("--format", default="gguf", help="gguf (default), hf or adapter")
+    profiled(exported)
+    sent = command("upload", _upload, "export a checkpoint and send it to a repository on the Hugging Face Hub")
+    sent.add_argument("student", help="as for export")
+    sent.add_argument("repository", help="OWNER/NAME, made where there is none")
+    sent.add_argument("--public", action="store_true", help="make a new repository public instead of private")
+    sent.add_argument("--format", default="hf", help="hf (default), gguf or adapter")
+    profiled(sent)
+    chat = command("chat", _chat, "talk to a checkpoint of a run")
+    chat.add_argument("model", help="a stage, STAGE/STUDENT, a student's name, or a checkpoint folder")
+    profiled(chat)
+    profiled(command("clean-run", _clean_run, "remove a run folder"))
+    bases = command("pocket-bases", _pocket_bases, "pretrain the pocket base models again")
+    bases.add_argument("names", nargs="*", help="which (default: all of the recipe)")
+    return parser
+
+
+def _load(options):
+    """(profile, run folder) that the options name."""
+    from pipeline.config.loading import load_profile
+    from pipeline.runs.folder import RunFolder
+
+    profile = load_profile(options.profile, _words(options.set, "SET"), options.seed).profile
+    if profile.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the libraries take a GPU wherever they see one
+    default = profile.name if options.seed is None else f"{profile.name}-seed{options.seed}"
+    return profile, RunFolder(options.run or default, profile.name)
+
+
+def _words(text: str, variable: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"{variable}={text!r}: {error}. Expected KEY=VALUE pairs with blanks between them.") from None
+
+
+def _run(options) -> int | None:
+    from pipeline.checks.profile import check_processes, check_profile
+    from pipeline.ladder import find_stage
+    from pipeline.runs.runner import follow, run_stages
+    from pipeline.runs.summary import print_summary
+
+    if options.processes < 1:
+        raise ConfigError(f"PROCESSES={options.processes}: expected a whole number from 1.")
+    profile, run = _load(options)
+    if process_rank() > 0:
+        crew = Crew.join()
+        follow(crew)
+        crew.leave()
+        return None
+    target = None if options.stage == "all" else find_stage(options.stage)
+    check_profile(profile)
+    check_processes(profile, max(options.processes, process_count()))
+    if options.processes > 1 and process_count() == 1:
+        from pipeline.core.launch import launch
+
+        return launch(options.processes, options.given)
+    crew = Crew.join()
+    run_stages(profile, run, target, crew)
+    crew.leave()
+    if target is None or target.id in ("evaluate", "report"):
+        print_summary(profile, run)
+    return None
+
+
+def _status(options) -> None:
+    from pipeline.runs.runner import stage_states
+    from pipeline.runs.summary import print_status
+
+    profile, run = _load(options)
+    print_status(run, stage_states(profile, run))
+
+
+def _check(options) -> None:
+    from pipeline.checks.profile import check_processes, check_profile, print_check
+
+    profile, _ = _load(options)
+    made_for = profile.made_for.gpus if profile.made_for else 1
+    count = made_for if options.processes is None else options.processes
+    if count < 1:
+        raise ConfigError(f"PROCESSES={count}: expected a whole number from 1.")
+    check_profile(profile)
+    check_processes(profile, count)
+    print_check(profile, count)
+    if count > 1:
+        print(f"To run it on {count} GPUs of one machine: make all PROFILE={options.profile} PROCESSES={count}")
+
+
+def _check_reward(options) -> int:
+    import rewards
+    from pipeline.config.loading import read_value
+
+    pairs = [word.partition("=") for word in _words(options.args, "ARGS")]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"ARGS '{key}': expected key=value.")
+    arguments = {key: read_value(text, f"ARGS '{key}'") for key, _, text in pairs}
+    try:
+        rewards.load(options.reward, **arguments)
+        return rewards.check(options.reward, rows=options.rows, **arguments)
+    except rewards.RewardError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _claims(options) -> int:
+    from pipeline.report.claims import climb_and_judge
+
+    seeds = options.seeds.split()
+    if not seeds or not all(seed.isdigit() for seed in seeds):
+        raise ConfigError(f"SEEDS={options.seeds!r}: expected whole numbers with blanks between them, such as '0 1 2'.")
+    return climb_and_judge(options.profile, _words(options.set, "SET"), [int(seed) for seed in seeds])
+
+
+def _report(options) -> None:
+    from pipeline.ladder import find_stage
+    from pipeline.report import RunRecord, write_report
+    from pipeline.runs.runner import run_stages
+
+    profile, run = _load(options)
+    overlaid = [RunRecord.as_made(name) for name in options.overlaid.split()]
+    if not run.path.is_dir():
+        raise ConfigError(f"There is no {run.path} to report on. Run a stage first, or name a run with RUN=.")
+    run.claim()
+    record = RunRecord.of_folder(profile, run)
+    if record.complete and not overlaid:
+        run_stages(profile, run, find_stage("report"))
+        print(f"Report: {run.stage('report') / 'report.html'}")
+        return
+    path = run.path / "report-preview.html"
+    write_report(record, path, overlaid)
+    done = sum(stage.state == "done" for stage in record.stages.values())
+    print(f"Report: {path} ({done} of {len(record.stages)} stages are done)")
+
+
+def _compare(options) -> None:
+    from pipeline.report.compare import compare_runs
+
+    compare_runs(options.runs.split())
+
+
+def _verify(options) -> int:
+    from pipeline.config.loading import load_profile
+    from pipeline.runs.folder import RunFolder
+    from pipeline.runs.verify import verify_run
+
+    run = RunFolder.existing(options.run)
+    try:
+        overrides = _words(options.set, "SET")
+        profile = load_profile(options.profile or run.profile, overrides, options.seed).profile
+    except ConfigError as error:
+        if options.profile or options.set:
+            raise
+        print(f"Configurations are not compared, as the run's profile cannot be read; give PROFILE=. {error}")
+        profile = None
+    return verify_run(run, profile)
+
+
+def _explain(options) -> None:
+    from pipeline.runs.explain import explain
+    from pipeline.runs.folder import RunFolder
+
+    explain(RunFolder.existing(options.run), options.target)
+
+
+def _lm_eval(options) -> None:
+    from pipeline.tools.lm_eval import run_harness
+
+    profile, run = _load(options)
+    for name, number in (("LIMIT", options.limit), ("BATCH", options.batch_size)):
+        if number is not None and number < 1:
+            raise ConfigError(f"{name}={number}: expected a whole number from 1.")
+    path = run_harness(profile, run, options.model, options.tasks.split(), options.limit, options.batch_size)
+    print(f"Figures and samples: {path}")
+
+
+def _export(options) -> None:
+    from pipeline.export.folder import export
+
+    profile, run = _load(options)
+    print(f"Exported: {export(profile, run, options.student, options.format)}")
+
+
+def _upload(options) -> None:
+    from pipeline.export.folder import check_repository, export, upload
+
+    check_repository(options.repository)
+    profile, run = _load(options)
+    folder = export(profile, run, options.student, options.format)
+    print(f"Uploaded: {upload(folder, options.repository, private=not options.public)}")
+
+
+def _chat(options) -> None:
+    from data_recipes.templates import R1_ZERO
+    from pipeline.export.folder import full_name
+    from pipeline.runs.checkpoints import checkpoint_of, is_chat_model
+    from pipeline.runs.runner import resolve_device
+    from pipeline.tools.chat import Conversation, chat
+
+    profile, run = _load(options)
+    name = full_name(profile, options.model)
+    template = None if is_chat_model(name) else profile.templates.r1_zero or R1_ZERO
+    sampling, context = profile.stages.evaluate.sampling, profile.engine.max_model_len
+    checkpoint, device = checkpoint_of(run, name), resolve_device(profile)
+    chat(Conversation(checkpoint, device, profile.dtype, sampling, context, template), f"{run.name} {name}")
+
+
+def _clean_run(options) -> None:
+    _, run = _load(options)
+    if not run.path.exists():
+        print(f"There is no {run.path}.")
+        return
+    run.claim()
+    with run.lock():
+        run.remove()
+    print(f"Removed {run.path}.")
+
+
+def _pocket_bases(options) -> None:
+    from data_recipes.pocket.bases import BASES
+    from pipeline.core.console import Progress, set_up_logging
+    from pipeline.models.pocket.bases import build_base, read_recipes
+
+    recipes = read_recipes()
+    for name in options.names or recipes:
+        if name not in recipes:
+            raise ConfigError(f"No recipe for a pocket base '{name}'. There are: {', '.join(recipes)}.")
+        with Progress(f"pretraining {name}", recipes[name].training.steps, set_up_logging()) as bar:
+            build_base(recipes[name], BASES / name, lambda f, bar=bar: bar.update(f["step"], loss=f["loss"]))
+
+
+def run_and_exit() -> NoReturn:
+    """Runs the command of this process and ends it with the exit code."""
+    exit_code = main()
+    if exit_code and process_count() > 1:
+        end_process(exit_code)
+    sys.exit(exit_code)

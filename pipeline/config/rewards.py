@@ -1,0 +1,56 @@
+"""What a profile says about a reward."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.core.strict import Strict
+
+
+class Schedule(Strict):
+    """When a reward counts, in optimizer steps of the trainer (`trainer_state.global_step`)."""
+
+    from_step: int = Field(0, ge=0)
+    """The first step with the reward."""
+    to_step: int | None = Field(None, ge=0)
+    """The first step without it again; None is never."""
+    ramp_steps: int = Field(0, ge=0)
+    """Steps over which it grows from nothing after `from_step`, and shrinks to nothing before `to_step`, linearly."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Schedule":
+        if self.to_step is not None and self.to_step <= self.from_step:
+            raise ValueError(
+                f"to_step {self.to_step} is not after from_step {self.from_step}, so the reward would never count; "
+                "raise to_step or leave it out"
+            )
+        return self
+
+    def factor(self, step: int) -> float | None:
+        """What the reward is multiplied by at `step`, in [0, 1]; None outside the schedule."""
+        if step < self.from_step or (self.to_step is not None and step >= self.to_step):
+            return None
+        if not self.ramp_steps:
+            return 1.0
+        rising = (step - self.from_step) / self.ramp_steps
+        falling = 1.0 if self.to_step is None else (self.to_step - step) / self.ramp_steps
+        return min(1.0, rising, falling)
+
+
+class RewardSpec(Strict):
+    """One entry of a profile's `rewards`."""
+
+    use: str
+    """A built-in name, `path/file.py:name`, or `package.module:name`."""
+    weight: float = 1.0
+    """Multiplies the score in the sum over rewards."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the class or function."""
+    schedule: Schedule | None = None
+    """When the reward counts; None is always."""
+    domains: list[str] | None = None
+    """The `domain`s of the rows it applies to; None is all. Others get None."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What to do when the reward itself fails: stop training, or count the failure and give None to the batch."""
+    deadline_s: float = Field(60.0, gt=0)
+    """Seconds for one batch of a custom reward, from when it starts."""

@@ -1,0 +1,331 @@
+"""The sections of a profile. A default is the paper's figure where the paper has one (source in the comment)."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from data_recipes.cleaning.decontamination import NGRAM_WORDS
+from data_recipes.cleaning.filters import FilterSettings
+from data_recipes.mixtures import Source
+from data_recipes.sources.benchmarks import default_samples
+from data_recipes.written.endpoint import check_named
+from data_recipes.written.rewriting import RewriterSettings
+from pipeline.config.grpo import GRPOSettings
+from pipeline.config.tokenizer import TokenizerSettings
+from pipeline.core.strict import Strict
+from pipeline.engines import Sampling
+from pipeline.engines.completion import Number
+from pipeline.training.reward_model import RewardTraining
+from pipeline.training.sft import MAX_TOKENS, SFTSettings
+from rewards import RewardSpec
+
+LONGEST_NAME = 64
+
+
+def check_file_names(names: Iterable[str], what: str) -> None:
+    """Raises ValueError for a name that could not become part of a file's."""
+    for name in names:
+        if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(name) > LONGEST_NAME:
+            raise ValueError(
+                f"the {what} name '{name:.80}' becomes a file's name: use letters, digits, '-', '_', '.', at most "
+                f"{LONGEST_NAME} of them"
+            )
+
+
+QuestionCount = Annotated[int, Field(ge=1, le=1_000_000)]
+"""A recipe that makes its questions would go on for days for a number with too many zeros."""
+
+
+class QuestionSource(Strict):
+    """Where questions come from: a recipe by name (`pocket_arithmetic`, `countdown`), a file (`jsonl:data/math.jsonl`,
+    `csv:…`, `parquet:…`), a data set on the Hub (`hub:openai/gsm8k`), a named evaluation set (`benchmark:aime_2024`) or
+    a reasoning-gym task (`reasoning_gym:chain_sum`)."""
+
+    use: str
+    args: dict[str, Any] = {}
+    """Arguments of the recipe or task; of a file or data set its column mapping
+    (`data_recipes.sources.mapping.RowMapping`)."""
+    weight: Number = Field(1.0, gt=0)
+    """Share of this source among the sources of its group."""
+    upsample: bool = False
+    """Whether a file or data set with fewer questions than its share repeats them; else the other sources give more."""
+    domain: str | None = Field(None, min_length=1)
+    """Domain of all its questions, which rewards go by, in place of their own."""
+
+    @property
+    def as_source(self) -> Source:
+        return Source(self.use, self.args, self.weight, self.upsample, self.domain)
+
+
+class Cleaning(Strict):
+    """What is taken out of the questions before any stage trains on them."""
+
+    duplicates: Literal["keep", "exact", "near"] = "exact"
+    """In files and data sets: keep them; take out questions of the same words; or those that are nearly the same too.
+    Sums that differ in one number are nearly the same, so `near` is for questions in words."""
+    near_similarity: Number = Field(0.8, ge=0.5, le=1)
+    """Share of 3-grams of words that two questions must have in common to be nearly the same (Jaccard)."""
+    overlap_words: int = Field(NGRAM_WORDS, ge=3)
+    """Words in a row, in a question or its reference response, that may not be those of a held-out question or its
+    solution."""
+    also_held_out: dict[str, QuestionSource] = {}
+    """Sets that training must not overlap with, beside those of `stages.evaluate.sets`, by a name of yours."""
+
+
+class Heldout(Strict):
+    """Held-out evaluation while an RL stage trains, for its curve."""
+
+    set: str
+    """The name of one of `stages.evaluate.sets`."""
+    every: int = Field(100, ge=1)
+    """Optimizer steps between two points of the curve."""
+    questions: int = Field(64, ge=1)
+    samples: int = Field(4, ge=1)
+
+
+class BaseModelStage(Strict):
+    """Each model is a source as `pipeline.models.sources` lists them, such as `hub:OWNER/NAME` or `folder:PATH`."""
+
+    teacher: str
+    students: dict[str, str]
+    tokenizers: dict[str, TokenizerSettings] = {}
+    """What a base's own tokenizer lacks or has wrong: `teacher` or a student's name -> tokens and template."""
+    contexts: dict[str, PositiveInt] = {}
+    """Longest text in tokens, in place of that in the base's configuration, for a model that is to learn longer"""
+
+    @field_validator("students")
+    @classmethod
+    def _named_plainly(cls, students: dict[str, str]) -> dict[str, str]:
+        check_file_names(students, "student")
+        return students
+
+    @model_validator(mode="after")
+    def _tokenizers_are_of_models(self) -> "BaseModelStage":
+        for key, role in [("tokenizers", role) for role in self.tokenizers] + [("contexts", r) for r in self.contexts]:
+            if role not in ("teacher", *self.students):
+                raise ValueError(
+                    f"{key} names '{role}', but the models are teacher, {', '.join(self.students)}. Name one of these"
+                )
+        return self
+
+
+class Difficulty(Strict):
+    """Keeps the questions that the policy solves sometimes, measured before RL starts: a group whose answers are all
+    right or all wrong teaches nothing."""
+
+    samples: int = Field(8, ge=2)
+    """Samples a question, at the stage's own temperature and length."""
+    min_pass_rate: Number = Field(0.1, ge=0, le=1)
+    max_pass_rate: Number = Field(0.9, ge=0, le=1)
+    """Kept are questions whose share of right samples lies from the first to the second, ends included."""
+    shard_questions: int = Field(256, ge=1)
+    """Questions a finished shard holds: what a resumed run need not sample again."""
+
+    @model_validator(mode="after")
+    def _window_is_open(self) -> "Difficulty":
+        rates = [passed / self.samples for passed in range(self.samples + 1)]
+        if not any(self.min_pass_rate <= rate <= self.max_pass_rate for rate in rates):
+            raise ValueError(
+                f"no question can have a pass rate from {self.min_pass_rate} to {self.max_pass_rate}: over "
+                f"{self.samples} samples rates are multiples of 1/{self.samples}. Widen the window or sample more"
+            )
+        return self
+
+
+class RLStage(Strict):
+    grpo: GRPOSettings = GRPOSettings()
+    rewards: list[RewardSpec] = Field(min_length=1)
+    questions: dict[str, QuestionCount | None] = {"reasoning": None}
+    """Questions to train on from each group of the profile's `questions`; null takes all that a finite group has."""
+    difficulty: Difficulty | None = None
+    heldout: Heldout | None = None
+
+
+class SampledData(Strict):
+    """How a stage turns samples of a policy into rows."""
+
+    questions: dict[str, QuestionCount | None] = {"reasoning": None}
+    samples_per_question: int = Field(4, ge=1)
+    sampling: Sampling = Sampling(temperature=1.0, max_tokens=MAX_TOKENS)  # paper, cold start: temperature 1.0
+    shard_questions: int = Field(256, ge=1)
+    """Questions a finished shard holds: what a resumed run need not sample again."""
+    filters: FilterSettings
+    keep_per_question: int = Field(1, ge=1)
+    max_rows: int | None = Field(None, ge=1)
+    """Quota of reasoning rows."""
+
+
+class ColdStartDataStage(SampledData):
+    filters: FilterSettings = FilterSettings(format="r1_zero")
+    rewriter: RewriterSettings = RewriterSettings()
+    max_rows: int | None = 5000  # paper: "thousands"
+
+
+class RejectionSamplingStage(SampledData):
+    filters: FilterSettings = FilterSettings(format="r1")
+    max_rows: int | None = 600_000  # paper: about 600k reasoning rows
+    general_rows: int = Field(200_000, ge=0)  # paper: about 200k
+    general_group: str = "general"
+
+
+class SFTStage(Strict):
+    sft: SFTSettings = SFTSettings()
+
+
+class PreferenceSettings(Strict):
+    """Pairs for one reward model: answers sampled from the SFT model, judged by an annotator."""
+
+    group: str
+    prompts: int = Field(ge=1)
+    samples_per_prompt: int = Field(4, ge=2)
+    judgements: int = Field(4, ge=1)  # paper: judged four times in random order
+    min_gap: float = 1.0  # paper: kept when the gap is over 1
+    part: Literal["summary", "whole"]
+    """What the scorer reads: the paper's helpful model the summary, its safety model the whole response."""
+
+
+class RewardModelStage(RewardTraining):
+    annotator: Literal["pocket", "endpoint"] = "endpoint"
+    url: str | None = None
+    model: str | None = None
+    scorers: dict[Literal["helpful", "harmless"], PreferenceSettings] = {
+        "helpful": PreferenceSettings(group="general", prompts=66_000, part="summary"),  # paper: 66k pairs
+        "harmless": PreferenceSettings(group="harmless", prompts=106_000, part="whole"),  # paper: 106k prompts
+    }
+    sampling: Sampling = Sampling(temperature=1.0, max_tokens=MAX_TOKENS)
+
+    @model_validator(mode="after")
+    def _annotator_is_named(self) -> "RewardModelStage":
+        check_named(self.annotator, self.url, self.model)
+        return self
+
+
+class DistillStage(Strict):
+    sft: SFTSettings = SFTSettings(batch_size=64)  # paper: batch 64
+    learning_rates: dict[str, float] = {}
+    """A student's own peak learning rate, where it differs from `sft.learning_rate`."""
+
+
+class StudentRLStage(RLStage):
+    """RL on one student base with the tokens that distilling it took: `grpo.max_steps` is only an upper bound."""
+
+    student: str
+    grpo: GRPOSettings = GRPOSettings(learning_rate=2e-6)  # paper: the dense 32B Zero
+
+
+class EvaluationSet(Strict):
+    source: QuestionSource
+    questions: int | None = Field(None, ge=1, le=100_000)
+    """Questions to draw; null takes all that a file, a data set or a benchmark has."""
+    samples: int = Field(ge=1)
+    """Samples a question: pass@1 is their mean, cons@k the vote over k of them. A benchmark's own k where left out."""
+    metric: Literal["accuracy", "quality"] = "accuracy"
+    """`accuracy`: the row's verifier. `quality`: the pocket world's ground truth about general answers."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _benchmarks_know_their_k(cls, data: Any) -> Any:
+        source = data.get("source") if isinstance(data, dict) else None
+        samples = default_samples(str(source.get("use"))) if isinstance(source, dict) else None
+        return {"samples": samples, **data} if samples else data
+
+    @property
+    def questions_in_words(self) -> str:
+        return "all" if self.questions is None else str(self.questions)
+
+
+class EvaluateStage(Strict):
+    sets: dict[str, EvaluationSet]
+    sampling: Sampling = Sampling(temperature=0.6, top_p=0.95, max_tokens=MAX_TOKENS)  # paper: 0.6, 0.95, 32,768
+    consensus: list[Annotated[int, Field(ge=1)]] = [16, 64]
+    seed: int = Field(20250122, ge=0, lt=2**31)
+    """The held-out questions and the sampling of them hang on this seed, not on the run's."""
+
+    @field_validator("sets")
+    @classmethod
+    def _named_plainly(cls, sets: dict[str, EvaluationSet]) -> dict[str, EvaluationSet]:
+        check_file_names(sets, "set")
+        return sets
+
+    @model_validator(mode="after")
+    def _accuracy_is_measured(self) -> "EvaluateStage":
+        if not any(settings.metric == "accuracy" for settings in self.sets.values()):
+            raise ValueError(
+                f"sets has {', '.join(self.sets) or 'none'}, none of them with metric: accuracy. "
+                "Add one: the ladder is measured by it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _some_set_can_vote(self) -> "EvaluateStage":
+        if "consensus" not in self.model_fields_set:
+            return self
+        most = max((s.samples for s in self.sets.values() if s.metric == "accuracy"), default=0)
+        for k in self.consensus:
+            if k > most:
+                raise ValueError(
+                    f"consensus has {k}, but no set with metric: accuracy has more than {most} samples a question, so "
+                    f"cons@{k} would never be computed. Take {k} out, or raise a set's samples to {k}"
+                )
+        return self
+
+
+class ReportStage(Strict):
+    rollouts_per_step: int = Field(16, ge=1)
+
+
+class Templates(Strict):
+    r1_zero: str | None = None
+    """The plain-text prompt of base models and R1-Zero, with `{question}`; null is the paper's."""
+
+    @field_validator("r1_zero")
+    @classmethod
+    def _has_a_question(cls, text: str | None) -> str | None:
+        if text is not None and text.count("{question}") != 1:
+            raise ValueError(f"the template {text!r} should hold {{question}} exactly once")
+        return text
+
+
+class MadeFor(Strict):
+    """The GPUs that a profile is made for, which its memory is estimated for."""
+
+    gpus: int = Field(ge=1)
+    """How many."""
+    gib: Number = Field(gt=0)
+    """Memory of each, in GiB."""
+
+
+class Watchdog(Strict):
+    """When a run that is stuck, or whose numbers are broken, is said to be so and ended. No part of any result."""
+
+    warn_s: float = Field(300.0, gt=0)
+    """Seconds without progress after which the phase is named, with a stack dump of every thread."""
+    stop_s: float | None = Field(3600.0, gt=0)
+    """Seconds without progress after which the run ends with an error, its last checkpoint kept. null: never."""
+    nonfinite_steps: int = Field(3, ge=1)
+    """Optimizer steps in a row with a loss or gradient that is not finite, after which training ends."""
+
+    @model_validator(mode="after")
+    def _warns_first(self) -> "Watchdog":
+        if self.stop_s is not None and self.stop_s <= self.warn_s:
+            raise ValueError(
+                f"stop_s is {self.stop_s:g}, which is not above warn_s {self.warn_s:g}: raise it, or lower warn_s"
+            )
+        return self
+
+
+class Stages(Strict):
+    base_model: BaseModelStage
+    r1_zero: RLStage
+    cold_start_data: ColdStartDataStage = ColdStartDataStage()
+    cold_start_sft: SFTStage = SFTStage()
+    reasoning_rl: RLStage
+    rejection_sampling: RejectionSamplingStage = RejectionSamplingStage()
+    sft: SFTStage = SFTStage()
+    reward_model: RewardModelStage
+    general_rl: RLStage
+    distill: DistillStage = DistillStage()
+    student_rl: StudentRLStage
+    evaluate: EvaluateStage
+    report: ReportStage = ReportStage()

@@ -1,0 +1,1 @@
+"""What everything else builds on: errors, settings, manifests, console, watchdog, processes."""

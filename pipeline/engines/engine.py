@@ -1,0 +1,218 @@
+"""What every rollout engine shares: encoding, checks, order of work, decoding, counting."""
+
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.core.watchdog import beat
+from pipeline.engines.completion import Completion, EngineSettings, Sampling
+
+Progress = Callable[[int, int], None]
+"""Called with the number of prompts whose completions are all done, and the number of prompts."""
+OnGroup = Callable[[int, list[Completion]], None]
+"""Called with a prompt's number and all its completions, as soon as they are written."""
+
+
+class MissingEngineError(RuntimeError):
+    """The package that an engine needs is not installed."""
+
+
+@dataclass
+class EngineStats:
+    """Totals since the engine was opened."""
+
+    tokens: int = 0
+    """Completion tokens written."""
+    seconds: float = 0.0
+    """Time spent in `generate`."""
+    syncs: int = 0
+    sync_seconds: float = 0.0
+    """Time spent taking over weights."""
+
+
+@dataclass(slots=True)
+class RawCompletion:
+    """A completion before decoding, as an engine's own `_generate` gives it."""
+
+    token_ids: list[int]
+    logprobs: list[float] | None
+
+
+Finished = Callable[[int, list[RawCompletion]], None]
+"""Called by an engine's `_generate` with the place of a prompt and its `n` completions, in any order of places."""
+
+
+class Engine(ABC):
+    """Writes completions. Use as a context manager, or call `close()`.
+
+    A subclass gives `_generate`, `_sync`, `_load` and `_close`; order of work, checks and decoding are done here.
+    """
+
+    adapter_rank: int | None = None
+    """Highest rank of the LoRA adapters that it takes over as such, and then no other weights."""
+
+    def __init__(self, settings: EngineSettings, model: str | Path, tokenizer, seed: int):
+        from transformers import AutoTokenizer
+
+        self.settings = settings
+        self.model_path = str(model)
+        self.tokenizer = tokenizer if tokenizer is not None else AutoTokenizer.from_pretrained(self.model_path)
+        self.end_ids = end_token_ids(self.tokenizer, self.model_path)
+        self.stats = EngineStats()
+        self._seeds = random.Random(seed)
+
+    def generate(
+        self,
+        prompts: Sequence[str] | Sequence[list[int]],
+        n: int,
+        sampling: Sampling,
+        on_progress: Progress | None = None,
+        on_group: OnGroup | None = None,
+    ) -> list[list[Completion]]:
+        """Write `n` completions of each prompt: outer list in the order of the prompts, inner list of length `n`.
+
+        Strings are encoded with the tokenizer's own special tokens, unless they already begin with its first one.
+        Long prompts start first, so that the last ones to finish are not the ones that also started last. `on_group`
+        gets each prompt's completions while others are still being written.
+
+        Raises:
+            ValueError: `n` < 1, an empty prompt, or a prompt that with `sampling.max_tokens` passes `max_model_len`.
+        """
+        if n < 1:
+            raise ValueError(f"generate was asked for n={n} completions a prompt; n must be at least 1")
+        if not prompts:
+            return []
+        prompt_ids = [self.encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+        self._check_lengths(prompt_ids, sampling)
+        started = time.perf_counter()
+        order = sorted(range(len(prompt_ids)), key=lambda i: -len(prompt_ids[i]))
+        if sampling.seed is None:
+            sampling = sampling.model_copy(update={"seed": self._next_seed()})
+        different = 1 if sampling.temperature == 0 else n  # greedy samples of one prompt are all the same
+        groups: dict[int, list[Completion]] = {}
+
+        def finished(place: int, raw: list[RawCompletion]) -> None:
+            beat()
+            group = groups[order[place]] = self._decode(raw * (n // different))
+            if on_group:
+                on_group(order[place], group)
+            if on_progress:
+                on_progress(len(groups), len(order))
+
+        self._generate([prompt_ids[i] for i in order], different, sampling, finished)
+        completions = [groups[i] for i in range(len(order))]
+        self.stats.tokens += sum(len(c.token_ids) for group in completions for c in group)
+        self.stats.seconds += time.perf_counter() - started
+        return completions
+
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids of a string prompt; the tokenizer's first token is not written twice."""
+        bos = self.tokenizer.bos_token
+        return self.tokenizer(prompt, add_special_tokens=not (bos and prompt.startswith(bos)))["input_ids"]
+
+    def sync_weights(self, model) -> None:
+        """Take over the weights of the live torch module `model`; LoRA adapters count as merged. `model` is unchanged.
+
+        Raises:
+            NotImplementedError: this engine cannot take over weights.
+        """
+        started = time.perf_counter()
+        self._sync(model)
+        self.stats.syncs += 1
+        self.stats.sync_seconds += time.perf_counter() - started
+
+    def load_weights(self, folder: str | Path) -> None:
+        """Take over the weights of another checkpoint of the same architecture without building the engine anew.
+
+        Raises:
+            ValueError: the checkpoint's architecture or shapes differ from those of the open engine.
+        """
+        from pipeline.engines.weights import check_same_architecture
+
+        started = time.perf_counter()
+        check_same_architecture(self.model_path, folder)
+        self._load(str(folder))
+        self.stats.syncs += 1
+        self.stats.sync_seconds += time.perf_counter() - started
+
+    def serve(self, folder: str | Path, tokenizer, seed: int) -> None:
+        """`load_weights` and a fresh start: that checkpoint's tokenizer and end tokens, and a new random stream.
+
+        Raises:
+            ValueError: the checkpoint's architecture or shapes differ from those of the open engine.
+        """
+        self.load_weights(folder)
+        self.tokenizer = tokenizer
+        self.end_ids = end_token_ids(tokenizer, str(folder))
+        self._seeds = random.Random(seed)
+
+    def close(self) -> None:
+        """Free the engine's memory. Closing twice does nothing; using it afterwards is an error."""
+        self._close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def _next_seed(self) -> int:
+        return self._seeds.getrandbits(31)
+
+    def _check_lengths(self, prompt_ids: list[list[int]], sampling: Sampling) -> None:
+        limit = self.settings.max_model_len
+        for i, ids in enumerate(prompt_ids):
+            if not ids:
+                raise ValueError(f"prompt {i} is empty; every prompt needs at least one token")
+            if len(ids) + sampling.max_tokens > limit:
+                raise ValueError(
+                    f"prompt {i} has {len(ids)} tokens and max_tokens is {sampling.max_tokens}, together over the "
+                    f"engine's max_model_len of {limit}; set max_model_len to at least "
+                    f"{max(map(len, prompt_ids)) + sampling.max_tokens}, lower max_tokens, or drop long prompts"
+                )
+
+    def _decode(self, group: list[RawCompletion]) -> list[Completion]:
+        stopped = [bool(c.token_ids) and c.token_ids[-1] in self.end_ids for c in group]
+        visible = [c.token_ids[:-1] if stop else c.token_ids for c, stop in zip(group, stopped, strict=True)]
+        texts = self.tokenizer.batch_decode(visible, skip_special_tokens=False)
+        return [
+            Completion(c.token_ids, text, c.logprobs, "stop" if stop else "length")
+            for c, text, stop in zip(group, texts, stopped, strict=True)
+        ]
+
+    @abstractmethod
+    def _generate(self, prompts: list[list[int]], n: int, sampling: Sampling, finished: Finished) -> None:
+        """Write `n` completions of each prompt, and call `finished` once a prompt, one call at a time."""
+
+    @abstractmethod
+    def _sync(self, model) -> None: ...
+
+    @abstractmethod
+    def _load(self, folder: str) -> None: ...
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+
+def end_token_ids(tokenizer, model_path: str) -> frozenset[int]:
+    """Every token that ends a completion: the tokenizer's end token and those of the checkpoint's generation config."""
+    from transformers import GenerationConfig
+
+    ids = set()
+    try:
+        declared = GenerationConfig.from_pretrained(model_path).eos_token_id
+    except OSError:  # a checkpoint need not carry a generation config
+        declared = None
+    if declared is not None:
+        ids.update([declared] if isinstance(declared, int) else declared)
+    if tokenizer.eos_token_id is not None:
+        ids.add(tokenizer.eos_token_id)
+    if not ids:
+        raise ValueError(
+            f"neither the tokenizer nor the generation config of {model_path} names an end token (eos_token); "
+            "completions could never stop. Set eos_token in tokenizer_config.json"
+        )
+    return frozenset(ids)

@@ -1,0 +1,134 @@
+"""Rollouts by `transformers.generate`, for machines where vLLM cannot be installed."""
+
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from pipeline.core.watchdog import beat
+from pipeline.engines.completion import EngineSettings, Sampling
+from pipeline.engines.engine import Engine, Finished, RawCompletion
+from pipeline.engines.weights import checkpoint_weights
+
+
+class TransformersEngine(Engine):
+    """A second copy of the model that `generate`s in left-padded batches of at most `max_sequences` rows."""
+
+    def __init__(self, settings: EngineSettings, model, tokenizer, seed: int):
+        super().__init__(settings, model, tokenizer, seed)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model = self._open(self.model_path)
+        pad = self.tokenizer.pad_token_id
+        self._pad_id = min(self.end_ids) if pad is None else pad
+
+    def _open(self, folder: str):
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, self.settings.dtype), use_safetensors=True, trust_remote_code=False
+        )
+        return model.to(self._device).eval()
+
+    @torch.no_grad()
+    def _generate(self, prompts: list[list[int]], n: int, sampling: Sampling, finished: Finished) -> None:
+        rows = [ids for ids in prompts for _ in range(n)]
+        done: list[RawCompletion] = []
+        devices = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(sampling.seed)
+            for start in range(0, len(rows), self.settings.max_sequences):
+                whole = len(done) // n
+                done += self._batch(rows[start : start + self.settings.max_sequences], sampling)
+                for place in range(whole, len(done) // n):
+                    finished(place, done[place * n : (place + 1) * n])
+
+    def _batch(self, rows: list[list[int]], sampling: Sampling) -> list[RawCompletion]:
+        width = max(map(len, rows))
+        pad = self._pad_id
+        input_ids = torch.tensor([[pad] * (width - len(ids)) + ids for ids in rows], device=self._device)
+        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in rows], device=self._device)
+        recorder = _SampledDistribution(sampling)
+        output = self._model.generate(
+            input_ids=input_ids,
+            attention_mask=mask,
+            logits_processor=LogitsProcessorList([recorder]),
+            generation_config=GenerationConfig(
+                max_new_tokens=sampling.max_tokens,
+                do_sample=sampling.temperature > 0,
+                temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+                eos_token_id=sorted(self.end_ids),
+                pad_token_id=pad,
+            ),
+        )
+        logprobs = recorder.finish(output)
+        completions = []
+        for tokens, scores in zip(output[:, width:].tolist(), logprobs.tolist(), strict=True):
+            end = next((i + 1 for i, token in enumerate(tokens) if token in self.end_ids), len(tokens))
+            completions.append(RawCompletion(tokens[:end], scores[:end] if sampling.logprobs else None))
+        return completions
+
+    @torch.no_grad()
+    def _sync(self, model) -> None:
+        self._copy(checkpoint_weights(model))
+
+    @torch.no_grad()
+    def _load(self, folder: str) -> None:
+        self._copy(checkpoint_weights(self._open(folder)))
+
+    def _copy(self, weights: dict[str, torch.Tensor]) -> None:
+        own = checkpoint_weights(self._model)
+        if own.keys() != weights.keys():
+            odd = sorted(own.keys() ^ weights.keys())[:5]
+            raise ValueError(f"the weights to take over and the engine's differ in their names, among them {odd}")
+        live = {parameter.data_ptr() for parameter in self._model.parameters()}
+        if any(tensor.data_ptr() not in live for tensor in own.values()):
+            raise NotImplementedError(
+                f"the engine 'transformers' cannot sync {type(self._model).__name__}, whose checkpoint stores its "
+                "weights in another form than the running model; use the engine 'vllm'"
+            )
+        for name, tensor in weights.items():
+            own[name].copy_(tensor)
+
+    def _close(self) -> None:
+        self._model = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+class _SampledDistribution(LogitsProcessor):
+    """Applies temperature and top-p, and keeps the log-probability of the token that was then drawn.
+
+    The draw happens after the processor returns, so the token is read from the next call's `input_ids`, and the last
+    one from the finished sequences. One (batch, vocabulary) tensor is held, however long the completions.
+    """
+
+    def __init__(self, sampling: Sampling):
+        self._sampling = sampling
+        self._pending: torch.Tensor | None = None
+        self._columns: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        beat()
+        self._take(input_ids[:, -1])
+        scores = scores.float()
+        if self._sampling.temperature > 0:
+            scores = scores / self._sampling.temperature
+        if self._sampling.top_p < 1:
+            scores = _keep_top_p(scores, self._sampling.top_p)
+        self._pending = scores.log_softmax(-1)
+        return scores
+
+    def finish(self, sequences: torch.LongTensor) -> torch.Tensor:
+        """Log-probabilities of the drawn tokens: (batch, new tokens), meaningless after a row's end token."""
+        self._take(sequences[:, -1])
+        return torch.stack(self._columns, dim=1)
+
+    def _take(self, drawn: torch.LongTensor) -> None:
+        if self._pending is not None:
+            self._columns.append(self._pending.gather(1, drawn[:, None])[:, 0])
+
+
+def _keep_top_p(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Set to -inf all but the smallest set of tokens whose probability reaches `top_p`; the likeliest always stays."""
+    ordered, index = scores.sort(dim=-1, descending=True)
+    likelier = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)  # probability of all tokens ahead in the order
+    dropped = torch.zeros_like(likelier, dtype=torch.bool).scatter(-1, index, likelier >= top_p)
+    return scores.masked_fill(dropped, float("-inf"))

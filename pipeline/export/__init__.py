@@ -1,0 +1,1 @@
+"""Checkpoints for use elsewhere: GGUF files, Modelfiles, folders for the Hub, model cards."""

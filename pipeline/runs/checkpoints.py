@@ -1,0 +1,132 @@
+"""The checkpoints of a run by name: `r1-zero`, `distill/qwen`, `base-model/llama`, or any folder that holds one."""
+
+from pathlib import Path
+
+from pipeline.config.profile import Profile
+from pipeline.core.errors import ConfigError
+from pipeline.core.manifest import MANIFEST
+from pipeline.ladder import LADDER, STAGES
+from pipeline.models.sources import read_config
+from pipeline.runs.folder import RunFolder
+
+PLAIN_TEXT_STAGES = ("base_model", "r1_zero", "student_rl")
+"""Stages whose models are prompted with plain text; all others have learned the chat template."""
+
+
+def full_name(profile: Profile, name: str) -> str:
+    """A student's bare name means its distilled checkpoint."""
+    return f"distill/{name}" if name in profile.stages.base_model.students else name
+
+
+def stage_and_student(name: str) -> tuple[str, str]:
+    """`student-rl` → ("student_rl", ""), `distill/qwen` → ("distill", "qwen"); of a path nothing that is a stage."""
+    stage_id, _, student = name.partition("/")
+    return stage_id.replace("-", "_"), student
+
+
+def checkpoint_of(run: RunFolder, name: str, variable: str = "MODEL") -> Path:
+    """The checkpoint folder that `name` means: a stage of the run, `stage/student`, or a path. `variable` is
+    what the user set to it.
+
+    Raises ConfigError for a name that is neither, a stage without a checkpoint, one that has not finished, and a
+    student that it does not have, each naming what there is; and for a model that writes no text.
+    """
+    if not name:
+        raise ConfigError(f"{variable} is empty. Name {_names(run)}, or the path of a checkpoint folder.")
+    stage_id, student = stage_and_student(name)
+    if stage_id not in STAGES:
+        return _writes_text(_folder(run, name, variable), name, variable)
+    folder = run.stage(stage_id)
+    if not (folder / MANIFEST).is_file():
+        raise ConfigError(
+            f"{variable}={name}: the stage {stage_id} of {run.path} has not finished. "
+            f"Run `make {stage_id.replace('_', '-')} RUN={run.name}` first, or name {_names(run)}."
+        )
+    found = _student_checkpoint(folder, student) if "/" in name else folder / "checkpoint"
+    if not (found / "config.json").is_file():
+        students = sorted(path.name for path in (folder / "students").glob("*"))
+        beside = f" It has {', '.join(f'{stage_id}/{name}' for name in students)}." if students else ""
+        raise ConfigError(f"{variable}={name}: {folder} holds no such checkpoint.{beside} Name {_names(run)}.")
+    return _writes_text(found, name, variable)
+
+
+def load_tokenizer(checkpoint: Path, chat: bool):
+    """The checkpoint's transformers tokenizer. With `chat` its chat template is tried.
+
+    Raises ConfigError where configuration or tokenizer cannot be read, for a tokenizer without an end-of-sequence
+    token, and for a chat template that is missing or cannot be rendered.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        AutoConfig.from_pretrained(checkpoint)
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    except Exception as error:  # the files are foreign, and what transformers raises for them differs by kind
+        raise ConfigError(
+            f"{checkpoint} cannot be read: {_first_line(error)}. Expected a config.json of a model that transformers "
+            "knows, and its tokenizer's files (tokenizer.json, tokenizer_config.json) beside it."
+        ) from error
+    if tokenizer.eos_token is None:
+        raise ConfigError(
+            f"The tokenizer of {checkpoint} has no end-of-sequence token. Set `eos_token` in its "
+            "tokenizer_config.json to the token that an answer ends with."
+        )
+    if not chat:
+        return tokenizer
+    mend = "Give its tokenizer one that takes user and assistant turns, as chat_template.jinja."
+    if not tokenizer.chat_template:
+        raise ConfigError(f"The tokenizer of {checkpoint} has no chat template. {mend}")
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "q"}], tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # a template is foreign code, which may raise anything
+        raise ConfigError(
+            f"The chat template of {checkpoint} cannot be rendered: {_first_line(error)}. {mend}"
+        ) from error
+    return tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def is_chat_model(name: str) -> bool:
+    """Whether the model of that name has learned the chat template; a path counts as such."""
+    stage_id, _ = stage_and_student(name)
+    return stage_id not in PLAIN_TEXT_STAGES
+
+
+def _student_checkpoint(folder: Path, student: str) -> Path:
+    """`distill` keeps a student's checkpoint beside what it was trained with, `base_model` the bare folder."""
+    inside = folder / "students" / student
+    return inside / "checkpoint" if (inside / "checkpoint").is_dir() else inside
+
+
+def _writes_text(checkpoint: Path, name: str, variable: str) -> Path:
+    """The folder itself, unless its model is of another kind, such as a reward model."""
+    for architecture in read_config(checkpoint / "config.json").get("architectures") or ():
+        if not architecture.endswith("ForCausalLM"):
+            raise ConfigError(
+                f"{variable}={name}: {checkpoint} holds a {architecture}, which writes no text. "
+                "Expected a causal language model, whose architecture ends in ForCausalLM."
+            )
+    return checkpoint
+
+
+def _folder(run: RunFolder, name: str, variable: str) -> Path:
+    path = Path(name).expanduser()
+    if (path / "config.json").is_file():
+        return path
+    raise ConfigError(f"{variable}={name} is no stage, and no folder with a config.json. Name {_names(run)}.")
+
+
+def _names(run: RunFolder) -> str:
+    """The models that the run has."""
+    found = []
+    for stage in LADDER:
+        folder = run.stage(stage.id)
+        if not (folder / MANIFEST).is_file():
+            continue
+        if (folder / "checkpoint" / "config.json").is_file():
+            found.append(stage.id)
+        found += [f"{stage.id}/{path.name}" for path in sorted((folder / "students").glob("*"))]
+    return f"one of {', '.join(found)}" if found else f"a stage of {run.path}, once one has finished"

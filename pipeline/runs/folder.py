@@ -1,0 +1,136 @@
+"""The folder of a run: finished stages, partial ones, replaced ones, and the lock.
+
+runs/<run>/<stage>/                       finished: has a manifest, was renamed into place whole
+runs/<run>/.partial/<stage>-<hash>/       under way, for one configuration and one set of inputs
+runs/<run>/.replaced/<stage>-<n>/         finished once, then made again from something else
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.core.errors import ConfigError, RunError
+from pipeline.core.manifest import MANIFEST, Manifest, fsync_folder, fsync_tree, write_durably
+
+RUNS = Path("runs")
+_PROGRESS = "progress.json"
+
+
+class RunFolder:
+    def __init__(self, name: str, profile: str):
+        if not name or name.startswith(".") or "/" in name:
+            raise ConfigError(f"RUN={name!r} becomes a folder name in {RUNS}/: give a plain name such as {profile}.")
+        self.name, self.profile, self.path = name, profile, RUNS / name
+
+    @classmethod
+    def existing(cls, name: str) -> "RunFolder":
+        """The run of that name, with the profile that made it. Raises ConfigError where there is none."""
+        run = cls(name, "")
+        owner = run.owner()
+        if owner is None:
+            there = sorted(path.parent.name for path in RUNS.glob("*/run.json"))
+            raise ConfigError(f"There is no run '{name}' in {RUNS}/. Runs: {', '.join(there) or 'none'}.")
+        return cls(name, owner)
+
+    def owner(self) -> str | None:
+        """The profile that made the folder, None where there is no run yet."""
+        about = self.path / "run.json"
+        if not about.is_file():
+            return None
+        try:
+            return json.loads(about.read_text(encoding="utf-8"))["profile"]
+        except (ValueError, KeyError, TypeError):
+            raise RunError(
+                f'{about} is damaged. Expected {{"profile": NAME}}, the profile that made the run: write it again.'
+            ) from None
+
+    def claim(self) -> None:
+        """Makes the folder, or refuses one that another profile made."""
+        owner = self.owner()
+        if owner is not None:
+            if owner != self.profile:
+                raise ConfigError(
+                    f"{self.path} was made by the profile '{owner}', not by '{self.profile}'. Give this profile a run "
+                    f"of its own (RUN=another-name), go on with PROFILE={owner}, or remove it with "
+                    f"`make clean-run RUN={self.name}`."
+                )
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_durably(self.path / "run.json", json.dumps({"profile": self.profile}) + "\n")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held while stages are written. The system frees it when the process dies, however it dies."""
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise RunError(
+                    f"Another command (process {file.read().strip() or 'unknown'}) is writing {self.path}. "
+                    "Wait for it, stop it, or give this command another RUN=."
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def stage(self, stage_id: str) -> Path:
+        return self.path / stage_id
+
+    def partial(self, stage_id: str, key: str) -> Path:
+        return self.path / ".partial" / f"{stage_id}-{key[:16]}"
+
+    def finish(self, stage_id: str, partial: Path) -> None:
+        """Puts a whole stage in its place, durably and without its scratch; what stood there is kept in `.replaced/`.
+
+        Scratch goes only now, with the manifest written: a crash while a large stage is hashed costs no training.
+        """
+        _remove_unlisted(partial, Manifest.read(partial))
+        fsync_tree(partial)
+        final = self.stage(stage_id)
+        if final.exists():
+            replaced = self.path / ".replaced"
+            replaced.mkdir(exist_ok=True)
+            number = 1 + max((int(path.name.rpartition("-")[2]) for path in replaced.glob(f"{stage_id}-*")), default=0)
+            final.rename(replaced / f"{stage_id}-{number}")
+        partial.rename(final)
+        fsync_folder(self.path)
+
+    def settle(self) -> None:
+        """Finishes stages that a crash caught between being whole and being renamed."""
+        for partial in (self.path / ".partial").glob("*"):
+            if (partial / MANIFEST).is_file():
+                manifest = Manifest.read(partial)
+                self.finish(manifest.stage, partial)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path)
+
+
+def _remove_unlisted(folder: Path, manifest: Manifest) -> None:
+    """Removes the files that the manifest does not list, and folders that are empty without them."""
+    listed = {folder / name for name in (*manifest.outputs, *manifest.records, MANIFEST)}
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in listed:
+            path.unlink()
+
+
+def write_progress(partial: Path, done: int, total: int | None, unit: str) -> None:
+    write_durably(partial / _PROGRESS, json.dumps({"done": done, "total": total, "unit": unit}) + "\n")
+
+
+def read_progress(partial: Path) -> dict | None:
+    """How far a partial stage is; None where it has not said, or where what it said is damaged."""
+    try:
+        found = json.loads((partial / _PROGRESS).read_text(encoding="utf-8"))
+        return {key: found[key] for key in ("done", "total", "unit")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,263 @@
+"""Runs stages: decides which are done, stale, partial or missing, and carries out what is needed."""
+
+import importlib
+import logging
+import resource
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.config.profile import Profile
+from pipeline.core.console import LOGGER, Progress, logged_to, set_up_logging
+from pipeline.core.crew import Crew
+from pipeline.core.disk import disk_faults_told
+from pipeline.core.errors import RunError
+from pipeline.core.manifest import Manifest, code_version, hash_json, hash_stage, package_versions
+from pipeline.core.watchdog import dumps_to, phase, watching
+from pipeline.engines.pool import EnginePool
+from pipeline.ladder import LADDER, StageDefinition, needed_for
+from pipeline.runs.folder import RunFolder, read_progress
+from pipeline.runs.identity import resolved_config
+from pipeline.steps.context import StageContext, StageInput, StageResult
+
+LEAST_FREE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class StageState:
+    """`state` and why; `key` names the partial folder of what would be run now (None while an input is not done)."""
+
+    stage: StageDefinition
+    state: Literal["done", "stale", "partial", "missing"]
+    reason: str
+    manifest: Manifest | None
+    key: str | None = None
+
+
+def stage_states(profile: Profile, run: RunFolder) -> dict[str, StageState]:
+    """The state of every stage, in the ladder's order."""
+    states: dict[str, StageState] = {}
+    for stage in LADDER:
+        states[stage.id] = _state_of(stage, profile, run, states)
+    return states
+
+
+def _state_of(stage: StageDefinition, profile: Profile, run: RunFolder, before: dict[str, StageState]) -> StageState:
+    manifest = Manifest.read(run.stage(stage.id))
+    waiting = [name for name in stage.inputs if before[name].state != "done"]
+    if waiting:
+        after = waiting[0]
+        if manifest is None:
+            return StageState(stage, "missing", f"comes after {after}", None)
+        return StageState(stage, "stale", f"will be checked after {after}", manifest)
+    config = resolved_config(profile, stage)
+    inputs = input_identities(stage, before)
+    config_hash = hash_json(config)
+    key = hash_json({"config": config_hash, "inputs": inputs})
+    if manifest is not None and manifest.config_hash == config_hash and manifest.inputs == inputs:
+        damaged = _missing_output(run.stage(stage.id), manifest)
+        if damaged is None:
+            return StageState(stage, "done", "", manifest, key)
+        return StageState(stage, "stale", f"its output {damaged} is gone", manifest, key)
+    partial = run.partial(stage.id, key)
+    if partial.is_dir():
+        progress = read_progress(partial)
+        reached = f"resumable at {progress['unit']} {progress['done']}" if progress else "just begun"
+        of = f" of {progress['total']}" if progress and progress["total"] else ""
+        return StageState(stage, "partial", reached + of, manifest, key)
+    if manifest is None:
+        return StageState(stage, "missing", "", None, key)
+    changes = config_differences(manifest.config, config)
+    changes += [f"input {read}" for read in stage.reads if manifest.inputs.get(read) != inputs[read]]
+    return StageState(stage, "stale", "changed: " + ", ".join(changes), manifest, key)
+
+
+def input_identities(stage: StageDefinition, states: dict[str, StageState]) -> dict[str, str]:
+    """What the stage reads -> the identity of what is there now."""
+    found = {}
+    for read in stage.reads:
+        name, _, output = read.partition("/")
+        found[read] = states[name].manifest.identity(output)
+    return found
+
+
+def _missing_output(folder: Path, manifest: Manifest) -> str | None:
+    return next((name for name in manifest.outputs if not (folder / name).is_file()), None)
+
+
+UNSET = object()
+
+
+def config_differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """`key (old -> new)` for each key whose value differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in sorted({*old, *new}):
+            was, becomes = old.get(key, UNSET), new.get(key, UNSET)
+            if was != becomes:
+                found += config_differences(was, becomes, f"{prefix}.{key}" if prefix else key)
+        return found
+    return [f"{prefix} ({_short(old)} -> {_short(new)})"]
+
+
+def _short(value: Any) -> str:
+    text = "not there" if value is UNSET else "null" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+@dataclass(frozen=True)
+class StageOrder:
+    """What the leader tells the followers of a stage that begins."""
+
+    stage: StageDefinition
+    folder: Path
+    inputs: dict[str, StageInput]
+
+
+def follow(crew: Crew) -> None:
+    """What a process does that does not lead: it takes part in the stages that the leader runs, until there is none.
+
+    Raises RunError where it fails, or loses the leader.
+    """
+    set_up_logging()
+    profile, run_name = crew.receive()
+    engines = EnginePool(profile.engine)
+    try:
+        while (order := crew.receive()) is not None:
+            ctx = _context(order, profile, run_name, engines, crew, logging.getLogger(LOGGER))
+            crew.follow(ctx, around=lambda: watching(profile.watchdog.warn_s, profile.watchdog.stop_s))
+    finally:
+        engines.close()
+
+
+def run_stages(
+    profile: Profile, run: RunFolder, target: StageDefinition | None, crew: Crew | None = None
+) -> list[StageState]:
+    """Runs `target` (None: every stage) and what it hangs on, skipping what is done; returns the states at the end.
+
+    With several processes this is for the leader of the `crew`; the others `follow`.
+    Raises ConfigError and RunError; after either, and after Ctrl-C, the same call goes on where it stopped.
+    """
+    logger = set_up_logging()
+    crew = crew or Crew()
+    crew.send((profile, run.name))
+    wanted = LADDER if target is None else needed_for(target)
+    run.claim()
+    with run.lock(), watching(profile.watchdog.warn_s, profile.watchdog.stop_s):
+        run.settle()
+        engines = EnginePool(profile.engine)
+        try:
+            for stage in wanted:
+                states = stage_states(profile, run)
+                state = states[stage.id]
+                if state.state == "done":
+                    logger.info("%s: done already", stage.id)
+                    continue
+                why = f"{state.state}{': ' + state.reason if state.reason else ''}"
+                wanted_by = "" if target in (None, stage) else f", needed by {target.id}"
+                logger.info("%s: %s (%s%s)", stage.id, stage.summary, why, wanted_by)
+                with disk_faults_told(run.path):
+                    _run_stage(stage, profile, run, states, engines, crew)
+            crew.send(None)
+        finally:
+            engines.close()
+    return list(stage_states(profile, run).values())
+
+
+def _run_stage(
+    stage: StageDefinition,
+    profile: Profile,
+    run: RunFolder,
+    states: dict[str, StageState],
+    engines: EnginePool,
+    crew: Crew,
+) -> None:
+    _check_inputs(stage, run, states)
+    config = resolved_config(profile, stage)
+    folder = run.partial(stage.id, states[stage.id].key)
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE_BYTES:
+        raise RunError(
+            f"{stage.id}: {folder} is on a disk with {free / 2**20:.0f} MiB free; at least "
+            f"{LEAST_FREE_BYTES / 2**20:.0f} MiB are needed. Free some room and run the same command again."
+        )
+    with logged_to(folder / "log.txt") as logger, dumps_to(folder / "log.txt"), phase(stage.id):
+        inputs = {name: StageInput(run.stage(name), states[name].manifest) for name in stage.inputs}
+        order = StageOrder(stage, folder, inputs)
+        ctx = _context(order, profile, run.name, engines, crew, logger)
+        crew.send(order)
+        started = time.monotonic()
+        result: StageResult = importlib.import_module(stage.module).run(ctx)
+        crew.send(None)
+        seconds = time.monotonic() - started
+        logger.info("%s: finished in %.1f s", stage.id, seconds)
+    outputs, records = hash_stage(folder, result.outputs, result.scratch)
+    Manifest(
+        stage=stage.id,
+        profile=profile.name,
+        config=config,
+        config_hash=hash_json(config),
+        inputs=input_identities(stage, states),
+        outputs=outputs,
+        records=records,
+        code=code_version(),
+        packages=package_versions(),
+        seed=ctx.seed,
+        device=ctx.device,
+        processes=crew.size,
+        wall_seconds=round(seconds, 2),
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        tokens=result.tokens,
+        metrics=result.metrics,
+    ).write(folder)
+    run.finish(stage.id, folder)
+
+
+def _context(
+    order: StageOrder, profile: Profile, run_name: str, engines: EnginePool, crew: Crew, logger: logging.Logger
+) -> StageContext:
+    stage_id = order.stage.id
+    return StageContext(
+        stage_id=stage_id,
+        run=run_name,
+        profile=profile,
+        config=getattr(profile.stages, stage_id),
+        inputs=order.inputs,
+        folder=order.folder,
+        device=resolve_device(profile),
+        log=logger,
+        progress=lambda description, total, quiet=False: Progress(f"{stage_id}: {description}", total, logger, quiet),
+        engines=engines,
+        crew=crew,
+    )
+
+
+def _check_inputs(stage: StageDefinition, run: RunFolder, states: dict[str, StageState]) -> None:
+    """Raises RunError where what the stage is about to read is not what was written."""
+    for read in stage.reads:
+        name, _, output = read.partition("/")
+        changed = states[name].manifest.changed_outputs(run.stage(name), output)
+        if changed:
+            raise RunError(
+                f"{stage.id} reads {read}, which is damaged: {', '.join(changed)} in {run.stage(name)} is not what was "
+                f"written. Put it back, or move the folder {run.stage(name)} away: the same command then makes it anew."
+            )
+
+
+def resolve_device(profile: Profile) -> str:
+    """`cpu` or `cuda`; `auto` takes CUDA where torch sees it."""
+    if profile.device == "cpu":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if profile.device == "cuda":
+        raise RunError(
+            "The profile says device: cuda, but torch sees no CUDA device here. "
+            "Set device: auto (or cpu), or check the driver and `python -c 'import torch; print(torch.version.cuda)'`."
+        )
+    return "cpu"

@@ -1,0 +1,83 @@
+"""The tables that end a run: the state of each stage, and the ladder's figures."""
+
+import json
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
+from rich.table import Table
+
+from pipeline.config.profile import Profile
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.runner import StageState
+
+MOST_COLUMNS = 400
+COLOURS = {"done": "green", "stale": "yellow", "partial": "cyan", "missing": "red"}
+
+
+def print_status(run: RunFolder, states: dict[str, StageState]) -> None:
+    table = Table(title=f"{run.path}", title_justify="left")
+    for column in ("stage", "state", "time", "why"):
+        table.add_column(column)
+    for stage_id, state in states.items():
+        time = f"{state.manifest.wall_seconds:.0f} s" if state.manifest else ""
+        table.add_row(stage_id, f"[{COLOURS[state.state]}]{state.state}[/]", time, escape(state.reason))
+    print_whole(table)
+
+
+def print_summary(profile: Profile, run: RunFolder) -> None:
+    """Each rung's figures in one table, then where the report and the students are."""
+    path = run.stage("evaluate") / "results.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    print_whole(ladder_table(profile, found["results"]))
+    for name, settings in found["settings"]["sets"].items():
+        print(f"{name}: {settings}")
+    report = run.stage("report") / "report.html"
+    if report.is_file():
+        print(f"Report:   {report}")
+    for name in profile.stages.base_model.students:
+        print(f"Student:  {run.stage('distill') / 'students' / name / 'checkpoint'}")
+
+
+def print_whole(table: Table) -> None:
+    """Prints a table at its full width: a narrow terminal wraps lines, but loses no figure."""
+    console = Console()
+    needed = Measurement.get(console, console.options.update(width=MOST_COLUMNS), table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
+
+
+def ladder_table(profile: Profile, results: dict) -> Table:
+    """All figures on the first evaluation set, and pass@1 on the others."""
+    main, *others = profile.stages.evaluate.sets
+    table = Table(
+        title=f"{main}; figures in percent{'; last, pass@1 on the other sets' if others else ''}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    votes = sorted(
+        {key for figures in results.values() for key in figures[main] if key.startswith("cons@")},
+        key=lambda key: int(key.removeprefix("cons@")),
+    )
+    table.add_column("rung", no_wrap=True)
+    for heading in ("pass@1", "95 %", *votes, "format", "language", "cut", "tokens", *others):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for rung, sets in results.items():
+        figures = sets[main]
+        table.add_row(
+            rung,
+            percent(figures["pass@1"]),
+            f"{percent(figures['low'])}–{percent(figures['high'])}",
+            *(percent(figures.get(vote)) for vote in votes),
+            percent(figures["format"]),
+            percent(figures["language_consistency"]),
+            percent(figures["truncated"]),
+            f"{figures['mean_tokens']:.1f}",
+            *(percent(sets[name]["pass@1"]) for name in others),
+        )
+    return table
+
+
+def percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"

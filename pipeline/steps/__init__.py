@@ -1,0 +1,1 @@
+"""What stages share: an RL or SFT run, sampling, questions, evaluation, trackers."""

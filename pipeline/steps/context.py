@@ -1,0 +1,91 @@
+"""What a stage is given, and what it gives back."""
+
+import hashlib
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.profile import Profile
+from pipeline.core.console import Progress
+from pipeline.core.crew import Crew
+from pipeline.core.manifest import Manifest
+from pipeline.engines import Engine
+from pipeline.engines.pool import EnginePool
+from pipeline.runs.folder import write_progress
+
+
+@dataclass(frozen=True)
+class StageInput:
+    """A finished stage: its folder and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """`outputs` are the files or folders (relative to the stage's folder) that later stages read: they make the
+    stage's identity. Everything else in the folder is a record."""
+
+    outputs: list[str]
+    metrics: dict[str, Any] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    scratch: list[str] = field(default_factory=list)
+    """What only a resumed run would need (trainer checkpoints, shards): no part of the manifest, and removed."""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """One run of one stage. `config` is the stage's own section; `folder` is where it writes, already holding what
+    an interrupted run of the same configuration left there."""
+
+    stage_id: str
+    run: str
+    """The name of the run's folder."""
+    profile: Profile
+    config: Any
+    inputs: dict[str, StageInput]
+    folder: Path
+    device: str
+    log: logging.Logger
+    progress: Callable[..., Progress]
+    """`progress(description, total, quiet=False)`: a bar with the time left."""
+    engines: EnginePool
+    crew: Crew = field(default_factory=Crew)
+
+    @property
+    def seed(self) -> int:
+        """The stage's own seed, 0..2**31-1: stages of one run do not share their draws."""
+        digest = hashlib.sha256(f"{self.profile.seed} {self.stage_id}".encode()).digest()
+        return int.from_bytes(digest[:4], "big") >> 1
+
+    def rng(self, purpose: str) -> random.Random:
+        """A random stream of the stage's own for one purpose."""
+        return random.Random(f"{self.seed} {purpose}")
+
+    def together(self, function: Callable, **arguments: Any) -> Any:
+        """`function(ctx, **arguments)` in every process of the run, each with its own context: `Crew.together`."""
+        return self.crew.together(self, function, arguments)
+
+    def serve(self, checkpoint: Path, adapter_rank: int | None = None, seed: int | None = None) -> Engine:
+        """Opens an engine on a checkpoint in every process, and gives this one's: `EnginePool.serve`.
+
+        `seed` starts its random stream (default: the stage's own).
+        """
+        seed = self.seed if seed is None else seed
+        return self.together(_serve, checkpoint=checkpoint, seed=seed, adapter_rank=adapter_rank)
+
+    def checkpointed(self, done: int, total: int | None, unit: str) -> None:
+        """Notes for `status` how far a resumed run would start."""
+        write_progress(self.folder, done, total, unit)
+
+
+def _serve(ctx: StageContext, checkpoint: Path, seed: int, adapter_rank: int | None) -> Engine:
+    return ctx.engines.serve(checkpoint, seed, adapter_rank)

@@ -1,0 +1,121 @@
+"""The questions of a run: training groups, held-out sets, and the wall between them."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from data_recipes.cleaning.decontamination import HeldOut
+from data_recipes.cleaning.funnel import QuestionFunnel
+from data_recipes.mixtures import mix
+from data_recipes.question import Question
+from data_recipes.sources import catalogue
+from data_recipes.templates import prompts_for
+from pipeline.config.profile import Profile
+from pipeline.core.errors import ConfigError
+from pipeline.core.manifest import write_durably
+from pipeline.steps.context import StageContext
+
+FUNNELS = "question_funnels.json"
+
+
+def evaluation_questions(profile: Profile, name: str) -> list[Question]:
+    """The held-out set of that name: the same for every run of the profile, whatever its seed."""
+    evaluation = profile.stages.evaluate
+    chosen = evaluation.sets[name]
+    seed = f"{evaluation.seed} {name}"
+    return catalogue.load(chosen.source.use, chosen.questions, seed, True, chosen.source.args)
+
+
+def training_questions(ctx: StageContext, groups: dict[str, int | None]) -> list[Question]:
+    """Questions from each named group of the profile: cleaned, without those that overlap with a held-out set, and
+    mixed by weight (`data_recipes.mixtures`). What became of the others goes to `question_funnels.json`.
+
+    A group that never ends is asked for more until the count is reached; a finite one may give fewer.
+    """
+    held_out = held_out_texts(ctx.profile)
+    found = []
+    for name, count in groups.items():
+        if count == 0:
+            continue
+        rows, funnel = mixed_group(ctx.profile, name, count, f"{ctx.seed} {name}", held_out)
+        note_funnel(ctx, name, funnel)
+        if not rows:
+            raise ConfigError(
+                f"{ctx.stage_id}: no question of the group '{name}' is left ({funnel}). Where they overlap with a "
+                "held-out set of stages.evaluate.sets: Evaluate on other questions than those that are trained on."
+            )
+        found += rows if len(groups) == 1 else [row.model_copy(update={"id": f"{name}: {row.id}"}) for row in rows]
+    if any(question.verifier == "code" for question in found):
+        require_sandbox(ctx.profile.allow_weak_sandbox)
+    ctx.rng("question order").shuffle(found)
+    return found
+
+
+def mixed_group(
+    profile: Profile, name: str, count: int | None, seed: str, held_out: HeldOut
+) -> tuple[list[Question], QuestionFunnel]:
+    """(questions, funnel) of a group of the profile, cleaned as the profile's `cleaning` says."""
+    cleaning = profile.cleaning
+    group = [source.as_source for source in profile.questions[name]]
+    return mix(group, count, seed, held_out, cleaning.duplicates, cleaning.near_similarity)
+
+
+def note_funnel(ctx: StageContext, name: str, funnel: QuestionFunnel, **figures: Any) -> None:
+    """Keeps a funnel with the stage, and logs it where anything was dropped."""
+    path = ctx.folder / FUNNELS
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    write_durably(path, json.dumps({**before, name: {**funnel.as_dict(), **figures}}, ensure_ascii=False, indent=1))
+    if funnel.dropped or funnel.repeated:
+        ctx.log.info("%s: '%s': %s", ctx.stage_id, name, funnel)
+
+
+def require_sandbox(allow_weak: bool) -> None:
+    """Raises ConfigError where answers are programs and this machine cannot run them behind a full sandbox."""
+    from pipeline.sandbox import SandboxError, require
+
+    try:
+        require(allow_weak)
+    except SandboxError as error:
+        raise ConfigError(str(error)) from error
+
+
+def held_out_texts(profile: Profile) -> HeldOut:
+    """All evaluation sets, those that `cleaning.also_held_out` names, and their solutions."""
+    evaluated = profile.stages.evaluate.sets
+    sets = {name: evaluation_questions(profile, name) for name in evaluated}
+    for name, source in profile.cleaning.also_held_out.items():
+        sets[name] = catalogue.load_finite(source.use, source.args)
+    texts = {name: [text for row in rows for text in _texts(row)] for name, rows in sets.items()}
+    apart = [name for name, chosen in evaluated.items() if catalogue.tells_apart(chosen.source.use)]
+    whole = {name: texts.pop(name) for name in apart if name not in profile.cleaning.also_held_out}
+    return HeldOut(texts, profile.cleaning.overlap_words, whole)
+
+
+def _texts(row: Question) -> list[str]:
+    solution = row.columns().get("solution")
+    return [row.whole, solution] if isinstance(solution, str) else [row.whole]
+
+
+def render_prompts(
+    profile: Profile, questions: Sequence[Question], tokenizer, template: str, max_tokens: int
+) -> list[str]:
+    """Prompts of the asked template (`r1_zero` or `chat`).
+
+    Raises ConfigError where the tokenizer has no chat template, or where a prompt leaves no room for `max_tokens` of
+    completion in the engine's context.
+    """
+    if template == "chat" and not tokenizer.chat_template:
+        raise ConfigError(
+            f"The tokenizer of {tokenizer.name_or_path} has no chat template, which every stage after R1-Zero needs. "
+            "Set `chat_template` in its tokenizer_config.json, or start from a model that has one."
+        )
+    prompts = prompts_for(list(questions), tokenizer, template, profile.templates.r1_zero)
+    room = profile.engine.max_model_len - max_tokens
+    for question, ids in zip(questions, tokenizer(prompts, add_special_tokens=False)["input_ids"], strict=True):
+        if len(ids) > room:
+            raise ConfigError(
+                f"The prompt of question '{question.id}' has {len(ids)} tokens, but engine.max_model_len "
+                f"{profile.engine.max_model_len} minus {max_tokens} tokens of completion leaves room for {room}. "
+                "Raise engine.max_model_len, lower the completion length, or remove the question."
+            )
+    return prompts

@@ -1,0 +1,184 @@
+"""What the RL stages share: questions, rewards, held-out evaluation on the way, and the GRPO run."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_recipes.question import Question, read_json_lines, write_json_lines
+from pipeline.config.stages import Heldout
+from pipeline.core.errors import RunError
+from pipeline.core.watchdog import phase
+from pipeline.engines import Completion
+from pipeline.steps.context import StageContext, StageResult
+from pipeline.steps.difficulty import sometimes_solved
+from pipeline.steps.evaluation import judged_rows, score_samples, summarise
+from pipeline.steps.questions import evaluation_questions, render_prompts, training_questions
+from pipeline.steps.sampling import SHARDS
+from pipeline.steps.step_table import StepTable
+from pipeline.steps.trackers import Trackers
+from rewards import RewardContext, RewardError, RewardSet, RewardSpec
+
+if TYPE_CHECKING:
+    from pipeline.training.grpo.run import GRPOResult
+
+HELDOUT, ALARMS = "heldout.jsonl", "alarms.jsonl"
+
+
+def climb(
+    ctx: StageContext,
+    start: Path,
+    template: str,
+    rewards: list[RewardSpec] | None = None,
+    token_budget: int | None = None,
+) -> StageResult:
+    """GRPO from the checkpoint `start` with the stage's own settings, and `rewards` in place of its own where given.
+
+    Stops early once `token_budget` tokens, prompts and completions, have been seen. Gives `checkpoint/`,
+    `metrics.jsonl`, `rollouts/` and, where the profile asks for held-out evaluation, `heldout.jsonl`.
+    """
+    config = ctx.config
+    tokenizer = ctx.serve(start, config.grpo.served_adapter_rank(ctx.profile.engine.kind)).tokenizer
+    questions = training_questions(ctx, config.questions)
+    tried = 0
+    if config.difficulty:
+        questions, tried = sometimes_solved(ctx, tokenizer, questions, template)
+    prompts = render_prompts(ctx.profile, questions, tokenizer, template, config.grpo.longest_completion)
+    curve = config.heldout
+    heldout = evaluation_questions(ctx.profile, curve.set)[: curve.questions] if curve else []
+    result = ctx.together(
+        _train,
+        start=start,
+        template=template,
+        dataset=[{**q.columns(), "prompt": prompt} for q, prompt in zip(questions, prompts, strict=True)],
+        heldout=heldout,
+        rewards=config.rewards if rewards is None else rewards,
+        token_budget=token_budget,
+    )
+    return StageResult(
+        outputs=["checkpoint"],
+        metrics={
+            **result.metrics,
+            "steps": result.steps,
+            "verdicts": result.verdicts,
+            "alarms": _before(ctx.folder / ALARMS),
+        },
+        tokens={
+            "sampled": result.tokens_generated,
+            "trained": result.tokens_trained,
+            "seen": result.tokens_seen,
+            **({"difficulty": tried} if config.difficulty else {}),
+        },
+        scratch=["trainer", SHARDS],
+    )
+
+
+def _train(
+    ctx: StageContext,
+    start: Path,
+    template: str,
+    dataset: list[dict],
+    heldout: list[Question],
+    rewards: list[RewardSpec],
+    token_budget: int | None,
+) -> "GRPOResult":
+    """In every process of the run."""
+    from pipeline.training.grpo.run import train_grpo
+
+    config, engine = ctx.config, ctx.engines.current
+    context = RewardContext(num_generations=config.grpo.group_size, allow_weak_sandbox=ctx.profile.allow_weak_sandbox)
+    chosen = ctx.profile.trackers if ctx.crew.leads else ()
+    try:
+        reward_set = RewardSet(rewards, context)
+    except RewardError as error:  # on a machine that lacks what the first one has
+        raise RunError(str(error)) from error
+    try:
+        trackers = Trackers(chosen, ctx.run, ctx.stage_id, ctx.folder, config.model_dump(mode="json"))
+        with trackers, ctx.progress("GRPO", config.grpo.max_steps, quiet=True) as bar:
+            table = StepTable(config.grpo.max_steps, ctx.log.info)
+
+            def log(figures: dict[str, Any]) -> None:
+                bar.update(figures["step"])
+                table.step(figures)
+                trackers.log(figures)
+                if figures["step"] % config.grpo.checkpoint_every == 0:
+                    ctx.checkpointed(figures["step"], config.grpo.max_steps, "step")
+
+            return train_grpo(
+                model_path=start,
+                tokenizer=engine.tokenizer,
+                dataset=dataset,
+                settings=config.grpo,
+                engine=engine,
+                reward_functions=reward_set.functions,
+                reward_weights=reward_set.weights,
+                output_dir=ctx.folder,
+                seed=ctx.seed,
+                dtype=ctx.profile.dtype,
+                log=log,
+                resume=True,
+                token_budget=token_budget,
+                nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
+                eval_hook=HeldoutCurve(ctx, heldout, template, trackers) if heldout else None,
+                eval_every=config.heldout.every if config.heldout else None,
+            )
+    except RewardError as error:
+        raise RunError(f"{error}\nThe step before is kept: mend the reward and run the same command.") from error
+    finally:
+        reward_set.close()
+
+
+class HeldoutCurve:
+    """Evaluates the live policy on held-out questions: figures go to `heldout.jsonl`, answers to `heldout/`.
+
+    Each process asks its share of the questions, and the leader judges them all.
+    """
+
+    def __init__(self, ctx: StageContext, questions: list[Question], template: str, trackers: Trackers):
+        self.ctx, self.questions, self.template, self.trackers = ctx, questions, template, trackers
+        self.settings: Heldout = ctx.config.heldout
+        self.evaluation = ctx.profile.stages.evaluate
+
+    def __call__(self, step: int, engine) -> None:
+        crew = self.ctx.crew
+        seed = self.evaluation.seed + crew.rank
+        sampling = self.evaluation.sampling.model_copy(update={"seed": seed, "logprobs": False})
+        prompts = render_prompts(self.ctx.profile, self.questions, engine.tokenizer, self.template, sampling.max_tokens)
+        with phase("generation"):
+            shares = crew.gather(engine.generate(prompts[crew.rank :: crew.size], self.settings.samples, sampling))
+        if shares is not None:
+            self._judge(step, shares)
+        crew.gather(None)  # here the others wait as long as judging takes
+
+    def _judge(self, step: int, shares: list[list[list[Completion]]]) -> None:
+        """`shares`: of each process, the completions of every so-manieth question."""
+        crew = self.ctx.crew
+        groups = [shares[place % crew.size][place // crew.size] for place in range(len(self.questions))]
+        metric = self.evaluation.sets[self.settings.set].metric
+        with phase("scoring"):
+            weak = self.ctx.profile.allow_weak_sandbox
+            scored = score_samples(self.questions, groups, metric, self.template, weak)
+        figures = {"step": step, "set": self.settings.set, **summarise(scored, [self.settings.samples])}
+        write_json_lines(self.ctx.folder / HELDOUT, [*_before(self.ctx.folder / HELDOUT, step), figures])
+        folder = self.ctx.folder / "heldout"
+        folder.mkdir(exist_ok=True)
+        write_json_lines(folder / f"step-{step:06d}.jsonl", judged_rows(self.questions, scored))
+        self.trackers.log(figures, "heldout/")
+        self._sound_alarms(step)
+
+    def _sound_alarms(self, step: int) -> None:
+        """Warns of signs of a collapse, and keeps them in `alarms.jsonl`."""
+        from pipeline.training.alarms import find_alarms
+        from pipeline.training.records import METRICS
+
+        folder = self.ctx.folder
+        alarms = find_alarms(_before(folder / METRICS), _before(folder / HELDOUT))
+        for alarm in alarms:
+            self.ctx.log.warning("%s at step %d: %s", alarm.kind, alarm.step, alarm.message)
+        self.trackers.log({"step": step, "alarms": len(alarms)}, "heldout/")
+        if alarms or (folder / ALARMS).is_file():
+            write_json_lines(folder / ALARMS, [*_before(folder / ALARMS, step), *map(asdict, alarms)])
+
+
+def _before(path: Path, step: float = float("inf")) -> list[dict]:
+    """The rows of a file that are of steps before `step`: later ones are those of an interrupted run."""
+    return [row for _, row in read_json_lines(path) if row["step"] < step] if path.is_file() else []

@@ -1,0 +1,104 @@
+"""What the SFT stages share: rows in, a fine-tuned checkpoint out."""
+
+from pathlib import Path
+
+from data_recipes.question import asked, read_json_lines
+from data_recipes.templates import chat_prompt
+from pipeline.core.errors import ConfigError
+from pipeline.steps.context import StageContext, StageResult
+from pipeline.training.sft import SFTResult, SFTSettings, train_sft
+
+RESULT = "result.json"
+
+
+def fine_tune_base(ctx: StageContext, rows_from: str) -> StageResult:
+    """The teacher's base, fine-tuned on the rows of the stage `rows_from`: Dev1 and Dev3."""
+    rows = ctx.inputs[rows_from].folder / "rows.jsonl"
+    result = fine_tune(ctx, ctx.inputs["base_model"].checkpoint, rows, ctx.config.sft, ctx.folder, "fine-tuning")
+    return StageResult(
+        outputs=["checkpoint"],
+        metrics={"rows": result.rows, "steps": result.steps, "loss": result.final_loss},
+        tokens={"trained": result.tokens},
+        scratch=["trainer"],
+    )
+
+
+def fine_tune(
+    ctx: StageContext, model: Path, rows: Path, settings: SFTSettings, output: Path, description: str
+) -> SFTResult:
+    """Fine-tunes `model` on the `question` and `response` of each row, prompts in the model's chat template.
+
+    Writes `checkpoint/`, `metrics.jsonl` and `result.json` into `output`. What has finished is not repeated; what was
+    interrupted goes on from its last checkpoint.
+    """
+    from pipeline.training.checkpoints import checkpoint_step, last_checkpoint
+    from pipeline.training.records import METRICS, forget_later_steps
+    from pipeline.training.trainer_io import read_result, write_result
+
+    if next(iter(read_json_lines(rows)), None) is None:
+        raise ConfigError(
+            f"{ctx.stage_id}: {rows} holds no rows, so there is nothing to train on. See its dropped.jsonl."
+        )
+    output.mkdir(exist_ok=True)
+    finished = read_result(output / RESULT, SFTResult, output / "checkpoint")
+    if finished is not None:
+        ctx.log.info("%s: finished already", description)
+        return finished
+    checkpoint = last_checkpoint(output / "trainer")
+    forget_later_steps(output / METRICS, checkpoint_step(checkpoint) if checkpoint else 0)
+    result = ctx.together(
+        _train, model=model, rows=rows, settings=settings, output=output, description=description, checkpoint=checkpoint
+    )
+    write_result(output / RESULT, result, output / "checkpoint")
+    if result.dropped_too_long:
+        ctx.log.warning(
+            "%s: %d of %d rows are longer than sft.max_tokens %d and were left out",
+            description, result.dropped_too_long, result.rows + result.dropped_too_long, settings.max_tokens,
+        )  # fmt: skip
+    ctx.log.info("%s: %d rows, %d steps, loss %.3f", description, result.rows, result.steps, result.final_loss)
+    return result
+
+
+def _train(
+    ctx: StageContext,
+    model: Path,
+    rows: Path,
+    settings: SFTSettings,
+    output: Path,
+    description: str,
+    checkpoint: Path | None,
+) -> SFTResult:
+    """In every process of the run."""
+    from transformers import AutoTokenizer
+
+    from pipeline.training.records import METRICS, append_record
+
+    if ctx.device != "cpu":
+        ctx.engines.close()  # its weights and cache take GPU memory that training needs
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    data = [row for _, row in read_json_lines(rows)]
+    with ctx.progress(description, None) as bar:
+
+        def on_step(step: int, steps: int, figures: dict) -> None:
+            bar.total = steps
+            bar.update(step, loss=figures["loss"])
+            if not ctx.crew.leads:
+                return
+            append_record(output / METRICS, {"step": step, **figures})
+            if step % settings.checkpoint_every == 0:
+                ctx.checkpointed(step, steps, "step")
+
+        return train_sft(
+            model_path=model,
+            tokenizer=tokenizer,
+            prompts=[chat_prompt(tokenizer, asked(row["question"], row.get("ask"))) for row in data],
+            responses=[row["response"] for row in data],
+            settings=settings,
+            output=output,
+            seed=ctx.seed,
+            device=ctx.device,
+            dtype=ctx.profile.dtype,
+            on_step=on_step,
+            resume_from=checkpoint,
+            nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
+        )

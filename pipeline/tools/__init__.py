@@ -1,0 +1,1 @@
+"""Commands for a finished checkpoint: chat and lm-evaluation-harness."""

@@ -1,0 +1,1 @@
+"""GRPO: advantages, packing, rollouts and the trainer that puts them together."""

@@ -1,0 +1,157 @@
+"""The packed forward pass: a causal language model over a `PackedBatch`, giving log-probabilities and entropies.
+
+`attach_packed_forward(model)` lets any transformers model whose attention goes through `AttentionInterface` (Llama,
+Qwen2, Qwen3, Mistral, SmolLM, …) be called as `model(packed=batch)`. Called in any other way it does what it did.
+Attention with a sliding window, sinks or softcapping is refused, not approximated.
+"""
+
+import functools
+import types
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+from trl.kernels import ChunkedLogProbFunction
+
+from pipeline.training.grpo.head import HeadLogProbs
+from pipeline.training.grpo.packing import Block, PackedBatch
+
+NAME = "packed_sdpa"
+VOCABULARY_CHUNK = 32_768
+"""Columns of the language model head computed at once."""
+UNSUPPORTED = ("sliding_window", "softcap", "s_aux", "position_bias")
+"""Arguments of attention functions that change the result and that the packed form does not compute."""
+SCALED_HEADS = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
+"""Config entries by which some models scale their logits."""
+
+
+class UnsupportedModelError(ValueError):
+    """The model computes something that the packed forward pass does not."""
+
+
+def attach_packed_forward(model: torch.nn.Module, temperature: float) -> None:
+    """Let `model(packed=PackedBatch)` return `(log_probs, entropies)`, each (S,), of the scored positions.
+
+    With `entropy=False` the second is None, and costs nothing. Logits are divided by `temperature`. The (S, vocabulary)
+    logits exist only a tile at a time.
+
+    Raises:
+        UnsupportedModelError: the model scales its logits or uses another attention than softmax over all keys.
+    """
+    text_config = model.config.get_text_config()
+    scaled = [name for name in SCALED_HEADS if getattr(text_config, name, None) not in (None, 1.0)]
+    windowed = [t for t in set(getattr(text_config, "layer_types", None) or []) if t != "full_attention"]
+    if scaled or windowed:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} has {', '.join(scaled + windowed)}, which packed training does not compute; "
+            "set speedups.packing and speedups.share_prompts to false"
+        )
+    model.set_attn_implementation(NAME)
+    original = model.forward
+
+    @functools.wraps(type(model).forward)
+    def forward(self, *args, packed: PackedBatch | None = None, entropy: bool = True, **kwargs):
+        if packed is None:
+            return original(*args, **kwargs)
+        hidden = self.base_model(
+            input_ids=packed.input_ids,
+            position_ids=packed.position_ids,
+            # Passed through as it is; empty, so that attention that ignores `packed_batch` fails instead of leaking.
+            attention_mask=packed.input_ids.new_empty((1, 1, 0, 0), dtype=torch.bool),
+            use_cache=False,
+            packed_batch=packed,
+        ).last_hidden_state[0, packed.first_scored :]
+        head = self.get_output_embeddings()
+        if hidden.device.type == "cpu":
+            return HeadLogProbs.apply(hidden, head.weight, head.bias, packed.labels, temperature, entropy)
+        outputs = ("entropy",) if entropy else ()
+        log_probs, entropies, *_ = ChunkedLogProbFunction.apply(
+            hidden, head.weight, head.bias, packed.labels, temperature, VOCABULARY_CHUNK, None, 1.0, outputs
+        )
+        return log_probs, entropies
+
+    model.forward = types.MethodType(forward, model)
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    packed_batch: PackedBatch | None = None,
+    **kwargs,
+) -> tuple[torch.Tensor, None]:
+    """Attention over a packed batch: query (1, heads, N, d), key and value (1, kv heads, N, d) → (1, N, heads, d)."""
+    if packed_batch is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+    found = [name for name in UNSUPPORTED if kwargs.get(name) is not None]
+    if found:
+        raise UnsupportedModelError(
+            f"{type(module).__name__} attends with {', '.join(found)}, which packed training does not compute; "
+            "set speedups.packing and speedups.share_prompts to false"
+        )
+    slots = [_ToSlots.apply(x[0].transpose(0, 1), packed_batch) for x in (query, key, value)]  # (M, heads, d)
+    blocks = packed_batch.blocks
+    views = [[_view(x, block) for x in slots] for block in blocks]  # (rows, heads, length, d)
+    outputs = []
+    for block, (q, k, v) in zip(blocks, views, strict=True):
+        if block.prefix_of is not None:
+            prefix_k, prefix_v = views[0][1:]
+            k = torch.cat([prefix_k.index_select(0, block.prefix_of), k], dim=2)
+            v = torch.cat([prefix_v.index_select(0, block.prefix_of), v], dim=2)
+        groups = q.shape[1] // k.shape[1]
+        attended = scaled_dot_product_attention(
+            q,
+            repeat_kv(k, groups),
+            repeat_kv(v, groups),
+            attn_mask=None if block.mask is None else block.mask.to(q.dtype),
+            dropout_p=dropout,
+            scale=scaling,
+            is_causal=block.mask is None,
+        )
+        outputs.append(attended.transpose(1, 2).flatten(0, 1))  # (rows × length, heads, d)
+    return _FromSlots.apply(torch.cat(outputs), packed_batch)[None], None
+
+
+def _view(slots: torch.Tensor, block: Block) -> torch.Tensor:
+    """The block's slots, (M, heads, d) → (rows, heads, length, d)."""
+    part = slots[block.offset : block.offset + block.rows * block.length]
+    return part.view(block.rows, block.length, *slots.shape[1:]).transpose(1, 2)
+
+
+class _ToSlots(torch.autograd.Function):
+    """Packed order → padded order. Each packed position has one slot, so the gradient is a gather as well; autograd's
+    own backward of indexing would add row by row. What padding slots receive is zero and is dropped."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+        ctx.batch = batch
+        return x.index_select(0, batch.to_slots)
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor):
+        return grad.index_select(0, ctx.batch.from_slots), None
+
+
+class _FromSlots(torch.autograd.Function):
+    """Padded order → packed order; padding slots get no gradient."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+        ctx.batch, ctx.slots = batch, x.shape[0]
+        return x.index_select(0, batch.from_slots)
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor):
+        out = grad.new_zeros((ctx.slots, *grad.shape[1:]))
+        out[ctx.batch.from_slots] = grad
+        return out, None
+
+
+AttentionInterface.register(NAME, packed_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

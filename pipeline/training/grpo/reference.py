@@ -1,0 +1,90 @@
+"""The model that the KL term holds the policy to, and its refresh."""
+
+import contextlib
+from pathlib import Path
+
+import torch
+from accelerate.utils import is_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback
+
+from pipeline.training.grpo.packing import Row
+
+FILE = "reference.safetensors"
+
+
+class Reference:
+    """Reference log-probabilities for a trainer: of a second model, or, with adapters, of kept adapter weights.
+
+    It starts as the start model and becomes the latest policy at each `refresh`. Once refreshed it is part of
+    checkpoints, since it cannot be rebuilt from anything else.
+    """
+
+    def __init__(self, trainer):
+        self._trainer = trainer
+        self.model = trainer.ref_model
+        self.refreshed = False
+        policy = trainer.accelerator.unwrap_model(trainer.model)
+        self._adapter: dict[str, torch.Tensor] | None = None
+        if trainer.beta != 0 and is_peft_model(policy):
+            self._adapter = {name: p.detach().clone() for name, p in policy.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def logprobs(self, rows: list[Row]) -> torch.Tensor:
+        """(rows, longest completion) log-probabilities of the rows' completion tokens."""
+        with self._adapter_in_place():
+            model = self._trainer.model if self.model is None else self.model
+            return self._trainer.logprobs_and_entropies(model, rows, entropy=False)[0]
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Make the reference the latest policy."""
+        policy = dict(self._trainer.accelerator.unwrap_model(self._trainer.model).named_parameters())
+        for name, kept in self._weights().items():
+            kept.copy_(policy[name])
+        self.refreshed = True
+
+    def save(self, folder: Path) -> None:
+        if self.refreshed:
+            save_file({name: w.detach().contiguous() for name, w in self._weights().items()}, folder / FILE)
+
+    @torch.no_grad()
+    def load(self, folder: Path) -> None:
+        if not (folder / FILE).exists():
+            return
+        saved = load_file(folder / FILE)
+        for name, kept in self._weights().items():
+            kept.copy_(saved[name])
+        self.refreshed = True
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        if self._adapter is not None:
+            return self._adapter
+        return dict(self._trainer.accelerator.unwrap_model(self.model).named_parameters())
+
+    @contextlib.contextmanager
+    def _adapter_in_place(self):
+        """Run the policy's model with the kept adapter weights."""
+        if self._adapter is None:
+            yield
+            return
+        parameters = dict(self._trainer.accelerator.unwrap_model(self._trainer.model).named_parameters())
+        trained = {name: parameters[name].data for name in self._adapter}
+        try:
+            for name, kept in self._adapter.items():
+                parameters[name].data = kept
+            yield
+        finally:
+            for name, data in trained.items():
+                parameters[name].data = data
+
+
+class RefreshReference(TrainerCallback):
+    """Refreshes the reference every `every` optimizer steps (DeepSeek-R1: 400)."""
+
+    def __init__(self, reference: Reference, every: int):
+        self._reference, self._every = reference, every
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step % self._every == 0:
+            self._reference.refresh()

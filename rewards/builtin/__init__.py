@@ -1,0 +1,1 @@
+"""The built-in rewards, which a profile names by their short names."""

@@ -1,0 +1,1 @@
+"""Judging answers: finding and comparing them, verifiers, verdicts, worker processes."""

@@ -1,0 +1,116 @@
+"""Trying a reward before any training: `make check-reward REWARD=path/file.py:name`."""
+
+import math
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rewards.contract import RewardError, awaited, validated
+from rewards.own.custom import CustomReward, one_row
+from rewards.own.samples import checked_row, columns_of, read_rows, sample_rows
+from rewards.registry import BUILT_IN, load
+from rewards.response import text_of
+
+DEADLINE_S = 60.0
+
+
+def check(use: str, rows: Sequence[dict[str, Any]] | str | Path | None = None, **args: Any) -> int:
+    """Run a reward on sample rows and print score, verdict and time of each; 0 if it keeps the contract, else 1.
+
+    `rows` are rows with a `completion` each, or a JSONL file of them; None takes the built-in samples. The
+    contract: one value a completion, float or None, no NaN; no dependence on the order of the batch; picklable.
+    """
+    from rich.console import Console
+
+    console = Console()
+    try:
+        chosen = chosen_rows(rows)
+        reward = load(use, **args)
+        runner = reward if use in BUILT_IN else CustomReward(use, args, DEADLINE_S)
+        try:
+            return report(console, use, reward, runner, columns_of(chosen))
+        finally:
+            if runner is not reward:
+                runner.close()
+    except RewardError as error:
+        console.print(f"error: {error}", style="bold red", markup=False, highlight=False)
+        return 1
+
+
+def chosen_rows(rows: Sequence[dict[str, Any]] | str | Path | None) -> list[dict[str, Any]]:
+    if rows is None:
+        return sample_rows()
+    if isinstance(rows, (str, Path)):
+        return read_rows(Path(rows))
+    return [checked_row(row, f"row {index}") for index, row in enumerate(rows)]
+
+
+def report(
+    console: Any, use: str, reward: Callable[..., Any], runner: Callable[..., Any], columns: dict[str, Any]
+) -> int:
+    """Print the table and what the reward breaks."""
+    from rich.table import Table
+
+    scores = called(use, runner, columns)
+    verdicts = getattr(reward, "verdicts", []) or [None] * len(scores)
+    table = Table(title=f"{use} on {len(scores)} rows", title_justify="left")
+    table.add_column("row", justify="right", no_wrap=True)
+    table.add_column("completion", ratio=1, overflow="ellipsis", no_wrap=True)
+    for heading, width in (("score", 7), ("verdict", 13), ("ms alone", 8)):
+        table.add_column(heading, justify="left" if heading == "verdict" else "right", min_width=width, no_wrap=True)
+    milliseconds = [timed(use, runner, columns, index) for index in range(len(scores))]
+    for index, score in enumerate(scores):
+        shown = " ".join(text_of(columns["completions"][index]).split())[:60]
+        said = "None" if score is None else f"{score:.4g}"
+        table.add_row(str(index), shown, said, str(verdicts[index] or ""), f"{milliseconds[index]:.2f}")
+    console.print(table, markup=False)
+    faults = [fault for fault in (order_fault(use, runner, columns, scores), pickle_fault(reward)) if fault]
+    for fault in faults:
+        console.print(f"broken: {fault}", style="bold red", markup=False, highlight=False)
+    if not faults:
+        console.print("contract kept: one float or None a completion, no NaN, no dependence on order, picklable")
+    return 1 if faults else 0
+
+
+def called(use: str, runner: Callable[..., Any], columns: dict[str, Any]) -> list[float | None]:
+    """The scores of the batch, checked."""
+    state = SimpleNamespace(global_step=0, max_steps=1, epoch=0.0, num_train_epochs=1)
+    try:
+        scores = awaited(runner(**columns, trainer_state=state))
+    except RewardError:
+        raise
+    except TypeError as error:
+        raise RewardError(f"{use}: cannot be called with these columns: {error}") from error
+    return validated(use, runner, scores, columns, len(columns["completions"]))
+
+
+def timed(use: str, runner: Callable[..., Any], columns: dict[str, Any], index: int) -> float:
+    """Milliseconds that the row takes alone."""
+    began = time.perf_counter()
+    called(use, runner, one_row(columns, index))
+    return 1000 * (time.perf_counter() - began)
+
+
+def order_fault(
+    use: str, runner: Callable[..., Any], columns: dict[str, Any], scores: Sequence[float | None]
+) -> str | None:
+    """What changes when the batch is turned round, if anything does."""
+    turned = called(use, runner, {name: values[::-1] for name, values in columns.items()})[::-1]
+    for index, (score, again) in enumerate(zip(scores, turned, strict=True)):
+        same = score is again if score is None or again is None else math.isclose(score, again, abs_tol=1e-6)
+        if not same:
+            return (
+                f"row {index} scores {score} in this order and {again} in the reverse: a score must not depend on order"
+            )
+    return None
+
+
+def pickle_fault(reward: Callable[..., Any]) -> str | None:
+    try:
+        pickle.dumps(reward)
+    except Exception as error:
+        return f"it cannot be pickled ({type(error).__name__}: {error}), so it cannot be sent to another process"
+    return None

@@ -1,0 +1,115 @@
+"""A user's own reward, run in a worker process of its own, so that nothing it does can hang or crash training.
+
+One process a reward, kept from batch to batch: a class keeps its state. The process sees `trainer_state` as its plain
+numbers; what the reward logs through `log_extra` and `log_metric` reaches the trainer.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from rewards.contract import RewardError, awaited, described, row_name, shown, validated
+from rewards.grading.pool import Pool
+from rewards.grading.verifiers import Job
+from rewards.registry import load
+
+STATE = ("global_step", "max_steps", "epoch", "num_train_epochs")
+PROBE_S = 5.0
+"""Seconds that a row may take alone, when the row that hangs is looked for."""
+
+_loaded: dict[str, Callable[..., Any]] = {}
+
+
+class CustomReward:
+    """The trainer's side: sends each batch to the process, and gives back scores or raises `RewardError`."""
+
+    def __init__(self, use: str, args: dict[str, Any], deadline_s: float, find_culprit: bool = True):
+        reward = load(use, **args)
+        self.use, self.args, self.deadline_s, self.find_culprit = use, args, deadline_s, find_culprit
+        self.__name__ = getattr(reward, "__name__", None) or reward.func.__name__
+        self.where = described(use, reward)
+        self.pool = Pool(workers=1)
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        inputs = {"prompts": list(prompts), "completions": list(completions)} | portable(columns)
+        outcome = self.run(inputs, self.deadline_s)
+        if outcome.failure and not outcome.failure.startswith("RewardError: "):
+            raise RewardError(f"{self.where}: {outcome.failure}{self.culprit(inputs) if self.find_culprit else ''}")
+        if outcome.failure:
+            raise RewardError(outcome.failure.removeprefix("RewardError: "))
+        for logger, name, value in outcome.value["logged"]:
+            if columns.get(logger) is not None:
+                columns[logger](name, value)
+        return outcome.value["scores"]
+
+    def run(self, inputs: dict[str, Any], deadline_s: float) -> Any:
+        payload = {"use": self.use, "args": self.args, "inputs": inputs}
+        return self.pool.run([Job("rewards.own.custom:call", payload, deadline_s)])[0]
+
+    def culprit(self, inputs: dict[str, Any]) -> str:
+        """Which row hangs or kills the process, found by trying each alone; empty where none does alone."""
+        for index in range(len(inputs["completions"])):
+            failure = self.run(one_row(inputs, index), min(PROBE_S, self.deadline_s)).failure
+            if failure and not failure.startswith("RewardError: "):
+                return f": {row_name(index, inputs)}: completion {shown(inputs['completions'][index])}"
+        return ", with no row that does so alone"
+
+    def close(self) -> None:
+        self.pool.close()
+
+
+def portable(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that a process of its own can be given."""
+    plain = {name: list(values) for name, values in columns.items() if isinstance(values, (list, tuple))}
+    state = columns.get("trainer_state")
+    if state is not None:
+        plain["trainer_state"] = {name: getattr(state, name) for name in STATE if hasattr(state, name)}
+    return plain
+
+
+def one_row(inputs: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """The inputs of one completion alone."""
+    return {
+        name: [values[index]] if isinstance(values, list) and name != "trainer_state" else values
+        for name, values in inputs.items()
+    }
+
+
+def call(payload: dict[str, Any]) -> dict[str, Any]:
+    """The process's side: load the reward once, score the batch, and keep the contract."""
+    use, args, inputs = payload["use"], payload["args"], payload["inputs"]
+    known = repr((use, sorted(args.items())))
+    if known not in _loaded:
+        _loaded[known] = load(use, **args)
+    reward = _loaded[known]
+    logged: list[tuple[str, str, Any]] = []
+    scores = scores_of(use, reward, inputs, logged)
+    return {"scores": validated(use, reward, scores, inputs, len(inputs["completions"])), "logged": logged}
+
+
+def scores_of(use: str, reward: Callable[..., Any], inputs: dict[str, Any], logged: list[tuple[str, str, Any]]) -> Any:
+    """Call the reward as TRL does; an exception becomes a `RewardError` that names the first row that raises alone."""
+    try:
+        return invoke(reward, inputs, logged)
+    except Exception as error:
+        for index in range(len(inputs["completions"])):
+            try:
+                invoke(reward, one_row(inputs, index), [])
+            except Exception as alone:
+                completion = shown(inputs["completions"][index])
+                raise RewardError(
+                    f"{described(use, reward)}: {row_name(index, inputs)}: raised {type(alone).__name__}: {alone}, "
+                    f"for completion {completion}"
+                ) from error
+        raise RewardError(
+            f"{described(use, reward)}: raised {type(error).__name__}: {error}, with no row that does so alone"
+        ) from error
+
+
+def invoke(reward: Callable[..., Any], inputs: dict[str, Any], logged: list[tuple[str, str, Any]]) -> Any:
+    inputs = dict(inputs)
+    if "trainer_state" in inputs:
+        inputs["trainer_state"] = SimpleNamespace(**inputs["trainer_state"])
+    inputs["log_extra"] = lambda name, values: logged.append(("log_extra", name, list(values)))
+    inputs["log_metric"] = lambda name, value: logged.append(("log_metric", name, float(value)))
+    return awaited(reward(**inputs))

@@ -1,0 +1,36 @@
+"""Verifying answers with a function of the user's own, named by the row."""
+
+from pathlib import Path
+from typing import Any
+
+from rewards.contract import RewardError, shown
+from rewards.grading.verdict import Verdict
+from rewards.grading.verifiers import Job, each_answer
+from rewards.registry import find, located
+
+DEADLINE_S = 10.0
+
+
+@each_answer
+def custom(answer: str, row: dict[str, Any]) -> Verdict | Job:
+    """The function that the row's `verify_with` names (`file.py:name` or `package.module:name`).
+
+    It is called as `f(answer, row)` in a worker process, and says True or False, a score (1 is correct), or None where
+    the row cannot be judged. Whatever else it does counts as a failure of the scorer.
+    """
+    use = row.get("verify_with")
+    if not isinstance(use, str) or ":" not in use:
+        return Verdict.GOLD_UNUSABLE
+    return Job(
+        "rewards.own.custom_verifier:check", {"use": located(use, Path()), "answer": answer, "row": row}, DEADLINE_S
+    )
+
+
+def check(payload: dict[str, Any]) -> str:
+    """Ask the user's function; for a worker process only."""
+    said = find(payload["use"])(payload["answer"], payload["row"])
+    if said is None:
+        return Verdict.GOLD_UNUSABLE
+    if isinstance(said, str) or not isinstance(said, (bool, int, float)) or said != said:
+        raise RewardError(f"{payload['use']}: returned {shown(said)}; expected True, False, a number or None")
+    return Verdict.CORRECT if said >= 1 else Verdict.WRONG

@@ -1,0 +1,57 @@
+"""vLLM taking over what is no plain dense model: LoRA adapters as adapters, and experts."""
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from pipeline.engines import EngineSettings, Sampling, open_engine
+from tests.pipeline.engines.tiny import tiny_checkpoint
+
+
+def widest_gap(model, engine) -> float:
+    """Largest difference between the engine's log-probabilities and those of a forward pass."""
+    ids = engine.encode("What is 2 + 3 ?")
+    gaps = []
+    for completion in engine.generate([ids], 4, Sampling(max_tokens=20, seed=0))[0]:
+        with torch.no_grad():
+            logits = model(torch.tensor([ids + completion.token_ids])).logits[0, len(ids) - 1 : -1]
+        expected = logits.log_softmax(-1).gather(1, torch.tensor(completion.token_ids)[:, None])[:, 0]
+        gaps.append((expected - torch.tensor(completion.logprobs)).abs().max().item())
+    return max(gaps)
+
+
+def test_each_sync_takes_the_place_of_the_one_before(tmp_path):
+    folder = tiny_checkpoint(tmp_path, "qwen3")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    settings = EngineSettings(kind="vllm", dtype="float32", max_model_len=128, kv_cache_gib=1)
+    with open_engine(settings, folder, adapter_rank=4) as engine:
+        engine.sync_weights(adapted)  # adapters start at zero
+        untrained = engine.generate(["a"], 1, Sampling(max_tokens=8, temperature=0))
+        for _ in range(2):
+            for name, parameter in adapted.named_parameters():
+                if "lora_" in name:
+                    torch.nn.init.normal_(parameter, std=0.3)
+            engine.sync_weights(adapted)
+            assert widest_gap(adapted, engine) < 1e-3
+        assert engine.generate(["a"], 1, Sampling(max_tokens=8, temperature=0)) != untrained
+        with pytest.raises(NotImplementedError, match="adapter_rank=4 takes over LoRA adapters"):
+            engine.sync_weights(AutoModelForCausalLM.from_pretrained(folder))
+
+
+def test_experts_are_synced(tmp_path):
+    """vLLM packs experts at load; after a sync it must use the new ones."""
+    folder = tiny_checkpoint(tmp_path, "qwen3_moe")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with open_engine(EngineSettings(kind="vllm", dtype="float32", max_model_len=128, kv_cache_gib=1), folder) as engine:
+        assert widest_gap(model, engine) < 1e-3
+        for parameter in model.parameters():
+            parameter.data.mul_(1.3).add_(0.02 * torch.randn_like(parameter))
+        engine.sync_weights(model)
+        assert widest_gap(model, engine) < 1e-3
+
+
+def test_only_vllm_takes_over_adapters():
+    with pytest.raises(ValueError, match="the engine 'transformers' takes over merged weights alone"):
+        open_engine(EngineSettings(kind="transformers", max_model_len=128), "unused", adapter_rank=4)

@@ -1,0 +1,109 @@
+"""Training questions, the wall to held-out ones, and prompts that must fit."""
+
+import dataclasses
+import json
+import logging
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from data_recipes.pocket.bases import base_folder
+from pipeline.config.loading import load_profile
+from pipeline.config.stages import QuestionSource
+from pipeline.core.errors import ConfigError
+from pipeline.steps.context import StageContext
+from pipeline.steps.questions import evaluation_questions, render_prompts, training_questions
+
+
+def context(overrides=(), seed=None, stage_id="r1_zero"):
+    profile = load_profile("smoke", overrides, seed).profile
+    return StageContext(
+        stage_id,
+        "test",
+        profile,
+        getattr(profile.stages, stage_id),
+        {},
+        Path(tempfile.mkdtemp()),
+        "cpu",
+        logging.getLogger(),
+        None,
+        None,
+    )
+
+
+@pytest.fixture
+def tokenizer():
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(base_folder("teacher"))
+
+
+def test_held_out_questions_hang_on_the_evaluations_seed_alone():
+    first = evaluation_questions(load_profile("smoke", seed=1).profile, "reasoning")
+    assert first == evaluation_questions(load_profile("smoke", seed=2).profile, "reasoning")
+    other = load_profile("smoke", ["stages.evaluate.seed=5"]).profile
+    assert first != evaluation_questions(other, "reasoning")
+
+
+def test_the_runs_seed_decides_the_training_questions():
+    one, again, other = (training_questions(context(seed=seed), {"reasoning": 20}) for seed in (1, 1, 2))
+    assert one == again
+    assert one != other
+
+
+def test_stages_of_one_run_do_not_draw_the_same_questions():
+    first = training_questions(context(), {"reasoning": 20})
+    second = training_questions(context(stage_id="reasoning_rl"), {"reasoning": 20})
+    assert {q.id for q in first} != {q.id for q in second}
+
+
+def write(path, questions):
+    path.write_text("".join(json.dumps({"question": q, "answer": "1"}) + "\n" for q in questions))
+    return f"jsonl:{path}"
+
+
+def test_training_questions_that_are_held_out_elsewhere_are_left_out(tmp_path):
+    train = write(tmp_path / "train.jsonl", ["What is one?", "What is two?"])
+    test = write(tmp_path / "test.jsonl", ["what is  ONE ?"])
+    overrides = [
+        f"questions.reasoning=[{{use: '{train}'}}]",
+        f"stages.evaluate.sets.reasoning.source={{use: '{test}'}}",
+    ]
+    found = training_questions(context(overrides), {"reasoning": None})
+    assert [q.question for q in found] == ["What is two?"]
+
+
+def test_training_on_held_out_questions_alone_is_refused(tmp_path):
+    same = write(tmp_path / "same.jsonl", ["What is one?"])
+    overrides = [f"questions.reasoning=[{{use: '{same}'}}]", f"stages.evaluate.sets.reasoning.source={{use: '{same}'}}"]
+    with pytest.raises(ConfigError, match="Evaluate on other questions"):
+        training_questions(context(overrides), {"reasoning": None})
+
+
+def test_a_prompt_longer_than_the_context_names_the_question(tokenizer):
+    ctx = context()
+    [question] = training_questions(ctx, {"reasoning": 1})
+    long = question.model_copy(update={"question": "1+" * 300 + "1?"})
+    with pytest.raises(ConfigError) as error:
+        render_prompts(ctx.profile, [long], tokenizer, "r1_zero", 64)
+    assert question.id in str(error.value) and "256" in str(error.value)
+
+
+def test_a_model_without_a_chat_template_is_refused_where_one_is_needed():
+    bare = SimpleNamespace(chat_template=None, name_or_path="bare-model")
+    with pytest.raises(ConfigError, match="bare-model has no chat template"):
+        render_prompts(context().profile, [], bare, "chat", 64)
+
+
+def test_rows_of_two_groups_never_share_an_id(tmp_path):
+    ctx = context()
+    groups = {}
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl").write_text(json.dumps({"question": f"Of {name}?", "answer": "1"}) + "\n")
+        groups[name] = [QuestionSource(use=f"jsonl:{tmp_path / name / 'train.jsonl'}")]
+    ctx = dataclasses.replace(ctx, profile=ctx.profile.model_copy(update={"questions": groups}))
+    rows = training_questions(ctx, {"x": None, "y": None})
+    assert len({row.id for row in rows}) == 2

@@ -1,0 +1,157 @@
+"""The pieces of the GRPO trainer on their own: sampling order, advantages, packing, checkpoints, records."""
+
+import json
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.training.grpo.advantages import group_advantages
+from pipeline.training.grpo.packing import Row, pack, packed_tokens, plan_microbatches
+from pipeline.training.grpo.sampler import QuestionSampler
+from pipeline.training.records import RunRecords
+
+# ---- Which questions are asked
+
+
+def rollouts_of(size, questions, rollouts=7, seed=0, group_size=3, repeats=2):
+    sampler = QuestionSampler(
+        size=size, questions=questions, group_size=group_size, repeats=repeats, rollouts=rollouts, seed=seed
+    )
+    rows = list(sampler)
+    assert len(rows) == len(sampler)
+    span = questions * group_size * repeats
+    return [rows[i : i + span] for i in range(0, len(rows), span)]
+
+
+@given(st.integers(1, 12), st.integers(0, 20), st.integers(0, 3))
+def test_no_question_twice_in_a_rollout_and_all_asked_before_any_again(questions, more, seed):
+    size = questions + more
+    asked = [sorted(set(rollout)) for rollout in rollouts_of(size, questions, seed=seed)]
+    assert all(len(rows) == questions for rows in asked)
+    an_order = size // questions
+    for start in range(0, len(asked) - an_order + 1, an_order):
+        rows = [row for rollout in asked[start : start + an_order] for row in rollout]
+        assert len(set(rows)) == len(rows)
+
+
+def test_groups_are_consecutive_and_rollouts_repeat_for_each_micro_step():
+    for rollout in rollouts_of(10, 4, group_size=3, repeats=2):
+        assert rollout[:12] == rollout[12:]
+        assert all(len(set(rollout[i : i + 3])) == 1 for i in range(0, 12, 3))
+
+
+def test_orders_change_from_pass_to_pass_and_with_the_seed():
+    first, second, *_ = rollouts_of(8, 8)
+    assert first != second
+    assert rollouts_of(8, 8, seed=1) != rollouts_of(8, 8, seed=2)
+
+
+def test_longer_runs_begin_like_shorter_ones():
+    assert rollouts_of(9, 4, rollouts=9)[:5] == rollouts_of(9, 4, rollouts=5)
+
+
+def test_fewer_questions_than_a_rollout_asks():
+    with pytest.raises(ValueError, match="3 questions and a rollout asks 4"):
+        QuestionSampler(size=3, questions=4, group_size=2, repeats=1, rollouts=1, seed=0)
+
+
+# ---- Advantages
+
+
+def test_advantages_by_hand():
+    rewards = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 0.5], [0.5, 0.5]])
+    result = group_advantages(rewards, torch.tensor([1.0, 0.5]), 2, "group")
+    std = math.sqrt(0.5)
+    expected = [0.5, -0.5, 0.5, -0.5]
+    assert result.advantages[:4].tolist() == pytest.approx([e / (std + 1e-4) for e in expected])
+    assert result.advantages[4:].tolist() == [0.0, 0.0]
+    assert result.rewards.tolist() == pytest.approx([1.0, 0.0, 1.5, 0.5, 0.75, 0.75])
+    assert result.zero_spread.tolist() == [False, False, True]
+
+
+def test_unscored_completions_neither_train_nor_count():
+    nan = math.nan
+    rewards = torch.tensor([[1.0, nan], [0.0, nan], [nan, nan], [nan, nan]])
+    result = group_advantages(rewards, torch.tensor([1.0, 1.0]), 4, "none")
+    assert result.advantages.tolist() == [0.5, -0.5, 0.0, 0.0]
+    assert result.rewards.isnan().tolist() == [False, False, True, True]
+
+
+def test_a_group_with_one_score_has_no_spread():
+    result = group_advantages(torch.tensor([[1.0], [math.nan]]), torch.tensor([1.0]), 2, "group")
+    assert result.advantages.tolist() == [0.0, 0.0]
+    assert result.zero_spread.tolist() == [True]
+
+
+@given(st.lists(st.floats(-5, 5), min_size=4, max_size=4), st.floats(0.1, 10), st.floats(-3, 3))
+def test_group_advantages_ignore_shift(values, _, shift):
+    weights = torch.tensor([1.0])
+    one = group_advantages(torch.tensor(values)[:, None], weights, 4, "none").advantages
+    other = group_advantages(torch.tensor(values)[:, None] + shift, weights, 4, "none").advantages
+    assert torch.allclose(one, other, atol=1e-5)
+    assert one.sum().abs() < 1e-4
+
+
+# ---- Packing
+
+rows_strategy = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(1, 20)), min_size=1, max_size=20
+)  # group, completion length
+
+
+def make_rows(shape) -> list[Row]:
+    return [
+        Row([7] * (1 + 3 * group), list(range(10, 10 + length)), 1.0, None, False, group) for group, length in shape
+    ]
+
+
+@given(rows_strategy, st.integers(1, 60), st.booleans())
+def test_microbatches_hold_every_row_once_within_the_budget(shape, budget, share):
+    rows = make_rows(shape)
+    batches = plan_microbatches(rows, budget, share)
+    assert sorted(id(row) for batch in batches for row in batch) == sorted(map(id, rows))
+    for batch in batches:
+        assert packed_tokens(batch, share) <= budget or len(batch) == 1
+
+
+@given(rows_strategy, st.booleans())
+def test_packed_layout(shape, share):
+    rows = make_rows(shape)
+    batch = pack(rows, share, torch.device("cpu"))
+    assert batch.tokens == packed_tokens(rows, share)
+    assert batch.labels.tolist() == [token for row in rows for token in row.completion_ids]
+    scored = batch.position_ids[0, batch.first_scored :].tolist()
+    assert scored == [len(row.prompt_ids) - 1 + i for row in rows for i in range(len(row.completion_ids))]
+    # The two index maps undo each other, so that each token has one slot.
+    assert batch.to_slots[batch.from_slots].tolist() == list(range(batch.tokens))
+    unpacked = batch.unpack(batch.labels.float())
+    for row, values in zip(rows, unpacked, strict=True):
+        assert values[: len(row.completion_ids)].tolist() == row.completion_ids
+        assert not values[len(row.completion_ids) :].any()
+
+
+# ---- Records
+
+
+def test_records_of_steps_after_the_checkpoint_are_forgotten(tmp_path):
+    records = RunRecords(tmp_path, 0, 1)
+    for step in (1, 2, 3):
+        records.step({"step": step, "reward": float("nan"), "rewards": {"a": math.inf}, "tokens": step})
+    (tmp_path / "rollouts" / "step-000002.jsonl").write_text("")
+    (tmp_path / "rollouts" / "step-000003.jsonl").write_text("")
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "cut off')
+    resumed = RunRecords(tmp_path, 2, 1)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert lines[0]["reward"] is None
+    assert lines[0]["rewards"] == {"a": None}
+    assert [f.name for f in (tmp_path / "rollouts").iterdir()] == ["step-000002.jsonl"]
+    assert resumed.totals("tokens") == {"tokens": 3}
+
+
+settings.register_profile("quick", max_examples=40, deadline=None)
+settings.load_profile("quick")

@@ -1,0 +1,154 @@
+"""SFT and reward-model training on tiny models: what is learned, resumed, saved."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data_recipes.pocket.bases import base_folder
+from pipeline.training.checkpoints import last_checkpoint
+from pipeline.training.lora import LoRASettings
+from pipeline.training.sft import SFTSettings, train_sft
+
+PROMPTS = ["User: What is 1+1+1? Assistant:", "User: Who are you? Assistant:"] * 8
+RESPONSES = ["<think>First 1+1=2.</think>The answer is 3.", "<think>Me.</think>I am Pocket."] * 8
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(base_folder("student-qwen"))
+
+
+def fine_tune(tokenizer, output, steps=None, dtype="float32", on_step=lambda *_: None, **settings):
+    return train_sft(
+        model_path=base_folder("student-qwen"),
+        tokenizer=tokenizer,
+        prompts=PROMPTS,
+        responses=RESPONSES,
+        settings=SFTSettings(
+            **{"epochs": 4, "learning_rate": 2e-3, "batch_size": 4, "rows_per_device": 2, "max_tokens": 64} | settings
+        ),
+        output=output,
+        seed=1,
+        device="cpu",
+        dtype=dtype,
+        on_step=on_step,
+        resume_from=last_checkpoint(output / "trainer"),
+    )
+
+
+def weights(folder):
+    from safetensors.torch import load_file
+
+    return load_file(folder / "checkpoint" / "model.safetensors")
+
+
+def test_the_loss_falls_and_tokens_are_counted(tokenizer, tmp_path):
+    losses = []
+    result = fine_tune(tokenizer, tmp_path, on_step=lambda step, steps, figures: losses.append(figures["loss"]))
+    assert result.steps == len(losses) == 16
+    assert losses[-1] < losses[0] / 2
+    ids = tokenizer([p + r for p, r in zip(PROMPTS, RESPONSES, strict=True)])["input_ids"]
+    assert result.tokens == 4 * sum(len(row) + 1 for row in ids)
+
+
+def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(tokenizer, tmp_path):
+    class Cut(Exception):
+        pass
+
+    def cut(step, steps, figures):
+        if step == 7:
+            raise Cut
+
+    with pytest.raises(Cut):
+        fine_tune(tokenizer, tmp_path / "cut", on_step=cut, checkpoint_every=4)
+    resumed_at = []
+    fine_tune(tokenizer, tmp_path / "cut", on_step=lambda step, *_: resumed_at.append(step), checkpoint_every=4)
+    fine_tune(tokenizer, tmp_path / "whole", checkpoint_every=4)
+    assert resumed_at[0] == 5
+    cut_weights, whole = weights(tmp_path / "cut"), weights(tmp_path / "whole")
+    assert all(torch.equal(cut_weights[name], whole[name]) for name in whole)
+
+
+def test_a_bfloat16_run_saves_bfloat16_and_learns(tokenizer, tmp_path):
+    losses = []
+    fine_tune(tokenizer, tmp_path, dtype="bfloat16", on_step=lambda s, n, figures: losses.append(figures["loss"]))
+    assert {tensor.dtype for tensor in weights(tmp_path).values()} == {torch.bfloat16}
+    assert losses[-1] < losses[0] / 2
+
+
+def test_rows_that_all_are_too_long_are_an_error(tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="max_tokens 8"):
+        fine_tune(tokenizer, tmp_path, max_tokens=8)
+
+
+@pytest.mark.parametrize("lora", [None, LoRASettings(rank=8)])
+def test_a_scorer_learns_to_prefer_the_chosen_answer(tokenizer, tmp_path, lora):
+    from pipeline.training.reward_model import RewardTraining, train_reward_model
+    from rewards import load
+
+    asked = "User: What is a {x}? Assistant:"
+    pairs = [(f"{asked.format(x=x)}A {x} is good.", f"{asked.format(x=x)}No.") for x in "abcdefgh"]
+    result = train_reward_model(
+        model_path=base_folder("student-qwen"),
+        tokenizer=tokenizer,
+        pairs=pairs * 4,
+        held_back=pairs[:2],
+        settings=RewardTraining(epochs=6, learning_rate=1e-2 if lora else 1e-3, batch_size=8, lora=lora),
+        output=tmp_path / "helpful",
+        seed=1,
+        device="cpu",
+        dtype="float32",
+        on_step=lambda *_: None,
+    )
+    assert result.accuracy == 1.0
+    config = json.loads((tmp_path / "helpful" / "config.json").read_text())
+    assert config["architectures"] == ["Qwen2ForSequenceClassification"]
+    assert config["pad_token_id"] == tokenizer.pad_token_id
+    reward = load("reward_model", model=str(tmp_path / "helpful"), part="whole")
+    prompts = [asked.format(x=x) for x in "abcdefgh"]
+    good = reward(prompts, [f"A {x} is good." for x in "abcdefgh"])
+    poor = reward(prompts, ["No."] * 8)
+    assert all(better > worse + 1 for better, worse in zip(good, poor, strict=True))
+    start, trained = (load_file(f / "model.safetensors") for f in (base_folder("student-qwen"), tmp_path / "helpful"))
+    frozen = {name for name in start.keys() & trained.keys() if torch.equal(start[name], trained[name])}
+    assert frozen == {name for name in start if lora and "proj.weight" not in name and name in trained}
+    assert (tmp_path / "helpful-adapter").is_dir() == (lora is not None)
+
+
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+def test_adapters_learn_and_are_merged_into_a_plain_checkpoint(tokenizer, tmp_path, quantize):
+    losses = []
+    lora = LoRASettings(rank=8, quantize=quantize)
+    fine_tune(tokenizer, tmp_path, lora=lora, learning_rate=1e-2, on_step=lambda s, n, f: losses.append(f["loss"]))
+    assert losses[-1] < losses[0] / 2
+    merged, start = weights(tmp_path), load_file(base_folder("student-qwen") / "model.safetensors")
+    assert merged.keys() == start.keys()
+    changed = {name for name in start if not torch.equal(merged[name], start[name])}
+    assert changed == {name for name in start if "proj.weight" in name}
+    adapter = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert len(adapter) == 2 * len(changed)
+
+
+def test_adapters_go_on_from_a_checkpoint(tokenizer, tmp_path):
+    def cut(step, steps, figures):
+        if step == 10:
+            raise KeyboardInterrupt
+
+    chosen = {"lora": LoRASettings(rank=4), "checkpoint_every": 8}
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(tokenizer, tmp_path / "cut", on_step=cut, **chosen)
+    resumed_at = []
+    fine_tune(tokenizer, tmp_path / "cut", on_step=lambda step, *_: resumed_at.append(step), **chosen)
+    fine_tune(tokenizer, tmp_path / "whole", **chosen)
+    assert resumed_at[0] == 9
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.allclose(resumed[name], whole[name], atol=1e-6) for name in whole)
+
+
+def test_nothing_to_train_is_refused():
+    with pytest.raises(ValueError, match="target_modules is empty"):
+        LoRASettings(target_modules=[])
