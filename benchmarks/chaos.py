@@ -33,7 +33,9 @@ from pathlib import Path
 from statistics import median
 
 from pipeline.core.errors import LadderError, RunError
-from pipeline.core.manifest import MANIFEST, Manifest, code_version, hash_file, package_versions, write_durably
+from pipeline.core.files import hash_file, write_durably
+from pipeline.core.manifest import MANIFEST, Manifest
+from pipeline.core.versions import code_version, package_versions
 from pipeline.ladder import LADDER, find_stage, needed_for
 from pipeline.runs.folder import RUNS
 

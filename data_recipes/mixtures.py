@@ -2,8 +2,6 @@
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 from data_recipes.cleaning.answers import unreadable_answers
 from data_recipes.cleaning.decontamination import HeldOut
@@ -11,21 +9,11 @@ from data_recipes.cleaning.duplicates import Duplicates
 from data_recipes.cleaning.funnel import QuestionFunnel
 from data_recipes.question import Question
 from data_recipes.sources import catalogue
+from pipeline.config.data import Source
 from pipeline.core.errors import ConfigError
 
 MOST_ROUNDS = 6
 """Times that a source which never ends is asked for more in place of what was dropped."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """One source of a group, as the profile has it."""
-
-    use: str
-    args: dict[str, Any] = field(default_factory=dict)
-    weight: float = 1.0
-    upsample: bool = False
-    domain: str | None = None
 
 
 def mix(

@@ -15,9 +15,10 @@ import traceback
 import warnings
 from typing import NoReturn
 
-from pipeline.core.crew import Crew, LostProcess, end_process, process_count, process_rank, use_one_gpu
+from pipeline.core.crew import Crew, LostProcess, end_process
 from pipeline.core.disk import disk_fault
 from pipeline.core.errors import ConfigError, LadderError
+from pipeline.core.ranks import process_count, process_rank, use_one_gpu
 from pipeline.core.redaction import redact
 
 # The libraries' chatter would bury what the run says of itself. Set a variable to hear it again.

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_recipes.question import write_json_lines
+from pipeline.core.files import write_json_lines
 from pipeline.steps.context import StageContext, StageResult
 from pipeline.steps.evaluation import judged_rows, score_samples, settings_in_words, summarise
 from pipeline.steps.questions import evaluation_questions, render_prompts, require_sandbox

@@ -9,10 +9,10 @@ each pair that is not used with the reason.
 from dataclasses import asdict
 from pathlib import Path
 
-from data_recipes.question import write_json_lines
 from data_recipes.written.annotators import make_annotator
 from data_recipes.written.preferences import balance_lengths, make_pairs
 from pipeline.core.errors import RunError
+from pipeline.core.files import write_json_lines
 from pipeline.steps.context import StageContext, StageResult
 from pipeline.steps.questions import render_prompts, training_questions
 from pipeline.steps.sampling import SHARDS, sample_in_shards

@@ -4,8 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
-NGRAM_WORDS = 10
-"""The paper's length (DeepSeek-R1, evaluation: 10-gram matches in questions or solutions)."""
+from pipeline.config.data import NGRAM_WORDS
 
 _WORD = re.compile(r"[^\W\d_]+|\d+|[^\w\s]")
 _SPOKEN = re.compile(r"[^\W_]+")

@@ -1,30 +1,8 @@
 """Which sampled answers become training data, and why the others do not."""
 
-from typing import Literal
-
-from pydantic import Field
-
 from data_recipes.cleaning.decontamination import words
-from pipeline.core.strict import Strict
+from pipeline.config.data import REPEATED_NGRAM_WORDS, FilterSettings
 from rewards import Verdict, language_share, split_response
-
-REPEATED_NGRAM_WORDS = 8
-
-
-class FilterSettings(Strict):
-    """What an answer must be to be kept. Every drop is recorded with its reason."""
-
-    format: Literal["r1_zero", "r1"] = "r1_zero"
-    """`<think>…</think><answer>…</answer>`, or R1's `<think>…</think>` and a summary."""
-    correct: bool = True
-    min_language_share: float | None = Field(0.99, ge=0, le=1)
-    """Share of the chain of thought's words that must be in the question's language; null keeps mixed language."""
-    max_repetition: float = Field(0.3, ge=0, le=1)
-    """Largest share of repeated 8-grams of words in the chain of thought."""
-    min_thinking_words: int = Field(0, ge=0)
-    max_paragraph_words: int = Field(400, ge=1)
-    allow_code: bool = False
-    """Whether code blocks may stand in the chain of thought."""
 
 
 def reason_to_drop(text: str, finish_reason: str, language: str, verdict: Verdict | None, rules: FilterSettings) -> str:

@@ -27,8 +27,6 @@ class BenchmarkArgs(Strict):
 class Benchmark:
     hub: str
     args: HubArgs
-    samples: int
-    """Samples a question, k: the paper's where it has one (DeepSeek-R1, evaluation setup), else as the comment says."""
     code: bool = False
     """Whether the columns are HumanEval's, whose answers are programs."""
 
@@ -38,23 +36,20 @@ _WRONG = ["Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3"]
 
 BENCHMARKS = {
     "aime_2024": Benchmark(
-        "HuggingFaceH4/aime_2024", HubArgs(columns={"id": "id", **_PROBLEM}, domain="math"), samples=64
+        "HuggingFaceH4/aime_2024", HubArgs(columns={"id": "id", **_PROBLEM}, domain="math")
     ),
-    "aime_2025": Benchmark(  # not in the paper, which came before it: as AIME 2024
+    "aime_2025": Benchmark(
         "math-ai/aime25", HubArgs(split="test", columns={"question": "problem", "answer": "answer"}, domain="math"),
-        samples=64,
     ),
     "math_500": Benchmark(
         "HuggingFaceH4/MATH-500", HubArgs(split="test", columns={"id": "unique_id", **_PROBLEM}, domain="math"),
-        samples=16,
     ),
-    "gsm8k": Benchmark(  # not in the paper; 1,319 questions need few samples each
+    "gsm8k": Benchmark(
         "openai/gsm8k",
         HubArgs(
             config="main", split="test", answer_after="####", domain="math",
             columns={"question": "question", "answer": "answer", "solution": "answer"},
         ),
-        samples=4,
     ),
     "gpqa_diamond": Benchmark(
         "Idavidrein/gpqa",
@@ -62,9 +57,8 @@ BENCHMARKS = {
             config="gpqa_diamond", columns={"question": "Question", "answer": "Correct Answer"}, options=_WRONG,
             domain="stem",
         ),
-        samples=64,
     ),
-    "humaneval": Benchmark(  # not in the paper: k as for its LiveCodeBench
+    "humaneval": Benchmark(
         "openai/openai_humaneval",
         HubArgs(
             split="test", verifier="code", domain="code",
@@ -73,7 +67,6 @@ BENCHMARKS = {
             ask="Complete this Python function. Give the whole of it, with its imports, in one block of code.\n\n"
             "```python\n{question}\n```",
         ),
-        samples=8,
         code=True,
     ),
 }  # fmt: skip
@@ -106,12 +99,6 @@ def _with_a_test(record: Record) -> Record:
         calls = f"{row['test']}\n\ncheck({row['entry_point']})\n"
         row = {**row, "test": [{"assert": calls}]}
     return where, row
-
-
-def default_samples(use: str) -> int | None:
-    """k of a `benchmark:NAME`, None for any other source."""
-    scheme, _, name = use.partition(":")
-    return BENCHMARKS[name].samples if scheme == "benchmark" and name in BENCHMARKS else None
 
 
 def described(use: str, args: dict[str, Any]) -> str:

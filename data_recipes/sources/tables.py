@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data_recipes.question import read_json_lines
 from pipeline.core.errors import ConfigError
+from pipeline.core.files import read_json_lines
 
 Record = tuple[str, dict[str, Any]]
 """Where a row stands (`data/math.csv, line 3`), and its columns."""

@@ -7,16 +7,6 @@ from pipeline.core.errors import ConfigError, RunError
 RETRIES = 5
 
 
-def check_named(kind: str, url: str | None, model: str | None) -> None:
-    """Raises ValueError unless `endpoint` comes with both url and model, and any other kind with neither."""
-    wanted = kind == "endpoint"
-    if (url is not None) != wanted or (model is not None) != wanted:
-        raise ValueError(
-            f"the kind is '{kind}', url is {url!r} and model is {model!r}: 'endpoint' needs both url and model "
-            "(an OpenAI-compatible server), any other kind takes neither"
-        )
-
-
 class Endpoint:
     """One model of one server. Its key is read from OPENAI_API_KEY; busy or broken answers are tried again."""
 

@@ -5,30 +5,13 @@ any OpenAI-compatible server. Either way the caller checks the result again.
 """
 
 import re
-from typing import Literal, Protocol
-
-from pydantic import model_validator
+from typing import Protocol
 
 from data_recipes.pocket.arithmetic import CHECK, OPENING, STEP_END, STEP_WORDS, SUMMARY, WAIT
 from data_recipes.question import Question
-from data_recipes.written.endpoint import Endpoint, check_named
-from pipeline.core.strict import Strict
+from data_recipes.written.endpoint import Endpoint
+from pipeline.config.data import RewriterSettings
 from rewards import final_answer, split_response
-
-
-class RewriterSettings(Strict):
-    kind: Literal["none", "pocket", "endpoint"] = "none"
-    url: str | None = None
-    """Base address of an OpenAI-compatible server, for `endpoint`; its key is read from OPENAI_API_KEY."""
-    model: str | None = None
-    temperature: float = 0.0
-    max_tokens: int = 4096
-    """Longest rewritten answer, in the server's tokens."""
-
-    @model_validator(mode="after")
-    def _endpoint_is_named(self) -> "RewriterSettings":
-        check_named(self.kind, self.url, self.model)
-        return self
 
 
 class Rewriter(Protocol):

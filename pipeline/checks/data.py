@@ -12,8 +12,8 @@ from data_recipes.mixtures import check_everything
 from data_recipes.question import Question
 from data_recipes.sources import catalogue
 from data_recipes.sources.hub import HubUnreachableError
+from pipeline.config.data import QuestionSource
 from pipeline.config.profile import Profile
-from pipeline.config.stages import QuestionSource
 from pipeline.core.errors import ConfigError, told_with
 from pipeline.steps.questions import held_out_texts, mixed_group, require_sandbox
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
+from pipeline.config.lora import LoRASettings
 from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError, told_with
 from pipeline.models.chat_format import answer_end, strips_reasoning, writes_the_date
@@ -21,7 +22,6 @@ from pipeline.models.memory import (
 )
 from pipeline.models.shapes import ModelShape, parameters_of, shape_of
 from pipeline.models.sources import check_base, check_tokenizer, local_folder
-from pipeline.training.lora import LoRASettings
 
 GIB = 2**30
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

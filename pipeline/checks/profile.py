@@ -11,8 +11,8 @@ from pipeline.checks.data import check_data, data_notes, data_table, sample_of
 from pipeline.checks.models import check_models, memory_table, model_notes, models_table
 from pipeline.config.profile import Profile
 from pipeline.config.stages import RLStage
-from pipeline.core.crew import rows_in_a_pass
 from pipeline.core.errors import ConfigError
+from pipeline.core.ranks import rows_in_a_pass
 from pipeline.sandbox import describe
 from pipeline.steps.trackers import check_trackers
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.engine import Number
+from pipeline.config.lora import LoRASettings
 from pipeline.core.strict import Strict
-from pipeline.engines.completion import Number
-from pipeline.training.lora import LoRASettings
 
 
 class LengthChange(Strict):

@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.stages import Cleaning, MadeFor, QuestionSource, Stages, Templates, Watchdog
+from pipeline.config.data import Cleaning, QuestionSource, Templates
+from pipeline.config.engine import EngineSettings
+from pipeline.config.stages import MadeFor, Stages, Watchdog
 from pipeline.core.strict import Strict
-from pipeline.engines import EngineSettings
 
 
 class Profile(Strict):

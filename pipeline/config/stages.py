@@ -5,20 +5,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from data_recipes.cleaning.decontamination import NGRAM_WORDS
-from data_recipes.cleaning.filters import FilterSettings
-from data_recipes.mixtures import Source
-from data_recipes.sources.benchmarks import default_samples
-from data_recipes.written.endpoint import check_named
-from data_recipes.written.rewriting import RewriterSettings
+from pipeline.config.data import (
+    FilterSettings,
+    Heldout,
+    PreferenceSettings,
+    QuestionCount,
+    QuestionSource,
+    RewriterSettings,
+    check_named,
+    default_samples,
+)
+from pipeline.config.engine import Number, Sampling
 from pipeline.config.grpo import GRPOSettings
+from pipeline.config.reward_model import RewardTraining
+from pipeline.config.rewards import RewardSpec
+from pipeline.config.sft import MAX_TOKENS, SFTSettings
 from pipeline.config.tokenizer import TokenizerSettings
 from pipeline.core.strict import Strict
-from pipeline.engines import Sampling
-from pipeline.engines.completion import Number
-from pipeline.training.reward_model import RewardTraining
-from pipeline.training.sft import MAX_TOKENS, SFTSettings
-from rewards import RewardSpec
 
 LONGEST_NAME = 64
 
@@ -31,57 +34,6 @@ def check_file_names(names: Iterable[str], what: str) -> None:
                 f"the {what} name '{name:.80}' becomes a file's name: use letters, digits, '-', '_', '.', at most "
                 f"{LONGEST_NAME} of them"
             )
-
-
-QuestionCount = Annotated[int, Field(ge=1, le=1_000_000)]
-"""A recipe that makes its questions would go on for days for a number with too many zeros."""
-
-
-class QuestionSource(Strict):
-    """Where questions come from: a recipe by name (`pocket_arithmetic`, `countdown`), a file (`jsonl:data/math.jsonl`,
-    `csv:…`, `parquet:…`), a data set on the Hub (`hub:openai/gsm8k`), a named evaluation set (`benchmark:aime_2024`) or
-    a reasoning-gym task (`reasoning_gym:chain_sum`)."""
-
-    use: str
-    args: dict[str, Any] = {}
-    """Arguments of the recipe or task; of a file or data set its column mapping
-    (`data_recipes.sources.mapping.RowMapping`)."""
-    weight: Number = Field(1.0, gt=0)
-    """Share of this source among the sources of its group."""
-    upsample: bool = False
-    """Whether a file or data set with fewer questions than its share repeats them; else the other sources give more."""
-    domain: str | None = Field(None, min_length=1)
-    """Domain of all its questions, which rewards go by, in place of their own."""
-
-    @property
-    def as_source(self) -> Source:
-        return Source(self.use, self.args, self.weight, self.upsample, self.domain)
-
-
-class Cleaning(Strict):
-    """What is taken out of the questions before any stage trains on them."""
-
-    duplicates: Literal["keep", "exact", "near"] = "exact"
-    """In files and data sets: keep them; take out questions of the same words; or those that are nearly the same too.
-    Sums that differ in one number are nearly the same, so `near` is for questions in words."""
-    near_similarity: Number = Field(0.8, ge=0.5, le=1)
-    """Share of 3-grams of words that two questions must have in common to be nearly the same (Jaccard)."""
-    overlap_words: int = Field(NGRAM_WORDS, ge=3)
-    """Words in a row, in a question or its reference response, that may not be those of a held-out question or its
-    solution."""
-    also_held_out: dict[str, QuestionSource] = {}
-    """Sets that training must not overlap with, beside those of `stages.evaluate.sets`, by a name of yours."""
-
-
-class Heldout(Strict):
-    """Held-out evaluation while an RL stage trains, for its curve."""
-
-    set: str
-    """The name of one of `stages.evaluate.sets`."""
-    every: int = Field(100, ge=1)
-    """Optimizer steps between two points of the curve."""
-    questions: int = Field(64, ge=1)
-    samples: int = Field(4, ge=1)
 
 
 class BaseModelStage(Strict):
@@ -173,18 +125,6 @@ class SFTStage(Strict):
     sft: SFTSettings = SFTSettings()
 
 
-class PreferenceSettings(Strict):
-    """Pairs for one reward model: answers sampled from the SFT model, judged by an annotator."""
-
-    group: str
-    prompts: int = Field(ge=1)
-    samples_per_prompt: int = Field(4, ge=2)
-    judgements: int = Field(4, ge=1)  # paper: judged four times in random order
-    min_gap: float = 1.0  # paper: kept when the gap is over 1
-    part: Literal["summary", "whole"]
-    """What the scorer reads: the paper's helpful model the summary, its safety model the whole response."""
-
-
 class RewardModelStage(RewardTraining):
     annotator: Literal["pocket", "endpoint"] = "endpoint"
     url: str | None = None
@@ -273,18 +213,6 @@ class EvaluateStage(Strict):
 
 class ReportStage(Strict):
     rollouts_per_step: int = Field(16, ge=1)
-
-
-class Templates(Strict):
-    r1_zero: str | None = None
-    """The plain-text prompt of base models and R1-Zero, with `{question}`; null is the paper's."""
-
-    @field_validator("r1_zero")
-    @classmethod
-    def _has_a_question(cls, text: str | None) -> str | None:
-        if text is not None and text.count("{question}") != 1:
-            raise ValueError(f"the template {text!r} should hold {{question}} exactly once")
-        return text
 
 
 class MadeFor(Strict):

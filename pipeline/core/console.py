@@ -16,7 +16,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from pipeline.core.crew import process_rank
+from pipeline.core.ranks import process_rank
 from pipeline.core.redaction import redact
 
 LOGGER = "ladder"

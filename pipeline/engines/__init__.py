@@ -9,7 +9,8 @@ Importing this package loads neither torch nor vLLM; opening an engine does.
 
 from pathlib import Path
 
-from pipeline.engines.completion import Completion, EngineSettings, Sampling
+from pipeline.config.engine import EngineSettings, Sampling
+from pipeline.engines.completion import Completion
 from pipeline.engines.engine import Engine, EngineStats, OnGroup
 
 __all__ = ["Completion", "Engine", "EngineSettings", "EngineStats", "OnGroup", "Sampling", "open_engine"]

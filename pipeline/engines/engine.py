@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.engine import EngineSettings, Sampling
 from pipeline.core.watchdog import beat
-from pipeline.engines.completion import Completion, EngineSettings, Sampling
+from pipeline.engines.completion import Completion
 
 Progress = Callable[[int, int], None]
 """Called with the number of prompts whose completions are all done, and the number of prompts."""

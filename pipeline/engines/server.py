@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from pipeline.engines.completion import EngineSettings, Sampling
+from pipeline.config.engine import EngineSettings, Sampling
 from pipeline.engines.engine import Engine, Finished, RawCompletion
 from pipeline.engines.servers import ServerError, ServerFault, Servers, key_header, read_json
 

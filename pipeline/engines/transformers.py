@@ -3,8 +3,8 @@
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from pipeline.config.engine import EngineSettings, Sampling
 from pipeline.core.watchdog import beat
-from pipeline.engines.completion import EngineSettings, Sampling
 from pipeline.engines.engine import Engine, Finished, RawCompletion
 from pipeline.engines.weights import checkpoint_weights
 

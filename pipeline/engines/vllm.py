@@ -7,9 +7,9 @@ from typing import get_args
 
 import torch
 
-from pipeline.core.crew import process_count
+from pipeline.config.engine import EngineSettings, Sampling
+from pipeline.core.ranks import process_count
 from pipeline.core.watchdog import beat
-from pipeline.engines.completion import EngineSettings, Sampling
 from pipeline.engines.engine import Engine, Finished, MissingEngineError, RawCompletion
 from pipeline.engines.weights import checkpoint_weights, has_adapters
 

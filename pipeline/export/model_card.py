@@ -7,7 +7,8 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.config.profile import Profile
-from pipeline.core.manifest import Manifest, hash_file
+from pipeline.core.files import hash_file
+from pipeline.core.manifest import Manifest
 from pipeline.ladder import STAGES, needed_for
 from pipeline.runs.checkpoints import stage_and_student
 from pipeline.runs.folder import RunFolder

@@ -11,11 +11,11 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 
+from pipeline.config.lora import LoRASettings
 from pipeline.config.profile import Profile
+from pipeline.config.sft import SFTSettings
 from pipeline.config.stages import RLStage
 from pipeline.models.shapes import ModelShape
-from pipeline.training.lora import LoRASettings
-from pipeline.training.sft import SFTSettings
 
 NUMBER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 NF4_BYTES = 0.53

@@ -23,6 +23,7 @@ from pipeline.core.errors import ConfigError, first_line
 from pipeline.models.chat_format import check_chat_format
 from pipeline.models.code import check_known, drop_code
 from pipeline.models.surgery import chosen_layers, cut_layers, llama_as_qwen2
+from pipeline.models.tokenizer import adjust_checkpoint, adjust_tokenizer
 
 SCHEMES = ("pocket", "hub", "folder", "pickled", "gguf", "package", "cut", "as-qwen2")
 WANTED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
@@ -70,7 +71,7 @@ def fetch_base(
     target.parent.mkdir(parents=True, exist_ok=True)
     _put(source, target, dtype)
     if tokens is not None:
-        tokens.apply(target)
+        adjust_checkpoint(target, tokens)
     if context is not None:
         path = target / "config.json"
         config = json.loads(path.read_text(encoding="utf-8")) | {"max_position_embeddings": context}
@@ -396,7 +397,7 @@ def check_tokenizer(source: str, folder: Path, tokens: TokenizerSettings | None 
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if tokens is not None:
-        tokens.adjust(tokenizer)
+        adjust_tokenizer(tokenizer, tokens)
     if tokenizer.eos_token is None:
         raise ConfigError(
             f"The tokenizer of {source} has no end-of-sequence token. Set `eos_token` in {TOKENS_KEY} to the token "

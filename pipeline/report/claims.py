@@ -13,9 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from data_recipes.question import read_json_lines
 from pipeline.config.loading import load_profile
 from pipeline.config.profile import Profile
+from pipeline.core.files import read_json_lines
 from pipeline.report.records import RunRecord
 from pipeline.runs.folder import RunFolder
 from pipeline.steps.evaluation import Z_95

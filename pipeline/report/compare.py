@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.manifest import write_durably
+from pipeline.core.files import write_durably
 from pipeline.report.figures import percent
 from pipeline.report.page import all_curves, render
 from pipeline.report.records import RunRecord

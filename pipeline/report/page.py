@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.core.manifest import write_durably
+from pipeline.core.files import write_durably
 from pipeline.report import figures, ladder, tables
 from pipeline.report.claims import verdicts
 from pipeline.report.curves import RL_STAGES, stage_curves

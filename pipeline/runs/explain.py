@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from pipeline.core.errors import ConfigError, RunError
-from pipeline.core.manifest import Manifest, below
+from pipeline.core.files import below
+from pipeline.core.manifest import Manifest
 from pipeline.ladder import STAGES, find_stage
 from pipeline.runs.folder import RunFolder
 

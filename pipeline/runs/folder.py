@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.core.errors import ConfigError, RunError
-from pipeline.core.manifest import MANIFEST, Manifest, fsync_folder, fsync_tree, write_durably
+from pipeline.core.files import fsync_folder, fsync_tree, write_durably
+from pipeline.core.manifest import MANIFEST, Manifest
 
 RUNS = Path("runs")
-_PROGRESS = "progress.json"
 
 
 class RunFolder:
@@ -121,16 +121,3 @@ def _remove_unlisted(folder: Path, manifest: Manifest) -> None:
                 path.rmdir()
         elif path not in listed:
             path.unlink()
-
-
-def write_progress(partial: Path, done: int, total: int | None, unit: str) -> None:
-    write_durably(partial / _PROGRESS, json.dumps({"done": done, "total": total, "unit": unit}) + "\n")
-
-
-def read_progress(partial: Path) -> dict | None:
-    """How far a partial stage is; None where it has not said, or where what it said is damaged."""
-    try:
-        found = json.loads((partial / _PROGRESS).read_text(encoding="utf-8"))
-        return {key: found[key] for key in ("done", "total", "unit")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.profile import Profile
-from pipeline.core.manifest import hash_file
+from pipeline.core.files import hash_file
 from pipeline.ladder import StageDefinition
 from pipeline.models.sources import gguf_file, inner_source
 

@@ -14,11 +14,13 @@ from pipeline.core.console import LOGGER, Progress, logged_to, set_up_logging
 from pipeline.core.crew import Crew
 from pipeline.core.disk import disk_faults_told
 from pipeline.core.errors import RunError
-from pipeline.core.manifest import Manifest, code_version, hash_json, hash_stage, package_versions
+from pipeline.core.files import hash_json, read_progress
+from pipeline.core.manifest import Manifest, hash_stage
+from pipeline.core.versions import code_version, package_versions
 from pipeline.core.watchdog import dumps_to, phase, watching
 from pipeline.engines.pool import EnginePool
 from pipeline.ladder import LADDER, StageDefinition, needed_for
-from pipeline.runs.folder import RunFolder, read_progress
+from pipeline.runs.folder import RunFolder
 from pipeline.runs.identity import resolved_config
 from pipeline.steps.context import StageContext, StageInput, StageResult
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from pipeline.config.profile import Profile
 from pipeline.core.errors import LadderError
-from pipeline.core.manifest import MANIFEST, Manifest, code_version, hash_file, hash_json, package_versions
+from pipeline.core.files import hash_file, hash_json
+from pipeline.core.manifest import MANIFEST, Manifest
+from pipeline.core.versions import code_version, package_versions
 from pipeline.ladder import LADDER, StageDefinition
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.identity import resolved_config

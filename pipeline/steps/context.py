@@ -11,10 +11,10 @@ from typing import Any
 from pipeline.config.profile import Profile
 from pipeline.core.console import Progress
 from pipeline.core.crew import Crew
+from pipeline.core.files import write_progress
 from pipeline.core.manifest import Manifest
 from pipeline.engines import Engine
 from pipeline.engines.pool import EnginePool
-from pipeline.runs.folder import write_progress
 
 
 @dataclass(frozen=True)

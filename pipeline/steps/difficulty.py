@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from data_recipes.cleaning.answers import WITHOUT_ANSWER
 from data_recipes.cleaning.funnel import QuestionFunnel
-from data_recipes.question import Question, read_json_lines
+from data_recipes.question import Question
 from pipeline.config.stages import Difficulty
 from pipeline.core.errors import RunError
-from pipeline.core.manifest import write_durably
+from pipeline.core.files import read_json_lines, write_durably
 from pipeline.engines import Sampling
 from pipeline.steps.context import StageContext
 from pipeline.steps.questions import FUNNELS, note_funnel, render_prompts

@@ -12,7 +12,7 @@ from data_recipes.sources import catalogue
 from data_recipes.templates import prompts_for
 from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError
-from pipeline.core.manifest import write_durably
+from pipeline.core.files import write_durably
 from pipeline.steps.context import StageContext
 
 FUNNELS = "question_funnels.json"

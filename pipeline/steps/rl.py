@@ -4,9 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_recipes.question import Question, read_json_lines, write_json_lines
-from pipeline.config.stages import Heldout
+from data_recipes.question import Question
+from pipeline.config.data import Heldout
 from pipeline.core.errors import RunError
+from pipeline.core.files import read_json_lines, write_json_lines
 from pipeline.core.watchdog import phase
 from pipeline.engines import Completion
 from pipeline.steps.context import StageContext, StageResult

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_recipes.cleaning.filters import reason_to_drop
-from data_recipes.question import Question, write_json_lines
+from data_recipes.question import Question
 from pipeline.config.stages import SampledData
+from pipeline.core.files import write_json_lines
 from pipeline.steps.context import StageContext
 from pipeline.steps.difficulty import pass_rate
 from pipeline.steps.questions import render_prompts, training_questions

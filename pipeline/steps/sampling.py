@@ -11,7 +11,7 @@ from pathlib import Path
 
 from data_recipes.question import Question
 from pipeline.core.errors import RunError
-from pipeline.core.manifest import write_durably
+from pipeline.core.files import write_durably
 from pipeline.core.watchdog import beat, phase
 from pipeline.engines import Completion, Sampling
 from pipeline.steps.context import StageContext

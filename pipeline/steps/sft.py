@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from data_recipes.question import asked, read_json_lines
+from data_recipes.question import asked
 from data_recipes.templates import chat_prompt
+from pipeline.config.sft import SFTSettings
 from pipeline.core.errors import ConfigError
+from pipeline.core.files import read_json_lines
 from pipeline.steps.context import StageContext, StageResult
-from pipeline.training.sft import SFTResult, SFTSettings, train_sft
+from pipeline.training.sft import SFTResult, train_sft
 
 RESULT = "result.json"
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError
-from pipeline.core.manifest import write_durably
+from pipeline.core.files import write_durably
 from pipeline.runs.checkpoints import checkpoint_of, full_name, is_chat_model, load_tokenizer
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import resolve_device

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.core.console import LOGGER
 from pipeline.core.errors import RunError
-from pipeline.core.manifest import fsync_folder, fsync_tree, hash_file, write_durably
+from pipeline.core.files import fsync_folder, fsync_tree, hash_file, write_durably
 
 HASHES = "hashes.json"
 WRITING = ".writing"

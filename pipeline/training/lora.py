@@ -4,68 +4,23 @@ A stage with a `lora:` section trains low-rank adapters of a frozen base. It sav
 checkpoint with the adapters merged in `checkpoint/`, which is what later stages read. Importing this loads no torch.
 """
 
-import importlib.util
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
-
-from pipeline.core.strict import Strict
-from pipeline.engines.completion import Number
-
-HEAD_AND_EMBEDDINGS = ("lm_head", "embed_tokens")
+from pipeline.config.lora import LoRASettings
 
 
-class LoRASettings(Strict):
-    rank: int = Field(32, ge=1)
-    alpha: Number = Field(64, gt=0)
-    """The adapters' product is scaled by alpha / rank."""
-    dropout: Number = Field(0.0, ge=0, lt=1)
-    """Of the adapters' inputs. RL needs 0: the sampler uses none, and its probabilities would not be the trainer's."""
-    target_modules: Literal["all-linear"] | list[str] = "all-linear"
-    """Modules that get adapters: every linear layer but the head, or those whose names end so, such as `q_proj`."""
-    quantize: Literal["none", "nf4"] = "none"
-    """`nf4` holds the frozen base in 4 bits (QLoRA; needs bitsandbytes). The merged checkpoint is the base as
-    quantised plus the adapters: the weights that were trained with."""
+def peft_config(settings: LoRASettings, task_type: Literal["CAUSAL_LM", "SEQ_CLS"] = "CAUSAL_LM"):
+    """peft's form of these settings. With SEQ_CLS the head that gives the score is trained as a whole."""
+    from peft import LoraConfig
 
-    @model_validator(mode="after")
-    def _modules_are_named(self) -> "LoRASettings":
-        if not self.target_modules:
-            raise ValueError("target_modules is empty, so nothing would be trained; name modules or all-linear")
-        # Heads are often tied to the embeddings, and of a 4-bit base they are not quantised: merging goes wrong there.
-        named = [] if self.target_modules == "all-linear" else self.target_modules
-        unfit = [name for name in named if name.rpartition(".")[2] in HEAD_AND_EMBEDDINGS]
-        if unfit:
-            raise ValueError(
-                f"target_modules names {', '.join(unfit)}, and adapters go on every linear layer but the head; "
-                "leave it out, or set all-linear"
-            )
-        return self
-
-    def lacks(self) -> str | None:
-        """What this machine lacks for these settings, with the command that brings it; None where nothing."""
-        if self.quantize == "none" or importlib.util.find_spec("bitsandbytes"):
-            return None
-        return (
-            f"lora.quantize is {self.quantize}, which needs the package bitsandbytes, and it is not installed. "
-            "Run `.venv/bin/python -m pip install -c requirements/constraints.txt bitsandbytes`, or set quantize: none"
-        )
-
-    def parameters(self, shapes: list[tuple[int, int]]) -> int:
-        """Trained weights for linear layers of (inputs, outputs) `shapes`."""
-        return sum(self.rank * (inputs + outputs) for inputs, outputs in shapes)
-
-    def peft_config(self, task_type: Literal["CAUSAL_LM", "SEQ_CLS"] = "CAUSAL_LM"):
-        """peft's form of these settings. With SEQ_CLS the head that gives the score is trained as a whole."""
-        from peft import LoraConfig
-
-        return LoraConfig(
-            task_type=task_type,
-            r=self.rank,
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
-            target_modules=self.target_modules,
-        )
+    return LoraConfig(
+        task_type=task_type,
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=settings.target_modules,
+    )
 
 
 def load_policy(checkpoint: str | Path, lora: LoRASettings | None, dtype: str):

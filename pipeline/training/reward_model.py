@@ -4,44 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field, model_validator
-
-from pipeline.core.crew import process_count, rows_in_a_pass
-from pipeline.core.strict import Strict
+from pipeline.config.reward_model import RewardTraining
+from pipeline.core.ranks import process_count, rows_in_a_pass
 from pipeline.core.watchdog import beat
-from pipeline.training.lora import LoRASettings
 
 CHECKPOINT_EVERY = 200
 """Optimizer steps between resumable checkpoints."""
 KEEP_CHECKPOINTS = 2
-
-
-class RewardTraining(Strict):
-    """How a scorer is trained: a part of the stage's section."""
-
-    epochs: int = Field(1, ge=1)  # paper: 1
-    learning_rate: float = Field(6e-6, gt=0)  # paper: 6e-6
-    batch_size: int = Field(256, ge=1)  # paper: 256
-    """Pairs an optimizer step."""
-    pairs_per_device: int = Field(8, ge=1)
-    """Pairs in one forward pass, at most; the rest of the batch comes by accumulation."""
-    max_tokens: int = Field(8192, ge=1)
-    """Pairs with a text longer than this are left out."""
-    lora: LoRASettings | None = None
-    """Adapters and the head that gives the score instead of all weights; null trains all."""
-
-    @model_validator(mode="after")
-    def _batch_divides(self) -> "RewardTraining":
-        passes = min(self.batch_size, self.pairs_per_device)
-        if self.batch_size % passes:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of pairs_per_device {self.pairs_per_device}: change "
-                "one, so that a batch is a whole number of forward passes"
-            )
-        if self.lora and self.lora.quantize != "none":
-            raise ValueError(f"lora.quantize is {self.lora.quantize}, and scorers are trained on a base that is not "
-                             "quantised; set quantize: none")  # fmt: skip
-        return self
 
 
 @dataclass(frozen=True)
@@ -83,7 +52,7 @@ def train_reward_model(
 
     from pipeline.core.watchdog import phase
     from pipeline.training.guarded import GuardedTrainer
-    from pipeline.training.lora import adapters_in_float32, load_scorer, merged_model, save_adapter
+    from pipeline.training.lora import adapters_in_float32, load_scorer, merged_model, peft_config, save_adapter
     from pipeline.training.trainer_io import (
         StepCallback,
         agreed_checkpoint,
@@ -131,7 +100,7 @@ def train_reward_model(
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=lora.peft_config("SEQ_CLS") if lora else None,
+        peft_config=peft_config(lora, "SEQ_CLS") if lora else None,
         callbacks=[StepCallback(on_step)],
         keep_checkpoints=KEEP_CHECKPOINTS,
         nonfinite_steps=nonfinite_steps,

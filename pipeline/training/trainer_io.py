@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from transformers import TrainerCallback
 
 from pipeline.core.console import LOGGER
-from pipeline.core.manifest import fsync_folder, fsync_tree, write_durably
+from pipeline.core.files import fsync_folder, fsync_tree, write_durably
 from pipeline.core.watchdog import beat
 from pipeline.training.checkpoints import damage, file_hashes, last_checkpoint
 

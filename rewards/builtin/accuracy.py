@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.columns import column, rows_of
-from rewards.grading.judging import judge_answers, prefetch
+from rewards.grading.judging import judge_columns, prefetch, to_judge
 from rewards.grading.verdict import Verdict
-from rewards.response import whole_text
 
 
 class Accuracy:
@@ -34,23 +32,3 @@ class Accuracy:
         """Start on the verdicts of completions that a later call will ask for."""
         _, texts, rows = to_judge(self.__name__, prompts, completions, columns)
         prefetch(texts, rows, self.allow_weak_sandbox)
-
-
-def judge_columns(
-    reward: str, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any], allow_weak_sandbox: bool
-) -> list[Verdict | None]:
-    """The verdict on each completion whose row names a verifier, None for the others."""
-    judged, texts, rows = to_judge(reward, prompts, completions, columns)
-    verdicts: list[Verdict | None] = [None] * len(completions)
-    for index, verdict in zip(judged, judge_answers(texts, rows, allow_weak_sandbox), strict=True):
-        verdicts[index] = verdict
-    return verdicts
-
-
-def to_judge(
-    reward: str, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any]
-) -> tuple[list[int], list[str], list[dict[str, Any]]]:
-    """Of the completions whose row names a verifier: their numbers, their whole texts and their rows."""
-    rows = rows_of(columns, len(completions))
-    judged = [index for index, verifier in enumerate(column(reward, columns, "verifier")) if verifier]
-    return judged, [whole_text(prompts[i], completions[i]) for i in judged], [rows[i] for i in judged]

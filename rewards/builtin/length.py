@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.builtin.accuracy import judge_columns
 from rewards.columns import groups_of, token_lengths
 from rewards.contract import RewardError
+from rewards.grading.judging import judge_columns
 from rewards.grading.verdict import Verdict
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from pipeline.sandbox.levels import SandboxError, require
+from rewards.columns import column, rows_of
 from rewards.contract import RewardError
 from rewards.grading import pool
 from rewards.grading.code import code
@@ -19,6 +20,7 @@ from rewards.grading.gym import reasoning_gym
 from rewards.grading.verdict import Verdict
 from rewards.grading.verifiers import Job, Judged, choice, countdown, exact, math, worst
 from rewards.own.custom_verifier import custom
+from rewards.response import whole_text
 
 VERIFIERS: dict[str, Callable[[str, dict[str, Any]], Judged]] = {
     "math": math,
@@ -103,3 +105,23 @@ def do_jobs(jobs: Sequence[Job]) -> dict[bytes, Verdict]:
 def key(job: Job) -> bytes:
     """What makes two jobs the same."""
     return pickle.dumps((job.function, job.payload))
+
+
+def judge_columns(
+    reward: str, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any], allow_weak_sandbox: bool
+) -> list[Verdict | None]:
+    """The verdict on each completion whose row names a verifier, None for the others."""
+    judged, texts, rows = to_judge(reward, prompts, completions, columns)
+    verdicts: list[Verdict | None] = [None] * len(completions)
+    for index, verdict in zip(judged, judge_answers(texts, rows, allow_weak_sandbox), strict=True):
+        verdicts[index] = verdict
+    return verdicts
+
+
+def to_judge(
+    reward: str, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any]
+) -> tuple[list[int], list[str], list[dict[str, Any]]]:
+    """Of the completions whose row names a verifier: their numbers, their whole texts and their rows."""
+    rows = rows_of(columns, len(completions))
+    judged = [index for index, verifier in enumerate(column(reward, columns, "verifier")) if verifier]
+    return judged, [whole_text(prompts[i], completions[i]) for i in judged], [rows[i] for i in judged]

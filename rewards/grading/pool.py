@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.crew import process_rank, processes_here
+from pipeline.core.ranks import process_rank, processes_here
 from rewards.grading.verifiers import Job
 
 CHUNK = 16

@@ -2,9 +2,10 @@
 
 import pytest
 
-from data_recipes.cleaning.filters import FilterSettings, reason_to_drop, repeated_share
+from data_recipes.cleaning.filters import reason_to_drop, repeated_share
 from data_recipes.question import Question
-from data_recipes.written.rewriting import RewriterSettings, keep_words, make_rewriter, rewrite_pocket
+from data_recipes.written.rewriting import keep_words, make_rewriter, rewrite_pocket
+from pipeline.config.data import FilterSettings, RewriterSettings
 from rewards import Verdict, judge_answer, language_share, split_response
 
 RULES = FilterSettings(format="r1_zero")

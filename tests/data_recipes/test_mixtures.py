@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from data_recipes.cleaning.decontamination import HeldOut
 from data_recipes.cleaning.duplicates import Duplicates
-from data_recipes.mixtures import Source, mix, share_out
+from data_recipes.mixtures import mix, share_out
 from data_recipes.question import Question
 from data_recipes.sources import catalogue
+from pipeline.config.data import Source
 from pipeline.core.errors import ConfigError
 
 NOTHING = HeldOut({})

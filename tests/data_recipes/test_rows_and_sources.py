@@ -5,10 +5,11 @@ import itertools
 import pytest
 
 from data_recipes.cleaning.decontamination import HeldOut
-from data_recipes.mixtures import Source, mix
+from data_recipes.mixtures import mix
 from data_recipes.pocket import general
 from data_recipes.pocket.corpus import CorpusSettings, documents
 from data_recipes.sources import catalogue
+from pipeline.config.data import Source
 from pipeline.core.errors import ConfigError
 from rewards import Verdict, judge_answers
 

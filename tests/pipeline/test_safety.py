@@ -133,8 +133,9 @@ def test_a_trainer_checkpoint_runs_no_code_when_it_is_resumed(tmp_path, mark, mo
     )
     from transformers import AutoTokenizer
 
+    from pipeline.config.sft import SFTSettings
     from pipeline.training.checkpoints import last_checkpoint
-    from pipeline.training.sft import SFTSettings, train_sft
+    from pipeline.training.sft import train_sft
 
     def train(stop_at: int | None):
         def on_step(step, *_):

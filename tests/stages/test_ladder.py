@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from data_recipes.question import read_json_lines
 from pipeline.config.loading import load_profile
+from pipeline.core.files import read_json_lines
 from pipeline.core.manifest import Manifest
 from pipeline.ladder import LADDER, STAGES, needed_for
 from pipeline.runs.folder import RUNS

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from data_recipes.question import read_json_lines
 from data_recipes.templates import chat_prompt
 from pipeline.config.loading import load_profile
+from pipeline.core.files import read_json_lines
 from pipeline.core.manifest import Manifest
 from pipeline.runs.folder import RUNS
 from rewards import judge_answers

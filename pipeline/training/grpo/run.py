@@ -17,14 +17,14 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import GRPOConfig
 
 from pipeline.config.grpo import GRPOSettings
-from pipeline.core.crew import process_count
+from pipeline.core.ranks import process_count
 from pipeline.core.watchdog import phase
 from pipeline.engines import Engine
 from pipeline.training.checkpoints import checkpoint_step, tokens_seen
 from pipeline.training.grpo.failures import held
+from pipeline.training.grpo.records import RunRecords
 from pipeline.training.grpo.trainer import LadderGRPOTrainer
-from pipeline.training.lora import adapters_in_float32, load_policy, merged_model, save_adapter
-from pipeline.training.records import RunRecords
+from pipeline.training.lora import adapters_in_float32, load_policy, merged_model, peft_config, save_adapter
 from pipeline.training.trainer_io import agreed_checkpoint, save_checkpoint
 from rewards import RewardError
 from rewards.builtin.length import SoftOverlong
@@ -131,7 +131,7 @@ def train_grpo(
         args=arguments,
         train_dataset=Dataset.from_list(list(dataset)),
         processing_class=tokenizer,
-        peft_config=settings.lora.peft_config() if settings.lora else None,
+        peft_config=peft_config(settings.lora) if settings.lora else None,
         nonfinite_steps=nonfinite_steps,
     )
     adapters_in_float32(trainer.model)

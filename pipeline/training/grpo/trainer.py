@@ -21,12 +21,12 @@ from pipeline.engines import Engine
 from pipeline.training.flops import ModelFlops, attended_pairs, matmul_peak
 from pipeline.training.grpo.attention import attach_packed_forward
 from pipeline.training.grpo.packing import Row, pack, packed_tokens, plan_microbatches
+from pipeline.training.grpo.records import rollout_lines
 from pipeline.training.grpo.reference import Reference, RefreshReference
 from pipeline.training.grpo.rollouts import Rollouts
 from pipeline.training.grpo.sampler import QuestionSampler
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.training.lora import plain_model
-from pipeline.training.records import rollout_lines
 
 ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
 """Losses that TRL divides by the number of rows; `bnpo` divides by their tokens, the others by the whole batch's."""

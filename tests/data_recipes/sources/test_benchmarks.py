@@ -7,6 +7,7 @@ import pytest
 
 from data_recipes.sources import catalogue
 from data_recipes.sources.benchmarks import BENCHMARKS
+from pipeline.config.data import BENCHMARK_SAMPLES
 from pipeline.core.errors import ConfigError
 from rewards import Verdict, judge_answers
 
@@ -75,7 +76,7 @@ def test_a_function_is_asked_for_as_code(local):
 
 
 def test_the_papers_k():
-    k = {name: benchmark.samples for name, benchmark in BENCHMARKS.items()}
+    k = BENCHMARK_SAMPLES
     assert (k["aime_2024"], k["gpqa_diamond"], k["math_500"]) == (64, 64, 16)
 
 

@@ -7,8 +7,9 @@ import pyarrow.parquet
 import pytest
 
 from data_recipes.cleaning.decontamination import HeldOut
-from data_recipes.mixtures import Source, mix
+from data_recipes.mixtures import mix
 from data_recipes.sources import catalogue
+from pipeline.config.data import Source
 from pipeline.core.errors import ConfigError
 
 

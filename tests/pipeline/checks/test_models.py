@@ -10,13 +10,13 @@ from data_recipes.pocket.bases import base_folder
 from pipeline.checks.models import check_models, memory_table, model_notes
 from pipeline.checks.profile import rule_mistakes
 from pipeline.config.loading import load_profile
+from pipeline.config.lora import LoRASettings
 from pipeline.config.tokenizer import TokenizerSettings
 from pipeline.core.errors import ConfigError
 from pipeline.models import memory, sources
 from pipeline.models.chat_format import strips_reasoning
 from pipeline.models.shapes import PUBLISHED, shape_of
 from pipeline.models.sources import check_base, check_tokenizer, count_parameters
-from pipeline.training.lora import LoRASettings
 
 TURN = "{% if add_generation_prompt %}Answer:{% endif %}"
 PREFILLED = (

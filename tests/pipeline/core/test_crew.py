@@ -8,8 +8,9 @@ import pytest
 
 from pipeline.checks.profile import check_processes
 from pipeline.config.loading import load_profile
-from pipeline.core.crew import Crew, rows_in_a_pass, use_one_gpu
+from pipeline.core.crew import Crew
 from pipeline.core.errors import ConfigError, RunError
+from pipeline.core.ranks import rows_in_a_pass, use_one_gpu
 
 
 @pytest.mark.parametrize(("seen", "left"), [(None, "0"), ("2,3", "2"), ("GPU-a,GPU-b", "GPU-a"), ("", "")])

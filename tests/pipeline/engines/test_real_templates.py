@@ -11,12 +11,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data_recipes.templates import chat_prompt
 from pipeline.config.grpo import GRPOSettings
+from pipeline.config.sft import SFTSettings
 from pipeline.core.errors import ConfigError
 from pipeline.engines import EngineSettings, Sampling, open_engine
 from pipeline.models.chat_format import strips_reasoning
 from pipeline.models.sources import check_tokenizer
 from pipeline.training.grpo.run import train_grpo
-from pipeline.training.sft import SFTSettings, train_sft
+from pipeline.training.sft import train_sft
 from tests.pipeline.engines.tiny import VOCABULARY, tiny_checkpoint
 
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"

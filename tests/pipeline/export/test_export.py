@@ -15,6 +15,7 @@ from pipeline.export.gguf import write_gguf
 from pipeline.export.model_card import model_card
 from pipeline.export.modelfile import modelfile, turns_of
 from pipeline.models.gguf_tokenizer import NAMES, pre_tokenizer, pre_tokenizer_name, read_gguf_tokenizer
+from pipeline.models.tokenizer import adjust_tokenizer
 from pipeline.runs.folder import RunFolder
 from tests.pipeline.engines.tiny import tiny_checkpoint
 
@@ -131,7 +132,7 @@ def test_the_modelfile_writes_turns_as_the_chat_template_does(template):
 
     tokenizer = AutoTokenizer.from_pretrained(base_folder("teacher"))
     tokenizer.bos_token = "<|eos|>"
-    TokenizerSettings(chat_template=template).adjust(tokenizer)
+    adjust_tokenizer(tokenizer, TokenizerSettings(chat_template=template))
     turns = [{"role": r, "content": c} for r, c in (("user", "a"), ("assistant", "b"), ("user", "c"))]
     assert turns_of(tokenizer).render(turns) == tokenizer.apply_chat_template(
         turns, tokenize=False, add_generation_prompt=True
@@ -153,7 +154,7 @@ def test_the_modelfile_writes_a_system_message_where_the_chat_template_does():
     from pipeline.config.tokenizer import TokenizerSettings
 
     tokenizer = AutoTokenizer.from_pretrained(base_folder("teacher"))
-    TokenizerSettings(chat_template="chatml").adjust(tokenizer)
+    adjust_tokenizer(tokenizer, TokenizerSettings(chat_template="chatml"))
     text = modelfile("m.gguf", tokenizer, None, 0.6, 0.95, 256)
     assert "{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n{{ end }}{{ range .Messages }}" in text
 
@@ -198,7 +199,7 @@ def test_an_export_for_the_hub_loads_and_has_a_card(run):
 def test_adapters_are_exported_alone_and_compute_what_the_merged_checkpoint_does(run, tmp_path):
     from peft import PeftModel
 
-    from pipeline.training.lora import LoRASettings
+    from pipeline.config.lora import LoRASettings
     from tests.pipeline.training.test_sft import fine_tune
 
     base = base_folder("student-qwen")

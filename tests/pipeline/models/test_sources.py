@@ -10,6 +10,7 @@ from data_recipes.pocket.bases import base_folder
 from pipeline.config.tokenizer import TokenizerSettings
 from pipeline.core.errors import ConfigError
 from pipeline.models.sources import check_base, count_parameters, fetch_base
+from pipeline.models.tokenizer import adjust_tokenizer
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ def test_a_token_that_the_vocabulary_lacks_is_refused(checkpoint, tmp_path):
 
 def test_a_chat_template_by_name_is_given_to_the_tokenizer(checkpoint):
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    TokenizerSettings(chat_template="chatml").adjust(tokenizer)
+    adjust_tokenizer(tokenizer, TokenizerSettings(chat_template="chatml"))
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "<think>a</think>b"}]
     text = tokenizer.apply_chat_template(turns, tokenize=False)
     assert text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>a</think>b<|im_end|>\n"

@@ -9,10 +9,10 @@ import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from data_recipes.question import write_json_lines
 from pipeline.config.loading import load_profile
 from pipeline.config.profile import Profile
-from pipeline.core.manifest import Manifest, hash_json, hash_stage
+from pipeline.core.files import hash_json, write_json_lines
+from pipeline.core.manifest import Manifest, hash_stage
 from pipeline.ladder import LADDER
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.identity import resolved_config

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from data_recipes.question import Question, read_json_lines
+from data_recipes.question import Question
 from pipeline.config.loading import load_profile
 from pipeline.config.stages import Difficulty
 from pipeline.core.errors import RunError
+from pipeline.core.files import read_json_lines
 from pipeline.engines import Completion
 from pipeline.steps.context import StageContext
 from pipeline.steps.difficulty import can_be_judged, sometimes_solved

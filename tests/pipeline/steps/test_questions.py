@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from data_recipes.pocket.bases import base_folder
+from pipeline.config.data import QuestionSource
 from pipeline.config.loading import load_profile
-from pipeline.config.stages import QuestionSource
 from pipeline.core.errors import ConfigError
 from pipeline.steps.context import StageContext
 from pipeline.steps.questions import evaluation_questions, render_prompts, training_questions

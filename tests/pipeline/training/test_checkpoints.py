@@ -69,7 +69,7 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_it_used(tmp_
 
 
 def test_the_warning_has_the_expected_and_the_found_hash(tmp_path, caplog):
-    from pipeline.core.manifest import hash_file
+    from pipeline.core.files import hash_file
 
     write(tmp_path, 2)
     file = write(tmp_path, 4) / "model.safetensors"

@@ -15,11 +15,11 @@ import transformers
 from safetensors.torch import load_file
 
 from data_recipes.pocket.bases import base_folder
+from pipeline.config.sft import SFTSettings
 from pipeline.core.console import LOGGER
 from pipeline.core.crew import Crew
 from pipeline.core.errors import RunError
 from pipeline.training.checkpoints import last_checkpoint
-from pipeline.training.sft import SFTSettings
 from tests.pipeline.training import test_sft
 from tests.pipeline.training.grpo.test_run import engine, metrics, multiples_of_three, run, settings, start, weights_of
 from tests.pipeline.training.test_checkpoints import flip_a_bit
@@ -206,7 +206,8 @@ def test_a_student_that_has_finished_is_kept_and_a_damaged_one_trained_again(tmp
 
 
 def train_scorer(tokenizer, output, on_step=lambda *_: None):
-    from pipeline.training.reward_model import RewardTraining, train_reward_model
+    from pipeline.config.reward_model import RewardTraining
+    from pipeline.training.reward_model import train_reward_model
 
     pairs = [(f"User: What is a {x}? A {x} is good.", f"User: What is a {x}? No.") for x in "abcdefgh"]
     return train_reward_model(

@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from data_recipes.pocket.bases import base_folder
+from pipeline.config.lora import LoRASettings
+from pipeline.config.sft import SFTSettings
 from pipeline.training.checkpoints import last_checkpoint
-from pipeline.training.lora import LoRASettings
-from pipeline.training.sft import SFTSettings, train_sft
+from pipeline.training.sft import train_sft
 
 PROMPTS = ["User: What is 1+1+1? Assistant:", "User: Who are you? Assistant:"] * 8
 RESPONSES = ["<think>First 1+1=2.</think>The answer is 3.", "<think>Me.</think>I am Pocket."] * 8
@@ -87,7 +88,8 @@ def test_rows_that_all_are_too_long_are_an_error(tokenizer, tmp_path):
 
 @pytest.mark.parametrize("lora", [None, LoRASettings(rank=8)])
 def test_a_scorer_learns_to_prefer_the_chosen_answer(tokenizer, tmp_path, lora):
-    from pipeline.training.reward_model import RewardTraining, train_reward_model
+    from pipeline.config.reward_model import RewardTraining
+    from pipeline.training.reward_model import train_reward_model
     from rewards import load
 
     asked = "User: What is a {x}? Assistant:"

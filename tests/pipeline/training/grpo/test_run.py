@@ -10,9 +10,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.config.grpo import GRPOSettings
+from pipeline.config.lora import LoRASettings
 from pipeline.engines import EngineSettings, Sampling, open_engine
 from pipeline.training.grpo.run import train_grpo
-from pipeline.training.lora import LoRASettings
 from rewards import RewardError, RewardSet, RewardSpec, Verdict
 from tests.pipeline.engines.tiny import tiny_checkpoint
 

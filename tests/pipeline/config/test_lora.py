@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from pipeline.training.lora import LoRASettings
+from pipeline.config.lora import LoRASettings
 
 
 @pytest.mark.parametrize("name", ["lm_head", "model.embed_tokens"])

@@ -1,0 +1,157 @@
+"""Settings of questions and data: sources, cleaning, filters, rewriting, preference pairs, templates."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.config.engine import Number
+from pipeline.core.strict import Strict
+
+NGRAM_WORDS = 10
+"""The paper's length (DeepSeek-R1, evaluation: 10-gram matches in questions or solutions)."""
+REPEATED_NGRAM_WORDS = 8
+
+
+BENCHMARK_SAMPLES = {
+    "aime_2024": 64,
+    "aime_2025": 64,  # not in the paper, which came before it: as AIME 2024
+    "math_500": 16,
+    "gsm8k": 4,  # not in the paper; 1,319 questions need few samples each
+    "gpqa_diamond": 64,
+    "humaneval": 8,  # not in the paper: k as for its LiveCodeBench
+}
+"""Samples a question, k, of each `benchmark:NAME`: the paper's where it has one (DeepSeek-R1, evaluation setup)."""
+
+
+def default_samples(use: str) -> int | None:
+    """k of a `benchmark:NAME`, None for any other source."""
+    scheme, _, name = use.partition(":")
+    return BENCHMARK_SAMPLES.get(name) if scheme == "benchmark" else None
+
+
+def check_named(kind: str, url: str | None, model: str | None) -> None:
+    """Raises ValueError unless `endpoint` comes with both url and model, and any other kind with neither."""
+    wanted = kind == "endpoint"
+    if (url is not None) != wanted or (model is not None) != wanted:
+        raise ValueError(
+            f"the kind is '{kind}', url is {url!r} and model is {model!r}: 'endpoint' needs both url and model "
+            "(an OpenAI-compatible server), any other kind takes neither"
+        )
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source of a group, as the profile has it."""
+
+    use: str
+    args: dict[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+    upsample: bool = False
+    domain: str | None = None
+
+
+QuestionCount = Annotated[int, Field(ge=1, le=1_000_000)]
+"""A recipe that makes its questions would go on for days for a number with too many zeros."""
+
+
+class QuestionSource(Strict):
+    """Where questions come from: a recipe by name (`pocket_arithmetic`, `countdown`), a file (`jsonl:data/math.jsonl`,
+    `csv:…`, `parquet:…`), a data set on the Hub (`hub:openai/gsm8k`), a named evaluation set (`benchmark:aime_2024`) or
+    a reasoning-gym task (`reasoning_gym:chain_sum`)."""
+
+    use: str
+    args: dict[str, Any] = {}
+    """Arguments of the recipe or task; of a file or data set its column mapping
+    (`data_recipes.sources.mapping.RowMapping`)."""
+    weight: Number = Field(1.0, gt=0)
+    """Share of this source among the sources of its group."""
+    upsample: bool = False
+    """Whether a file or data set with fewer questions than its share repeats them; else the other sources give more."""
+    domain: str | None = Field(None, min_length=1)
+    """Domain of all its questions, which rewards go by, in place of their own."""
+
+    @property
+    def as_source(self) -> Source:
+        return Source(self.use, self.args, self.weight, self.upsample, self.domain)
+
+
+class Cleaning(Strict):
+    """What is taken out of the questions before any stage trains on them."""
+
+    duplicates: Literal["keep", "exact", "near"] = "exact"
+    """In files and data sets: keep them; take out questions of the same words; or those that are nearly the same too.
+    Sums that differ in one number are nearly the same, so `near` is for questions in words."""
+    near_similarity: Number = Field(0.8, ge=0.5, le=1)
+    """Share of 3-grams of words that two questions must have in common to be nearly the same (Jaccard)."""
+    overlap_words: int = Field(NGRAM_WORDS, ge=3)
+    """Words in a row, in a question or its reference response, that may not be those of a held-out question or its
+    solution."""
+    also_held_out: dict[str, QuestionSource] = {}
+    """Sets that training must not overlap with, beside those of `stages.evaluate.sets`, by a name of yours."""
+
+
+class Heldout(Strict):
+    """Held-out evaluation while an RL stage trains, for its curve."""
+
+    set: str
+    """The name of one of `stages.evaluate.sets`."""
+    every: int = Field(100, ge=1)
+    """Optimizer steps between two points of the curve."""
+    questions: int = Field(64, ge=1)
+    samples: int = Field(4, ge=1)
+
+
+class Templates(Strict):
+    r1_zero: str | None = None
+    """The plain-text prompt of base models and R1-Zero, with `{question}`; null is the paper's."""
+
+    @field_validator("r1_zero")
+    @classmethod
+    def _has_a_question(cls, text: str | None) -> str | None:
+        if text is not None and text.count("{question}") != 1:
+            raise ValueError(f"the template {text!r} should hold {{question}} exactly once")
+        return text
+
+
+class PreferenceSettings(Strict):
+    """Pairs for one reward model: answers sampled from the SFT model, judged by an annotator."""
+
+    group: str
+    prompts: int = Field(ge=1)
+    samples_per_prompt: int = Field(4, ge=2)
+    judgements: int = Field(4, ge=1)  # paper: judged four times in random order
+    min_gap: float = 1.0  # paper: kept when the gap is over 1
+    part: Literal["summary", "whole"]
+    """What the scorer reads: the paper's helpful model the summary, its safety model the whole response."""
+
+
+class FilterSettings(Strict):
+    """What an answer must be to be kept. Every drop is recorded with its reason."""
+
+    format: Literal["r1_zero", "r1"] = "r1_zero"
+    """`<think>…</think><answer>…</answer>`, or R1's `<think>…</think>` and a summary."""
+    correct: bool = True
+    min_language_share: float | None = Field(0.99, ge=0, le=1)
+    """Share of the chain of thought's words that must be in the question's language; null keeps mixed language."""
+    max_repetition: float = Field(0.3, ge=0, le=1)
+    """Largest share of repeated 8-grams of words in the chain of thought."""
+    min_thinking_words: int = Field(0, ge=0)
+    max_paragraph_words: int = Field(400, ge=1)
+    allow_code: bool = False
+    """Whether code blocks may stand in the chain of thought."""
+
+
+class RewriterSettings(Strict):
+    kind: Literal["none", "pocket", "endpoint"] = "none"
+    url: str | None = None
+    """Base address of an OpenAI-compatible server, for `endpoint`; its key is read from OPENAI_API_KEY."""
+    model: str | None = None
+    temperature: float = 0.0
+    max_tokens: int = 4096
+    """Longest rewritten answer, in the server's tokens."""
+
+    @model_validator(mode="after")
+    def _endpoint_is_named(self) -> "RewriterSettings":
+        check_named(self.kind, self.url, self.model)
+        return self

@@ -1,0 +1,75 @@
+"""Settings of rollout engines and of sampling."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pipeline.core.strict import Strict
+
+
+def _integer_to_float(value):
+    """YAML writes 1 for 1.0; strict mode would refuse it. Booleans stay an error, and so do numbers past any float."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("the number is too large") from None
+
+
+Number = Annotated[float, BeforeValidator(_integer_to_float)]
+
+
+class EngineSettings(Strict):
+    """One rollout engine. The defaults suit one GPU that training shares, and any CPU."""
+
+    kind: Literal["vllm", "vllm-server", "transformers"] = "vllm"
+    """`vllm`: inside this process, CPU or CUDA. `vllm-server`: servers at `server_urls`, no weight sync.
+    `transformers`: `generate`, for machines where vLLM cannot be installed; several times slower."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Precision of the engine's weights. In RL use the training dtype, or the two log-probabilities differ."""
+    max_model_len: int = Field(gt=1)
+    """Longest prompt plus completion, in tokens."""
+    max_sequences: int = Field(default=256, gt=0)
+    """Sequences written at once."""
+    gpu_memory_utilization: Number = Field(default=0.35, gt=0, le=1)
+    """Share of the GPU's memory for weights and cache (vLLM on CUDA; training needs the rest)."""
+    kv_cache_gib: int = Field(default=4, gt=0)
+    """Size of the key-value cache in GiB (vLLM on CPU)."""
+    enforce_eager: bool = False
+    """vLLM on CUDA: skip compilation and CUDA graphs; starts faster, runs slower. On CPU always so."""
+    server_urls: list[str] = Field(default_factory=list)
+    """Base addresses of OpenAI-compatible vLLM servers, as http://host:8000. Requests are spread over them."""
+    server_timeout_s: Number = Field(default=3600.0, gt=0)
+    """Longest wait for one request to a server, in seconds."""
+    server_tries: int = Field(default=8, gt=0)
+    """Tries of one request, on whichever server is awake, before the run stops. A server that failed rests 0.5 s, then
+    1, 2, … 30 s, so that eight tries give a single server about a minute to come back."""
+
+    @model_validator(mode="after")
+    def _servers_match_kind(self):
+        if self.kind == "vllm-server" and not self.server_urls:
+            raise ValueError(
+                "engine kind is 'vllm-server' but server_urls is empty; "
+                "set server_urls to the addresses of running servers, for example ['http://localhost:8000']"
+            )
+        if self.kind != "vllm-server" and self.server_urls:
+            raise ValueError(
+                f"engine server_urls={self.server_urls} but kind={self.kind!r} uses no server; "
+                "set kind: vllm-server or remove server_urls"
+            )
+        return self
+
+
+class Sampling(Strict):
+    """How completions are drawn."""
+
+    max_tokens: int = Field(gt=0)
+    """Longest completion, in tokens, the end token included."""
+    temperature: Number = Field(default=1.0, ge=0)
+    """0 takes the most likely token."""
+    top_p: Number = Field(default=1.0, gt=0, le=1)
+    seed: int | None = None
+    """The same engine, weights, prompts and seed give the same completions. None: the engine's own stream."""
+    logprobs: bool = True
+    """Report the log-probability of each sampled token."""

@@ -1,0 +1,35 @@
+"""Settings of supervised fine-tuning."""
+
+from pydantic import Field, model_validator
+
+from pipeline.config.lora import LoRASettings
+from pipeline.core.strict import Strict
+
+MAX_TOKENS = 32_768
+"""The length limit of the paper, for sampling, SFT and evaluation alike."""
+
+
+class SFTSettings(Strict):
+    epochs: int = Field(2, ge=1)  # paper: 2-3
+    learning_rate: float = Field(5e-5, gt=0)  # paper: cosine 5e-5 -> 5e-6
+    final_learning_rate_share: float = Field(0.1, ge=0, le=1)  # paper: to a tenth
+    warmup_steps: int = Field(0, ge=0)
+    batch_size: int = Field(128, ge=1)  # paper: 128
+    rows_per_device: int = Field(8, ge=1)
+    """Rows in one forward pass, at most; the rest of the batch comes by accumulation and from other processes."""
+    max_tokens: int = Field(MAX_TOKENS, ge=1)
+    """Rows longer than this, prompt and answer together, are dropped and counted."""
+    weight_decay: float = 0.0
+    checkpoint_every: int = Field(200, ge=1)
+    keep_checkpoints: int = Field(2, ge=1)
+    lora: LoRASettings | None = None
+    """Adapters instead of all weights; null trains all."""
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> "SFTSettings":
+        if self.batch_size % self.rows_per_device:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of rows_per_device {self.rows_per_device}: "
+                "change one, so that a batch is a whole number of forward passes"
+            )
+        return self
