@@ -19,8 +19,9 @@ The weaker levels leave out more; each says what.
 """
 
 from pipeline.sandbox.assertions import run_assertions
-from pipeline.sandbox.levels import Level, SandboxError, best_level, describe, require
-from pipeline.sandbox.process import Ending, Limits, Run, run
+from pipeline.sandbox.levels import Level, SandboxError
+from pipeline.sandbox.probe import best_level, describe, require
+from pipeline.sandbox.process import Ending, Limits, Run, run_at
 
 __all__ = [
     "Ending",
@@ -34,3 +35,11 @@ __all__ = [
     "run",
     "run_assertions",
 ]
+
+
+def run(source: str, stdin: str = "", limits: Limits | None = None, level: Level | None = None) -> Run:
+    """Run a Python program on `stdin`, at the machine's best level unless another is given.
+
+    Raises `SandboxError` if the sandbox fails, never for what the program does.
+    """
+    return run_at(level or best_level(), source, stdin, limits)

@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.sandbox.levels import Level, best_level
+from pipeline.sandbox.levels import Level
+from pipeline.sandbox.probe import best_level
 from pipeline.sandbox.process import Limits, Started
 
 

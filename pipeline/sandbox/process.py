@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pipeline.sandbox.levels import SCRATCH, Level, SandboxError, best_level, interpreter, next_uid, wrapped
+from pipeline.sandbox.levels import SCRATCH, Level, SandboxError, interpreter, next_uid, wrapped
 from pipeline.sandbox.seccomp import filter_program
 
 STARTER = """
@@ -79,12 +79,10 @@ class Run:
     """Wall clock from the start of the program."""
 
 
-def run(source: str, stdin: str = "", limits: Limits | None = None, level: Level | None = None) -> Run:
+def run_at(level: Level, source: str, stdin: str = "", limits: Limits | None = None) -> Run:
     """Run a Python program on `stdin`. Raises `SandboxError` if the sandbox fails, never for what the program does."""
     limits = limits or Limits()
-    with Started(
-        "program", {"source": source}, limits, level or best_level(), stdin=stdin, keep_output=True
-    ) as started:
+    with Started("program", {"source": source}, limits, level, stdin=stdin, keep_output=True) as started:
         return started.finish()
 
 

@@ -11,15 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from pipeline.sandbox.levels import SandboxError, require
+from pipeline.sandbox.levels import SandboxError
+from pipeline.sandbox.probe import require
 from rewards.columns import column, rows_of
 from rewards.contract import RewardError
 from rewards.grading import pool
 from rewards.grading.code import code
+from rewards.grading.custom_verifier import custom
 from rewards.grading.gym import reasoning_gym
 from rewards.grading.verdict import Verdict
 from rewards.grading.verifiers import Job, Judged, choice, countdown, exact, math, worst
-from rewards.own.custom_verifier import custom
 from rewards.response import whole_text
 
 VERIFIERS: dict[str, Callable[[str, dict[str, Any]], Judged]] = {

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from pipeline import sandbox
-from pipeline.sandbox import Ending, Level, Limits, SandboxError, levels
+from pipeline.sandbox import Ending, Level, Limits, SandboxError, levels, probe
 
 QUICK = Limits(cpu_s=1, wall_s=2.0)
 
@@ -253,19 +253,19 @@ def test_a_sandbox_that_cannot_start_is_not_the_programs_fault(monkeypatch):
 
 
 def test_a_weak_level_is_refused_unless_allowed(monkeypatch):
-    monkeypatch.setattr(levels, "best_level", lambda: Level.LIMITS)
+    monkeypatch.setattr(probe, "best_level", lambda: Level.LIMITS)
     with pytest.raises(SandboxError, match=r"apt-get install bubblewrap.*allow_weak_sandbox"):
-        levels.require()
-    assert levels.require(allow_weak=True) is Level.LIMITS
-    assert "weak" in levels.describe()
+        probe.require()
+    assert probe.require(allow_weak=True) is Level.LIMITS
+    assert "weak" in probe.describe()
 
 
 def test_without_bubblewrap_the_level_is_a_weaker_one(monkeypatch):
     find = levels.shutil.which
     monkeypatch.setattr(levels.shutil, "which", lambda name: None if name == "bwrap" else find(name))
-    levels.best_level.cache_clear()
+    probe.best_level.cache_clear()
     try:
-        assert not levels.best_level().full
+        assert not probe.best_level().full
     finally:
         monkeypatch.undo()
-        levels.best_level.cache_clear()
+        probe.best_level.cache_clear()

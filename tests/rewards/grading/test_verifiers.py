@@ -94,7 +94,7 @@ def test_a_verifier_of_the_users_sees_answer_and_row(own):
 
 
 def test_a_verifier_that_hangs_is_a_failure_of_the_scorer(own, monkeypatch):
-    monkeypatch.setattr("rewards.own.custom_verifier.DEADLINE_S", 0.5)
+    monkeypatch.setattr("rewards.grading.custom_verifier.DEADLINE_S", 0.5)
     assert judge_answer("<answer>four</answer>", own("hangs")) is Verdict.SCORER_FAILED
 
 
@@ -111,7 +111,7 @@ class BrokenPool:
 
 
 def test_code_on_a_weak_level_is_refused_unless_allowed(monkeypatch):
-    monkeypatch.setattr("pipeline.sandbox.levels.best_level", lambda: levels_limits())
+    monkeypatch.setattr("pipeline.sandbox.probe.best_level", lambda: levels_limits())
     with pytest.raises(RewardError, match="allow_weak_sandbox"):
         judge_answer(PROGRAM, DOUBLE)
     assert judge_answer(PROGRAM, DOUBLE, allow_weak_sandbox=True) is Verdict.CORRECT

@@ -22,7 +22,7 @@ def custom(answer: str, row: dict[str, Any]) -> Verdict | Job:
     if not isinstance(use, str) or ":" not in use:
         return Verdict.GOLD_UNUSABLE
     return Job(
-        "rewards.own.custom_verifier:check", {"use": located(use, Path()), "answer": answer, "row": row}, DEADLINE_S
+        "rewards.grading.custom_verifier:check", {"use": located(use, Path()), "answer": answer, "row": row}, DEADLINE_S
     )
 
 
