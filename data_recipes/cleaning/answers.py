@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from data_recipes.question import Question
 from pipeline.core.errors import ConfigError
 from rewards import RewardError, Verdict, judge_answers
+from rewards.grading.code import read_tests
 
 COMPARED = ("math", "exact", "choice", "countdown", "reasoning_gym", "custom")
 """Verifiers whose gold answer must be right by its own verdict."""
@@ -44,8 +45,6 @@ def is_a_whole_text(answer: str) -> bool:
 
 
 def _without_tests(rows: Sequence[Question]) -> dict[str, str]:
-    from rewards.grading.code import read_tests
-
     tests = {row.id: row.columns().get("tests") for row in rows if row.verifier == "code"}
     return {own_id: "has no tests that can be run" for own_id, given in tests.items() if read_tests(given) is None}
 

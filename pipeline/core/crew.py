@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from pipeline.core.errors import RunError, first_line
 from pipeline.core.ranks import process_count, process_rank, processes_here
+from pipeline.core.watchdog import beat
 
 PATIENCE = datetime.timedelta(days=30)
 """How long a process waits for another. What takes too long is for the run's watchdog to say, not for the network."""
@@ -121,8 +122,6 @@ class Crew:
 
     def _wait(self) -> None:
         import torch.distributed as dist
-
-        from pipeline.core.watchdog import beat
 
         try:
             everyone = dist.barrier(group=self._group, async_op=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.core.errors import ConfigError, RunError
 from pipeline.core.watchdog import phase
 from pipeline.engines import Engine, EngineSettings, open_engine
+from pipeline.engines.engine import MissingEngineError
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -36,7 +37,6 @@ class EnginePool:
         """
         from transformers import AutoTokenizer
 
-        from pipeline.engines.engine import MissingEngineError
         from pipeline.engines.weights import same_architecture
 
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)

@@ -22,6 +22,7 @@ from pipeline.config.tokenizer import TokenizerSettings
 from pipeline.core.errors import ConfigError, first_line
 from pipeline.models.chat_format import check_chat_format
 from pipeline.models.code import check_known, drop_code
+from pipeline.models.gguf_tokenizer import read_gguf_tokenizer
 from pipeline.models.surgery import chosen_layers, cut_layers, llama_as_qwen2
 from pipeline.models.tokenizer import adjust_checkpoint, adjust_tokenizer
 
@@ -377,8 +378,6 @@ def _fetch_from_hub(name: str, target: Path) -> None:
 def _convert_gguf(file: Path, target: Path, dtype: str) -> None:
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
-
-    from pipeline.models.gguf_tokenizer import read_gguf_tokenizer
 
     model = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, local_files_only=True,

@@ -18,6 +18,7 @@ from pipeline.config.profile import Profile
 from pipeline.core.files import read_json_lines
 from pipeline.report.records import RunRecord
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.runner import run_stages
 from pipeline.steps.evaluation import Z_95
 
 LEAST_GAIN = 0.50
@@ -238,8 +239,6 @@ def _distillation_beats_rl(f: RunFigures) -> Claim:
 
 def climb_and_judge(profile_name: str, overrides: list[str], seeds: list[int]) -> int:
     """Climbs the whole ladder with each seed, prints each claim's verdict for each, and returns the exit code 0."""
-    from pipeline.runs.runner import run_stages
-
     verdicts: dict[int, list[Claim]] = {}
     for seed in seeds:
         loaded = load_profile(profile_name, overrides, seed)

@@ -10,6 +10,7 @@ from pipeline.config.profile import Profile
 from pipeline.core.manifest import Manifest
 from pipeline.ladder import LADDER, STAGES, StageDefinition
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.runner import stage_states
 from pipeline.steps.context import StageContext
 
 REPORTED = tuple(stage for stage in LADDER if stage.id != "report")
@@ -62,8 +63,6 @@ class RunRecord:
     @classmethod
     def of_folder(cls, profile: Profile, run: RunFolder) -> "RunRecord":
         """Whatever is there now, however unfinished, and how it stands to the profile."""
-        from pipeline.runs.runner import stage_states
-
         states, stages = stage_states(profile, run), {}
         for stage in REPORTED:
             state = states[stage.id]

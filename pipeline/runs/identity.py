@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from data_recipes.pocket.bases import base_folder
 from pipeline.config.profile import Profile
 from pipeline.core.files import hash_file
 from pipeline.ladder import StageDefinition
@@ -64,8 +65,6 @@ def referenced_files(value: Any) -> list[tuple[str, Path]]:
         if value.startswith("package:"):
             return [(value, gguf_file(value))]
         if value.startswith("pocket:"):
-            from data_recipes.pocket.bases import base_folder
-
             return [(value, base_folder(value.removeprefix("pocket:")))]
     return []
 

@@ -13,6 +13,7 @@ from data_recipes.templates import prompts_for
 from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import write_durably
+from pipeline.sandbox import SandboxError, require
 from pipeline.steps.context import StageContext
 
 FUNNELS = "question_funnels.json"
@@ -71,8 +72,6 @@ def note_funnel(ctx: StageContext, name: str, funnel: QuestionFunnel, **figures:
 
 def require_sandbox(allow_weak: bool) -> None:
     """Raises ConfigError where answers are programs and this machine cannot run them behind a full sandbox."""
-    from pipeline.sandbox import SandboxError, require
-
     try:
         require(allow_weak)
     except SandboxError as error:

@@ -17,6 +17,9 @@ from pipeline.steps.questions import evaluation_questions, render_prompts, train
 from pipeline.steps.sampling import SHARDS
 from pipeline.steps.step_table import StepTable
 from pipeline.steps.trackers import Trackers
+from pipeline.training.alarms import find_alarms
+from pipeline.training.grpo.run import train_grpo
+from pipeline.training.records import METRICS
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
 
 if TYPE_CHECKING:
@@ -83,8 +86,6 @@ def _train(
     token_budget: int | None,
 ) -> "GRPOResult":
     """In every process of the run."""
-    from pipeline.training.grpo.run import train_grpo
-
     config, engine = ctx.config, ctx.engines.current
     context = RewardContext(num_generations=config.grpo.group_size, allow_weak_sandbox=ctx.profile.allow_weak_sandbox)
     chosen = ctx.profile.trackers if ctx.crew.leads else ()
@@ -168,9 +169,6 @@ class HeldoutCurve:
 
     def _sound_alarms(self, step: int) -> None:
         """Warns of signs of a collapse, and keeps them in `alarms.jsonl`."""
-        from pipeline.training.alarms import find_alarms
-        from pipeline.training.records import METRICS
-
         folder = self.ctx.folder
         alarms = find_alarms(_before(folder / METRICS), _before(folder / HELDOUT))
         for alarm in alarms:

@@ -8,7 +8,10 @@ from pipeline.config.sft import SFTSettings
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import read_json_lines
 from pipeline.steps.context import StageContext, StageResult
+from pipeline.training.checkpoints import checkpoint_step, last_checkpoint
+from pipeline.training.records import METRICS, append_record, forget_later_steps
 from pipeline.training.sft import SFTResult, train_sft
+from pipeline.training.trainer_io import read_result, write_result
 
 RESULT = "result.json"
 
@@ -33,10 +36,6 @@ def fine_tune(
     Writes `checkpoint/`, `metrics.jsonl` and `result.json` into `output`. What has finished is not repeated; what was
     interrupted goes on from its last checkpoint.
     """
-    from pipeline.training.checkpoints import checkpoint_step, last_checkpoint
-    from pipeline.training.records import METRICS, forget_later_steps
-    from pipeline.training.trainer_io import read_result, write_result
-
     if next(iter(read_json_lines(rows)), None) is None:
         raise ConfigError(
             f"{ctx.stage_id}: {rows} holds no rows, so there is nothing to train on. See its dropped.jsonl."
@@ -72,8 +71,6 @@ def _train(
 ) -> SFTResult:
     """In every process of the run."""
     from transformers import AutoTokenizer
-
-    from pipeline.training.records import METRICS, append_record
 
     if ctx.device != "cpu":
         ctx.engines.close()  # its weights and cache take GPU memory that training needs

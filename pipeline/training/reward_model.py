@@ -6,7 +6,18 @@ from pathlib import Path
 
 from pipeline.config.reward_model import RewardTraining
 from pipeline.core.ranks import process_count, rows_in_a_pass
-from pipeline.core.watchdog import beat
+from pipeline.core.watchdog import beat, phase
+from pipeline.training.guarded import GuardedTrainer
+from pipeline.training.lora import adapters_in_float32, load_scorer, merged_model, peft_config, save_adapter
+from pipeline.training.trainer_io import (
+    StepCallback,
+    agreed_checkpoint,
+    common_arguments,
+    read_result,
+    save_checkpoint,
+    write_result,
+)
+from rewards.builtin.reward_model import reward_model_ids
 
 CHECKPOINT_EVERY = 200
 """Optimizer steps between resumable checkpoints."""
@@ -49,19 +60,6 @@ def train_reward_model(
     from datasets import Dataset
     from transformers import set_seed
     from trl import RewardConfig, RewardTrainer
-
-    from pipeline.core.watchdog import phase
-    from pipeline.training.guarded import GuardedTrainer
-    from pipeline.training.lora import adapters_in_float32, load_scorer, merged_model, peft_config, save_adapter
-    from pipeline.training.trainer_io import (
-        StepCallback,
-        agreed_checkpoint,
-        common_arguments,
-        read_result,
-        save_checkpoint,
-        write_result,
-    )
-    from rewards.builtin.reward_model import reward_model_ids
 
     class Trainer(GuardedTrainer, RewardTrainer):
         pass

@@ -10,6 +10,10 @@ from pathlib import Path
 
 from pipeline.config.sft import SFTSettings
 from pipeline.core.ranks import process_count, rows_in_a_pass
+from pipeline.core.watchdog import phase
+from pipeline.training.guarded import GuardedTrainer
+from pipeline.training.lora import adapters_in_float32, load_policy, merged_model, peft_config, save_adapter
+from pipeline.training.trainer_io import StepCallback, common_arguments, save_checkpoint
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,6 @@ def train_sft(
     import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
-
-    from pipeline.core.watchdog import phase
-    from pipeline.training.guarded import GuardedTrainer
-    from pipeline.training.lora import adapters_in_float32, load_policy, merged_model, peft_config, save_adapter
-    from pipeline.training.trainer_io import StepCallback, common_arguments, save_checkpoint
 
     class Trainer(GuardedTrainer, SFTTrainer):
         pass

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline import sandbox
 from rewards.grading.answers import MAX_SPEECH
 from rewards.grading.verdict import Verdict
 from rewards.grading.verifiers import Job, Judged
@@ -117,8 +118,6 @@ def fenced(speech: str) -> list[str]:
 
 def check(payload: dict[str, Any]) -> str:
     """Run the program against its tests, one after another, until one fails; for a worker process only."""
-    from pipeline import sandbox
-
     cpu_s = payload["cpu_s"]
     limits = sandbox.Limits(cpu_s=cpu_s, wall_s=wall_s(cpu_s), memory_mb=payload["memory_mb"])
     program, tests = payload["program"], payload["tests"]
