@@ -7,38 +7,54 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.files import read_json_lines
+from pipeline.core.files import read_user_json_lines
 
+LONGEST_CELL = 2**31 - 1
+"""Characters of a CSV cell. Python's own limit is 131,072, which a long chain of thought passes."""
 Record = tuple[str, dict[str, Any]]
 """Where a row stands (`data/math.csv, line 3`), and its columns."""
 
 
 def read_jsonl(path: Path) -> Iterator[Record]:
-    return ((f"{path}, line {number}", row) for number, row in read_json_lines(path))
+    return ((f"{path}, line {number}", row) for number, row in read_user_json_lines(path))
 
 
 def read_csv(path: Path) -> Iterator[Record]:
-    """Rows of a CSV file whose first line names the columns. An empty cell is None.
+    """Rows of a CSV file whose first line names the columns, blanks around a name cut off. An empty cell is None.
 
-    A line number is that of the row's last line: a quoted cell may hold several.
+    A line number is that of the row's last line: a quoted cell may hold several. Raises ConfigError where a column's
+    name stands twice, or a row has other cells than there are columns.
     """
     _must_be_there(path)
+    csv.field_size_limit(LONGEST_CELL)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            for row in rows:
+            rows = csv.reader(file, strict=True)
+            names = _column_names(next(rows, []), path)
+            for cells in rows:
                 where = f"{path}, line {rows.line_num}"
-                cells = len(row) - (None in row) + len(row.get(None, ())) - list(row.values()).count(None)
-                if cells != len(rows.fieldnames):
+                if cells and len(cells) != len(names):
                     raise ConfigError(
-                        f"{where}: {cells} cells, but the first line names {len(rows.fieldnames)} columns "
-                        f"({', '.join(rows.fieldnames)}). Quote cells that hold a comma."
+                        f"{where}: {len(cells)} cells, but the first line names {len(names)} columns "
+                        f"({', '.join(names)}). Quote cells that hold a comma."
                     )
-                yield where, {name: cell or None for name, cell in row.items()}
+                if cells:
+                    yield where, {name: cell or None for name, cell in zip(names, cells, strict=True)}
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from None
     except csv.Error as error:
         raise ConfigError(f"{path}, line {rows.line_num}: not valid CSV ({error}).") from None
+
+
+def _column_names(header: list[str], path: Path) -> list[str]:
+    names = [name.strip() for name in header]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ConfigError(
+            f"{path}, line 1: the column {', '.join(map(repr, doubled))} stands there more than once. Columns there: "
+            f"{', '.join(map(repr, header))}. Give each a name of its own."
+        )
+    return names
 
 
 def read_parquet(path: Path) -> Iterator[Record]:

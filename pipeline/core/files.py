@@ -1,16 +1,29 @@
-"""Files: JSON lines, hashes, progress, and writes that leave a whole file or none."""
+"""Files: JSON lines, hashes, progress, and writes that leave a whole file or none.
 
+JSON lines are UTF-8 with one object a line, and a line ends at a line feed alone: U+2028, U+0085 and their like are
+part of a text, and models write them.
+"""
+
+import fcntl
+import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, RunError
 
 TEMPORARY = ".tmp"
 """What a file ends with until it is whole."""
+_BLOCK = 1 << 16
+OF_A_STAGE = (
+    "A run wrote this file, and it is damaged. `make verify` names the damaged stages: put the file back, or move the "
+    "stage's folder away and run the stage again."
+)
 _PROGRESS = "progress.json"
 
 
@@ -29,10 +42,17 @@ def below(files: dict[str, str], path: str) -> dict[str, str]:
 
 
 def write_durably(path: Path, text: str) -> None:
-    """Writes a whole file or nothing: temporary name, fsync, rename."""
-    temporary = path.with_name(path.name + TEMPORARY)
-    with temporary.open("w", encoding="utf-8") as file:
+    """Writes a whole file or nothing."""
+    with _replacing(path) as file:
         file.write(text)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    """A file to write to that takes the place of `path` once it is whole: temporary name, fsync, rename."""
+    temporary = path.with_name(path.name + TEMPORARY)
+    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -58,40 +78,110 @@ def fsync_tree(folder: Path) -> None:
         fsync_folder(Path(parent))
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[int, dict]]:
-    """(line number, object) of each non-empty line. Raises ConfigError naming file and line."""
+def read_json_lines(path: Path, torn: bool = False, advice: str = OF_A_STAGE) -> Iterator[tuple[int, dict]]:
+    """Yields (line number, object) of each line of a file that a run has written.
+
+    With `torn` a last line without a line feed is skipped: of a file that grows, it was cut off by a crash, or is still
+    being written. Raises RunError naming file and line where the file is missing or damaged, with `advice`.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(
-            f"There is no file {path}. Check the path, which counts from the folder you run in."
-        ) from None
+        yield from _objects(path, torn)
+    except ValueError as error:
+        raise RunError(f"{error} {advice}") from None
+
+
+def read_user_json_lines(path: Path) -> Iterator[tuple[int, dict]]:
+    """Yields (line number, object) of each non-empty line of a user's file, compressed where its name ends in `.gz`.
+
+    Raises ConfigError naming file and line, and how to mend it.
+    """
+    try:
+        yield from _objects(path, torn=False)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _objects(path: Path, torn: bool) -> Iterator[tuple[int, dict]]:
+    """Raises ValueError with a whole sentence. A byte order mark, as editors on Windows write it, is no text."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, raw in enumerate(file, 1):  # a binary file ends its lines at \n, and at nothing else
+                if torn and not raw.endswith(b"\n"):
+                    return
+                line = raw.decode()
+                if line.strip():
+                    text = line.removeprefix("\ufeff") if number == 1 else line
+                    yield number, _object(text, f"{path} line {number}")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}. Give the path of a file.") from None
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ConfigError(f"{path}, line {number}: not valid JSON ({error}): {line[:80]!r}") from None
-        if not isinstance(row, dict):
-            raise ConfigError(f"{path}, line {number}: expected an object {{…}}, got {line[:80]!r}")
-        yield number, row
+        raise ValueError(f"{path} is not UTF-8 text: line {number}: {error}. Save it as UTF-8.") from None
+    except FileNotFoundError:
+        raise ValueError(f"There is no file {path}. Check the path, which counts from the folder you run in.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path} cannot be read: {reason}. Give the path of a file that is whole.") from None
+
+
+def _object(line: str, where: str) -> dict:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{where}: not valid JSON ({error}). Expected one object a line, but {line[:80]!r} is not JSON."
+        ) from None
+    if not isinstance(row, dict):
+        raise ValueError(f"{where}: expected an object {{…}}, got {line[:80]!r}.")
+    return row
+
+
+def json_line(row: Any) -> str:
+    """A value as one line of JSON. Half of a surrogate pair, which UTF-8 cannot hold, is written as an escape."""
+    line = json.dumps(row, ensure_ascii=False)
+    return (line if line.isascii() or _is_unicode(line) else json.dumps(row)) + "\n"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def write_json_lines(path: Path, rows: Iterable[dict]) -> int:
-    """Writes rows, the whole file or nothing, and returns how many."""
+    """Writes rows, the whole file durably or nothing, and returns how many."""
     count = 0
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with _replacing(path) as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json_line(row))
             count += 1
-    temporary.replace(path)
     return count
+
+
+def append_json_line(path: Path, row: dict) -> None:
+    """Appends a whole line and waits until it is on the disk. A torn last line, which a crash left, is cut off before.
+
+    Several processes may append to one file.
+    """
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _cut_torn_line(file)
+        file.write(json_line(row).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    end = kept = file.seek(0, os.SEEK_END)
+    while kept:
+        start = max(0, kept - _BLOCK)
+        file.seek(start)
+        whole = file.read(kept - start).rfind(b"\n") + 1
+        if whole:
+            kept = start + whole
+            break
+        kept = start
+    if kept < end:
+        file.truncate(kept)
 
 
 def write_progress(partial: Path, done: int, total: int | None, unit: str) -> None:

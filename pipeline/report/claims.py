@@ -15,8 +15,7 @@ from rich.table import Table
 
 from pipeline.config.loading import load_profile
 from pipeline.config.profile import Profile
-from pipeline.core.files import read_json_lines
-from pipeline.report.records import RunRecord
+from pipeline.report.records import RunRecord, read_lines
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import run_stages
 from pipeline.steps.evaluation import Z_95
@@ -70,7 +69,7 @@ class RunFigures:
     def rates(self, rung: str, name: str) -> dict[str, float]:
         """Question id -> share of right samples."""
         scores: dict[str, list[float]] = {}
-        for _, sample in read_json_lines(self.folder / "evaluate" / "samples" / f"{rung}-{name}.jsonl"):
+        for sample in read_lines(self.folder / "evaluate" / "samples" / f"{rung}-{name}.jsonl"):
             if sample["score"] is not None:
                 scores.setdefault(sample["question_id"], []).append(sample["score"])
         return {question: sum(found) / len(found) for question, found in scores.items()}
@@ -120,7 +119,7 @@ def _zero_gains(f: RunFigures) -> Claim:
 
 
 def _length_grows(folder: Path) -> Claim:
-    lengths = [row["completion_tokens"] for _, row in read_json_lines(folder / "r1_zero" / "metrics.jsonl")]
+    lengths = [row["completion_tokens"] for row in read_lines(folder / "r1_zero" / "metrics.jsonl")]
     fifth = max(1, len(lengths) // 5)
     first, last = sum(lengths[:fifth]) / fifth, sum(lengths[-fifth:]) / fifth
     return Claim(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.profile import Profile
+from pipeline.core.files import read_json_lines
 from pipeline.core.manifest import Manifest
 from pipeline.ladder import LADDER, STAGES, StageDefinition
 from pipeline.runs.folder import RunFolder
@@ -124,7 +125,5 @@ def _section(profile: Profile, stage: StageDefinition) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> Iterator[dict]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n") and line.strip():
-                yield json.loads(line)
+    """The rows of a JSON lines file. A last line that is still being written is left out."""
+    return (row for _, row in read_json_lines(path, torn=True))

@@ -8,7 +8,7 @@ from data_recipes.cleaning.funnel import QuestionFunnel
 from data_recipes.question import Question
 from pipeline.config.stages import Difficulty
 from pipeline.core.errors import RunError
-from pipeline.core.files import read_json_lines, write_durably
+from pipeline.core.files import read_json_lines, write_json_lines
 from pipeline.engines import Sampling
 from pipeline.steps.context import StageContext
 from pipeline.steps.questions import FUNNELS, note_funnel, render_prompts
@@ -55,8 +55,7 @@ def sometimes_solved(
             "harder questions, or train from a checkpoint that can solve some."
         )
     note_funnel(ctx, STEP, funnel, sampled_tokens=tokens)
-    text = "".join(json.dumps(row.columns(), ensure_ascii=False) + "\n" for row in kept)
-    write_durably(path, text)
+    write_json_lines(path, [row.columns() for row in kept])
     return kept, tokens
 
 

@@ -105,7 +105,7 @@ def _read_shard(path: Path, chunk: slice, n: int, log: logging.Logger) -> list[l
     if digest != _digest(rows + b"\n"):
         log.warning("%s is damaged: it is sampled again, with the same seed", path)
         return None
-    groups = [[Completion(**completion) for completion in json.loads(line)] for line in rows.splitlines()]
+    groups = [[Completion(**completion) for completion in json.loads(line)] for line in rows.split(b"\n")]
     if len(groups) != chunk.stop - chunk.start or any(len(group) != n for group in groups):
         log.warning("%s holds other questions than are asked now: it is sampled again", path)
         return None

@@ -1,7 +1,6 @@
 """What every trainer here does beyond transformers' own: checkpoints that are whole or not there, and no step on a loss
 or a gradient that is not finite."""
 
-import json
 import logging
 import math
 import os
@@ -12,6 +11,7 @@ from transformers import PrinterCallback
 
 from pipeline.core.console import LOGGER
 from pipeline.core.errors import RunError
+from pipeline.core.files import append_json_line
 from pipeline.core.watchdog import phase
 from pipeline.training.checkpoints import WRITING, clear_unfinished, finish_checkpoint
 
@@ -126,10 +126,9 @@ class GuardedTrainer:
         rank = self.accelerator.process_index
         path = Path(self.args.output_dir).with_name(NONFINITE if rank == 0 else f"rank-{rank}-{NONFINITE}")
         figures = {"step": self.state.global_step + 1, "loss": str(loss), "grad_norm": str(norm)}
-        with path.open("a", encoding="utf-8") as file:
-            for _, batch in self._batch:
-                for row in self.describe_batch(batch):
-                    file.write(json.dumps({**figures, **row}, ensure_ascii=False) + "\n")
+        for _, batch in self._batch:
+            for row in self.describe_batch(batch):
+                append_json_line(path, {**figures, **row})
         return path
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:

@@ -1,7 +1,6 @@
 """The judge reward: a language model behind an OpenAI-compatible endpoint gives each answer a mark."""
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -11,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import RunError
+from pipeline.core.files import append_json_line, read_json_lines
 from rewards.contract import RewardError
 from rewards.grading.verdict import Verdict
 from rewards.response import split_response, text_of
@@ -162,18 +163,18 @@ class Judge:
         if self.cache is None or not self.cache.exists():
             return {}
         marks = {}
-        for number, line in enumerate(self.cache.read_text().splitlines(), 1):
-            try:
-                entry = json.loads(line)
-                mark = float(entry["mark"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise RewardError(f"reward judge: {self.cache} line {number} is not a cached mark: {error}") from error
-            if math.isfinite(mark):
-                marks[str(entry["key"])] = mark
+        try:
+            for number, entry in read_json_lines(self.cache, torn=True, advice="Remove the line."):
+                mark = entry.get("mark")
+                if not isinstance(mark, int | float) or "key" not in entry:
+                    raise RewardError(f"reward judge: {self.cache} line {number} is not a cached mark: {entry}")
+                if math.isfinite(mark):
+                    marks[str(entry["key"])] = mark
+        except RunError as error:
+            raise RewardError(f"reward judge: {error}") from error
         return marks
 
     def _remember(self, key: str, mark: float) -> None:
         self._marks[key] = mark
         if self.cache is not None:
-            with self.cache.open("a") as file:
-                file.write(json.dumps({"key": key, "mark": mark}) + "\n")
+            append_json_line(self.cache, {"key": key, "mark": mark})

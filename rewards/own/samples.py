@@ -1,11 +1,12 @@
 """Sample rows for trying a reward, and reading a user's own."""
 
-import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import ConfigError
+from pipeline.core.files import read_user_json_lines
 from rewards.contract import RewardError
 from rewards.response import text_of
 
@@ -71,17 +72,10 @@ def sample_rows() -> list[dict[str, Any]]:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Rows from a JSONL file: a `completion` each, and the columns that the reward needs."""
-    if not path.is_file():
-        raise RewardError(f"there is no file {path}")
-    rows = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise RewardError(f"{path} line {number}: not JSON: {error}") from error
-        rows.append(checked_row(row, f"{path} line {number}"))
+    try:
+        rows = [checked_row(row, f"{path} line {number}") for number, row in read_user_json_lines(path)]
+    except ConfigError as error:
+        raise RewardError(str(error)) from error
     if not rows:
         raise RewardError(f"{path} holds no rows")
     return rows

@@ -155,3 +155,25 @@ def test_a_recipe_without_enough_questions_says_so(args, part):
 @pytest.mark.parametrize("use", ["pocket_arithmetic", "countdown", "reasoning_gym:chain_sum"])
 def test_a_larger_count_begins_with_the_same_questions(use):
     assert catalogue.load(use, 30, "s", False, {})[:10] == catalogue.load(use, 10, "s", False, {})
+
+
+def csv_rows(tmp_path, content):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    return catalogue.load_finite(f"csv:{path}", {})
+
+
+def test_a_csv_cell_may_hold_a_long_chain_of_thought(tmp_path):
+    [row] = csv_rows(tmp_path, f"question,answer,trace\r\nq,1,{'so ' * 100_000}\r\n".encode())
+    assert len(row.columns()["trace"]) == 300_000
+
+
+def test_blanks_around_the_names_of_csv_columns_are_cut_off(tmp_path):
+    [row] = csv_rows(tmp_path, b"\xef\xbb\xbf question , answer\nq,1\n")
+    assert (row.question, row.answer) == ("q", "1")
+
+
+@pytest.mark.parametrize("header", [b"question,answer,answer", b"question,answer, answer"])
+def test_a_csv_column_that_stands_twice_is_named(tmp_path, header):
+    with pytest.raises(ConfigError, match=r"rows\.csv, line 1: the column 'answer' stands there more than once"):
+        csv_rows(tmp_path, header + b"\nq,1,2\n")

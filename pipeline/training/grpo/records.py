@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from pipeline.core.files import write_json_lines
 from pipeline.training.grpo.packing import Row
 from pipeline.training.grpo.rollouts import Answers
 from pipeline.training.records import (
@@ -11,7 +12,6 @@ from pipeline.training.records import (
     finite_or_null,
     forget_later_steps,
     read_records,
-    write_lines,
 )
 
 ROLLOUTS = "rollouts"
@@ -64,7 +64,7 @@ class RunRecords:
             return
         self._next_rollout = step + self._every
         path = self._folder / ROLLOUTS / f"step-{step + 1:06d}.jsonl"
-        write_lines(path, rollout_lines(answers, rewards, rows, names))
+        write_json_lines(path, rollout_lines(answers, rewards, rows, names))
 
 
 def rollout_lines(answers: Answers, rewards, rows: list[Row], names: list[str]) -> list[dict]:
