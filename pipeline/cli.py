@@ -144,7 +144,11 @@ def _load(options):
     from pipeline.config.loading import load_profile
     from pipeline.runs.folder import RunFolder
 
-    profile = load_profile(options.profile, _words(options.set, "SET"), options.seed).profile
+    loaded = load_profile(options.profile, _words(options.set, "SET"), options.seed)
+    profile = loaded.profile
+    if process_rank() == 0:
+        for note in loaded.notes:
+            print(f"note: {note}", file=sys.stderr)
     if profile.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the libraries take a GPU wherever they see one
     default = profile.name if options.seed is None else f"{profile.name}-seed{options.seed}"

@@ -59,7 +59,8 @@ class GRPOSettings(Strict):
     """Group relative policy optimization (arXiv 2402.03300), on TRL's loss definitions."""
 
     recipe: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
-    """A published variant: sets the keys of `RECIPES` that the profile leaves out. `grpo`: DeepSeek-R1's."""
+    """A published variant: sets the keys of `RECIPES`, but those that are set beside it or more specifically (in a
+    profile that extends this one, or by SET). `grpo`: DeepSeek-R1's."""
 
     prompts_per_step: int = Field(default=32, gt=0)
     """Questions an optimizer step (paper: 32)."""
@@ -139,6 +140,17 @@ class GRPOSettings(Strict):
     keep_checkpoints: int = Field(default=2, gt=0)
     log_rollouts_every: int = Field(default=10, gt=0)
     """Optimizer steps between files of written completions (the next rollout is written)."""
+
+    @classmethod
+    def replaced(cls, below: dict, above: dict) -> dict[str, str]:
+        """A recipe wins over keys that were set less specifically than it, such as in a parent of the profile."""
+        recipe = above.get("recipe")
+        figures = RECIPES.get(recipe, {}) if isinstance(recipe, str) else {}
+        return {
+            key: f"recipe: {recipe} sets it to {value}"
+            for key, value in figures.items()
+            if key in below and key not in above
+        }
 
     @model_validator(mode="before")
     @classmethod

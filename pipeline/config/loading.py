@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError
 from pipeline.core.redaction import refuse_secrets
+from pipeline.core.strict import Say, give_way, inside, merge, sections_in
 
 PROFILE_FOLDER = Path("configs")
 
@@ -53,6 +54,8 @@ class LoadedProfile:
     path: Path
     origins: dict[str, str]
     """Dotted key -> the file or override that set it last."""
+    notes: list[str]
+    """What a more specific level replaced without naming it, such as a recipe the keys of a parent."""
 
 
 def profile_path(name: str) -> Path:
@@ -82,9 +85,9 @@ def load_profile(name: str, overrides: Sequence[str] = (), seed: int | None = No
     """
     path = profile_path(name)
     origins: dict[str, str] = {}
-    data = _read_with_parents(path, origins, ())
-    for override in overrides:
-        _apply_override(data, override, origins)
+    notes: list[str] = []
+    data = _read_with_parents(path, origins, notes, ())
+    data = _apply_overrides(data, overrides, origins, notes)
     if seed is not None:
         data["seed"] = seed
         origins["seed"] = f"SEED={seed}"
@@ -97,12 +100,12 @@ def load_profile(name: str, overrides: Sequence[str] = (), seed: int | None = No
             f"{path}: only plain values can stand in a profile ({error}). Put dates in quotes."
         ) from error
     try:
-        return LoadedProfile(Profile.model_validate_json(text), path, origins)
+        return LoadedProfile(Profile.model_validate_json(text), path, origins, notes)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(e, origins, path) for e in error.errors())) from None
 
 
-def _read_with_parents(path: Path, origins: dict[str, str], children: tuple[Path, ...]) -> dict:
+def _read_with_parents(path: Path, origins: dict[str, str], notes: list[str], children: tuple[Path, ...]) -> dict:
     if path.resolve() in children:
         raise ConfigError(f"{path}: 'extends' goes round in a circle. Remove one 'extends'.")
     data = _read_yaml(path)
@@ -114,9 +117,9 @@ def _read_with_parents(path: Path, origins: dict[str, str], children: tuple[Path
         raise ConfigError(f"{path}: extends: expected the name or file of one profile, got {parent!r}.")
     beside = path.parent / parent
     parent_path = beside if _is_file(beside) else profile_path(parent)
-    merged = _read_with_parents(parent_path, origins, (*children, path.resolve()))
+    merged = _read_with_parents(parent_path, origins, notes, (*children, path.resolve()))
     _note_origins(data, "", str(path), origins)
-    return _merge(merged, data)
+    return merge(merged, data, Profile, _noted(origins, notes))
 
 
 def _read_yaml(path: Path) -> dict:
@@ -167,13 +170,6 @@ def _check_numbers(value: Any, key: str, origins: dict[str, str], path: Path) ->
         raise ConfigError(f"{origins.get(key, path)}: '{key}' is {value}. It should be a finite number.")
 
 
-def _merge(parent: Any, child: Any) -> Any:
-    """Mappings merge key by key; anything else, lists too, is replaced."""
-    if isinstance(parent, dict) and isinstance(child, dict):
-        return {**parent, **{k: _merge(parent[k], v) if k in parent else v for k, v in child.items()}}
-    return child
-
-
 def _note_origins(data: Any, prefix: str, origin: str, origins: dict[str, str]) -> None:
     if isinstance(data, dict):
         for key, value in data.items():
@@ -184,7 +180,33 @@ def _note_origins(data: Any, prefix: str, origin: str, origins: dict[str, str]) 
             _note_origins(value, f"{prefix}{index}.", origin, origins)
 
 
-def _apply_override(data: dict, override: str, origins: dict[str, str]) -> None:
+def _noted(origins: dict[str, str], notes: list[str]) -> Say:
+    """Writes down what is replaced, and forgets who set it."""
+
+    def say(key: str, why: str) -> None:
+        notes.append(f"{key} of {origins.pop(key, 'a parent')} is replaced: {why}")
+
+    return say
+
+
+def _apply_overrides(data: dict, overrides: Sequence[str], origins: dict[str, str], notes: list[str]) -> dict:
+    """`data` with the overrides, which are one level: among each other the last one wins."""
+    parsed = [(override, *_parse_override(override)) for override in overrides]
+    level: dict = {}
+    for _, (*parents, last), value in parsed:
+        section: Any = level
+        for part in parents:
+            section = section.setdefault(part, {}) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section[last] = value
+    data = give_way(data, level, Profile, _noted(origins, notes))
+    for override, parts, value in parsed:
+        _put(data, parts, value, override)
+        origins[".".join(parts)] = f"SET {override}"
+    return data
+
+
+def _parse_override(override: str) -> tuple[list[str], Any]:
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key or "" in key.split("."):
@@ -192,8 +214,12 @@ def _apply_override(data: dict, override: str, origins: dict[str, str]) -> None:
     value = read_value(text, f"SET '{override}'")
     if key == "extends":
         raise ConfigError("SET extends=…: a parent is named in the file. Use PROFILE= for another profile.")
+    return key.split("."), value
+
+
+def _put(data: dict, parts: list[str], value: Any, override: str) -> None:
     target: Any = data
-    *parents, last = key.split(".")
+    *parents, last = parts
     for depth, part in enumerate(parents):
         target = _list_item(target, part, override) if isinstance(target, list) else target.setdefault(part, {})
         if not isinstance(target, dict | list):
@@ -203,7 +229,6 @@ def _apply_override(data: dict, override: str, origins: dict[str, str]) -> None:
         target[int(last)] = value
     else:
         target[last] = value
-    origins[key] = f"SET {override}"
 
 
 def read_value(text: str, where: str) -> Any:
@@ -248,17 +273,5 @@ def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
     """The keys that a profile may have at a location, for advice."""
     annotation: Any = model
     for part in location:
-        candidates = [annotation, *_nested(annotation)]
-        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        field = next((m.model_fields[part] for m in models if part in m.model_fields), None)
-        if field is not None:
-            annotation = field.annotation
-    models = [c for c in [annotation, *_nested(annotation)] if isinstance(c, type) and issubclass(c, BaseModel)]
-    return sorted({name for m in models for name in m.model_fields})
-
-
-def _nested(annotation: Any) -> list[Any]:
-    found = []
-    for argument in get_args(annotation):
-        found += [argument, *_nested(argument)]
-    return found
+        annotation = inside(annotation, part)
+    return sorted({name for section in sections_in(annotation) for name in section.model_fields})

@@ -1,9 +1,99 @@
-"""The one base class of everything that is read from a profile."""
+"""The base class of everything that is read from a profile, and how a section that is set in part is completed."""
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Callable
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Strict(BaseModel):
-    """A profile section: unknown keys and wrong types are errors, and nothing is changed after loading."""
+    """A profile section: unknown keys and wrong types are errors, and nothing is changed after loading.
+
+    A section inside it that is set in part keeps the rest of that field's default: with
+    `sampling: Sampling = Sampling(temperature=0.6, max_tokens=32768)`, `{sampling: {max_tokens: 512}}` keeps 0.6.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
+
+    @classmethod
+    def replaced(cls, below: dict, above: dict) -> dict[str, str]:
+        """Keys of `below`, set less specifically, that `above` replaces without naming them: key -> the reason."""
+        return {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_the_rest_of_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        completed = dict(data)
+        for name, field in cls.model_fields.items():
+            if isinstance(data.get(name), dict):
+                completed[name] = _complete(data[name], field.get_default(call_default_factory=True))
+        return completed
+
+
+def _complete(given: dict, default: Any) -> dict:
+    """`given` with what it leaves out of `default`: a section, or sections by name, whose names `given` decides."""
+    if isinstance(default, Strict):
+        return merge(default.model_dump(exclude_unset=True), given, type(default))
+    if isinstance(default, dict):
+        return {
+            name: _complete(value, default.get(name)) if isinstance(value, dict) else value
+            for name, value in given.items()
+        }
+    return given
+
+
+Say = Callable[[str, str], None]
+"""Is called with the dotted key of a value that is replaced, and why."""
+
+
+def merge(below: Any, above: Any, annotation: Any, say: Say = lambda key, why: None) -> Any:
+    """`above` over `below`, both to be read as the type `annotation`: mappings key by key; anything else, lists too,
+    is replaced."""
+    return _lay_over(give_way(below, above, annotation, say), above)
+
+
+def _lay_over(below: Any, above: Any) -> Any:
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return {**below, **{key: _lay_over(below.get(key), value) for key, value in above.items()}}
+
+
+def give_way(below: Any, above: Any, annotation: Any, say: Say, prefix: str = "") -> Any:
+    """`below` without what the sections of `above` replace though they do not name it."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return below
+    kept = dict(below)
+    for section in sections_in(annotation):
+        for key, why in section.replaced(kept, above).items():
+            del kept[key]
+            say(f"{prefix}{key}", why)
+    for key in kept.keys() & above.keys():
+        kept[key] = give_way(kept[key], above[key], inside(annotation, key), say, f"{prefix}{key}.")
+    return kept
+
+
+def sections_in(annotation: Any) -> list[type[Strict]]:
+    """The sections that a value of this type can be."""
+    return [kind for kind in _alternatives(annotation) if isinstance(kind, type) and issubclass(kind, Strict)]
+
+
+def inside(annotation: Any, key: str) -> Any:
+    """The type of what stands at `key` in a value of this type: a field's, or an item's; None where nothing can."""
+    for kind in _alternatives(annotation):
+        if isinstance(kind, type) and issubclass(kind, Strict) and key in kind.model_fields:
+            return kind.model_fields[key].annotation
+        if get_origin(kind) in (dict, list):
+            return get_args(kind)[-1]
+    return None
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """The types that a union names, or the one type that it is."""
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for argument in get_args(annotation) for kind in _alternatives(argument)]
+    return [annotation]
