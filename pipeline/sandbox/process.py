@@ -26,7 +26,7 @@ with os.fdopen(int(sys.argv[1]), "rb") as sent:
 for code in codes:
     exec(code)
 """
-START_S = 20.0
+START_S = 60.0
 """Seconds that an interpreter may take to start, before its own clock runs."""
 READY = b"ready\n"
 """What `inside.py` writes to the control pipe when the walls stand."""
@@ -128,6 +128,7 @@ class Started:
         self.control, control_write = os.pipe()
         config = config | {
             "role": role,
+            "keep_output": keep_output,
             "control_fd": control_write,
             "scratch": self.scratch or SCRATCH,
             "uid": uid,

@@ -21,7 +21,7 @@ from rewards.response import answer_blocks, segments
 
 FENCE = "```"
 LANGUAGES = ("", "python", "python3", "py")
-START_S = 25.0
+START_S = 65.0
 """What a test may take to start beside its own wall clock, before the worker is given up."""
 
 

@@ -12,7 +12,7 @@ def test_a_climb_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tmp_p
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.chaos", "--kills", "3", "--target", "cold-start-sft",
          "--results", "chaos.json"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True, timeout=600,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True, timeout=3600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((tmp_path / "chaos.json").read_text())

@@ -46,7 +46,7 @@ def climb(stage: str, run: str = RUN, overrides: str = "", failure: str = "") ->
     return subprocess.run(
         [sys.executable, "-m", "pipeline", "run", stage, "--processes", "2", "--profile", "smoke", "--run", run,
          "--set", f"engine.kind=transformers {overrides}"],
-        capture_output=True, text=True, timeout=600, env=os.environ | {"FAILURE": failure, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=3600, env=os.environ | {"FAILURE": failure, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
@@ -198,13 +198,13 @@ def test_the_slurm_script_starts_a_run_on_what_the_job_has(run_of_its_own, tmp_p
     job["SLURM_GPUS_ON_NODE"] = "2"
     chosen = {"PROFILE": "smoke", "STAGE": "base_model", "RUN": run_of_its_own, "PORT": "0"}
     done = subprocess.run(
-        ["bash", "configs/slurm/nodes.sbatch"], capture_output=True, text=True, timeout=300,
+        ["bash", "configs/slurm/nodes.sbatch"], capture_output=True, text=True, timeout=900,
         env=os.environ | job | chosen | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert Manifest.read(RUNS / run_of_its_own / "base_model").processes == 2
     missing = {name: value for name, value in os.environ.items() if name != "PROFILE"} | job
     refused = subprocess.run(
-        ["bash", "configs/slurm/nodes.sbatch"], capture_output=True, text=True, timeout=60, env=missing
+        ["bash", "configs/slurm/nodes.sbatch"], capture_output=True, text=True, timeout=900, env=missing
     )
     assert refused.returncode != 0 and "names a profile" in refused.stderr

@@ -77,32 +77,53 @@ def test_passes_make_up_the_batch(batch, most, processes, rows):
 
 WAITING = """
 import sys, time
+from pathlib import Path
+from pipeline.core import watchdog
 from pipeline.core.crew import Crew
-from pipeline.core.watchdog import beat, watching
 
-def work(context, seconds):
-    for _ in range(int(seconds * 10) if crew.leads else 0):
-        time.sleep(0.1)
-        beat()
+class Clock:
+    # Stands still but for what it is told.
+    def __init__(self):
+        self.now = time.monotonic()
+    def __call__(self):
+        return self.now
+
+waited, beats = Path(sys.argv[1]), []
+
+def beat_and_wait_almost_too_long(*_):
+    beat()
+    clock.now += 0.9
+    beats.append(clock.now)
+    if len(beats) == 10:
+        waited.touch()
+
+def work(context):
+    while crew.leads and not waited.exists():
+        time.sleep(0.01)
     return crew.rank
 
 crew = Crew.join()
-with watching(1.0, 2.0):
+clock = time.monotonic = Clock()
+watchdog.GRACE_S = 3600
+with watchdog.watching(1.0, 2.0):
     if crew.leads:
-        assert crew.together(None, work, {"seconds": 4}) == 0
+        assert crew.together(None, work, {}) == 0
         crew.send(None)
     else:
+        beat, watchdog.beat = watchdog.beat, beat_and_wait_almost_too_long
         crew.follow(None)
 crew.leave()
 """
 
 
 def test_a_process_that_waits_for_another_is_not_stuck(tmp_path):
-    """It waits twice as long as its watchdog would let it do nothing."""
+    """By its own clock it waits more than four times as long as its watchdog would let it do nothing."""
     (tmp_path / "waiting.py").write_text(WAITING)
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", tmp_path / "waiting.py"],
-        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": ".", "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", tmp_path / "waiting.py",
+         tmp_path / "waited"],
+        capture_output=True, text=True, timeout=900, env={**os.environ, "PYTHONPATH": ".", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "waited").exists()
     assert "Stuck" not in done.stderr

@@ -3,9 +3,11 @@
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+HANG_S = 300.0
+"""Seconds for which a server that hangs keeps a request."""
 
 
 class FakeServer:
@@ -22,6 +24,7 @@ class FakeServer:
         self.answered: list[dict] = []
         self.keys: list[str | None] = []
         self._lock = threading.Lock()
+        self._stopped = threading.Event()
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,7 +41,7 @@ class FakeServer:
                 elif isinstance(fault, tuple):
                     self._send(*fault)
                 elif fault == "hang":
-                    time.sleep(5)
+                    fake._stopped.wait(HANG_S)
                 elif fault == "drip":
                     self._drip()
                 elif fault == "die":
@@ -62,12 +65,11 @@ class FakeServer:
 
             def _drip(self):
                 self.send_response(200)
-                self.send_header("Content-Length", "1000")
+                self.send_header("Content-Length", "1000000")
                 self.end_headers()
-                for _ in range(100):
+                while not fake._stopped.wait(0.05):
                     self.wfile.write(b" ")
                     self.wfile.flush()
-                    time.sleep(0.05)
 
             def log_message(self, *_):
                 pass
@@ -100,5 +102,6 @@ class FakeServer:
 
     def stop(self) -> None:
         """As when the process is killed: nobody listens any more."""
+        self._stopped.set()
         self._server.shutdown()
         self._server.server_close()

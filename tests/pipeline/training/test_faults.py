@@ -273,7 +273,7 @@ def test_processes_skip_a_step_together_and_each_writes_its_rows(tmp_path):
     done = subprocess.run(
         [*launch, str(tmp_path / "two.py"), str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert [row["rank"] for row in lines(tmp_path / "nonfinite.jsonl")] == [0]

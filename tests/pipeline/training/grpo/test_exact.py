@@ -234,6 +234,6 @@ def _on_two_processes(kind: str, model: str, case: Path, out: Path) -> dict[str,
         [sys.executable, *command, "tests.pipeline.training.grpo.cases", kind, model, str(case), str(out)],
         check=True,
         env=environment,
-        timeout=240,
+        timeout=900,
     )
     return load_file(out)

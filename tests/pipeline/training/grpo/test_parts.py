@@ -13,6 +13,8 @@ from pipeline.training.grpo.packing import Row, pack, packed_tokens, plan_microb
 from pipeline.training.grpo.records import RunRecords
 from pipeline.training.grpo.sampler import QuestionSampler
 
+QUICK = settings(max_examples=40)
+
 # ---- Which questions are asked
 
 
@@ -26,6 +28,7 @@ def rollouts_of(size, questions, rollouts=7, seed=0, group_size=3, repeats=2):
     return [rows[i : i + span] for i in range(0, len(rows), span)]
 
 
+@QUICK
 @given(st.integers(1, 12), st.integers(0, 20), st.integers(0, 3))
 def test_no_question_twice_in_a_rollout_and_all_asked_before_any_again(questions, more, seed):
     size = questions + more
@@ -86,6 +89,7 @@ def test_a_group_with_one_score_has_no_spread():
     assert result.zero_spread.tolist() == [True]
 
 
+@QUICK
 @given(st.lists(st.floats(-5, 5), min_size=4, max_size=4), st.floats(0.1, 10), st.floats(-3, 3))
 def test_group_advantages_ignore_shift(values, _, shift):
     weights = torch.tensor([1.0])
@@ -108,6 +112,7 @@ def make_rows(shape) -> list[Row]:
     ]
 
 
+@QUICK
 @given(rows_strategy, st.integers(1, 60), st.booleans())
 def test_microbatches_hold_every_row_once_within_the_budget(shape, budget, share):
     rows = make_rows(shape)
@@ -117,6 +122,7 @@ def test_microbatches_hold_every_row_once_within_the_budget(shape, budget, share
         assert packed_tokens(batch, share) <= budget or len(batch) == 1
 
 
+@QUICK
 @given(rows_strategy, st.booleans())
 def test_packed_layout(shape, share):
     rows = make_rows(shape)
@@ -151,7 +157,3 @@ def test_records_of_steps_after_the_checkpoint_are_forgotten(tmp_path):
     assert lines[0]["rewards"] == {"a": None}
     assert [f.name for f in (tmp_path / "rollouts").iterdir()] == ["step-000002.jsonl"]
     assert resumed.totals("tokens") == {"tokens": 3}
-
-
-settings.register_profile("quick", max_examples=40, deadline=None)
-settings.load_profile("quick")

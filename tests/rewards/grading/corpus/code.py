@@ -1,17 +1,21 @@
 # ruff: noqa: E501
 """Verifier `code`: (row, completion, verdict, why).
 
-Rows: `ECHO` doubles a number from standard input, `ADD` tests a function with assertions.
+Rows: `DOUBLE` doubles a number from standard input, `ADD` tests a function with assertions. Programs that are right have
+time enough on the busiest machine; those that must run out of time have a second of it. Whatever a program here tries
+does no harm without a sandbox either: it ends by itself, makes a few processes, and takes little memory.
 """
 
 C, W, N, G = "correct", "wrong", "no_answer", "gold_unusable"
-FAST = {"verifier": "code", "time_limit_s": 1}
-DOUBLE = FAST | {"tests": [{"input": "3\n", "output": "6\n"}, {"input": "-4\n", "output": "-8\n"}]}
-ADD = FAST | {
+ROW = {"verifier": "code", "time_limit_s": 30}
+DOUBLE = ROW | {"tests": [{"input": "3\n", "output": "6\n"}, {"input": "-4\n", "output": "-8\n"}]}
+ADD = ROW | {
     "tests": [{"assert": "assert add(2, 3) == 5"}, {"assert": "assert add('a', 'b') == 'ab'"}],
     "entry_point": "add",
 }
-SECRET = FAST | {"tests": [{"assert": "assert secret() == 'k7Q-expected-93'"}], "entry_point": "secret"}
+SHORT = DOUBLE | {"time_limit_s": 1}
+SMALL = DOUBLE | {"memory_limit_mb": 100}
+SECRET = ROW | {"tests": [{"assert": "assert secret() == 'k7Q-expected-93'"}], "entry_point": "secret"}
 
 
 def fenced(program):
@@ -45,23 +49,23 @@ CASES = [
     (DOUBLE, "<answer>\nn = int(input())\nprint(2 * n)\n</answer>", C, "a program in the answer block without a fence"),
     (DOUBLE | {"tests": '[{"input": "3", "output": "6"}]'}, fenced("print(2 * int(input()))"), C, "tests as JSON"),
     (ADD, fenced("def add(a, b):\n    return a + b"), C, "the plain function"),
-    (FAST | {"tests": ["assert add(2, 3) == 5"]}, fenced("def add(a, b):\n    return a + b"), C, "assertions as text, as in MBPP"),
+    (ROW | {"tests": ["assert add(2, 3) == 5"]}, fenced("def add(a, b):\n    return a + b"), C, "assertions as text, as in MBPP"),
     (ADD, fenced("def add(a, b):\n    print('working')\n    return a + b"), C, "a function that prints"),
     (ADD, fenced("class Adder:\n    def __call__(self, a, b):\n        return a + b\nadd = Adder()"), C, "a callable object"),
     (
-        FAST | {"tests": [{"assert": "items = [3, 1, 2]\nsort_it(items)\nassert items == [1, 2, 3]"}]},
+        ROW | {"tests": [{"assert": "items = [3, 1, 2]\nsort_it(items)\nassert items == [1, 2, 3]"}]},
         fenced("def sort_it(items):\n    items.sort()"),
         C,
         "a list changed in place",
     ),
     (
-        FAST | {"tests": [{"assert": "def check(candidate):\n    assert candidate(4) == 2.0\ncheck(candidate)"}], "entry_point": "root"},
+        ROW | {"tests": [{"assert": "def check(candidate):\n    assert candidate(4) == 2.0\ncheck(candidate)"}], "entry_point": "root"},
         fenced("def root(x):\n    return x ** 0.5"),
         C,
         "tests in the form of HumanEval",
     ),
     (
-        FAST | {"tests": [{"assert": "stack = Stack()\nstack.push(1)\nstack.push(2)\nassert stack.pop() == 2 and len(stack) == 1"}]},
+        ROW | {"tests": [{"assert": "stack = Stack()\nstack.push(1)\nstack.push(2)\nassert stack.pop() == 2 and len(stack) == 1"}]},
         fenced(
             "class Stack:\n    def __init__(self):\n        self.items = []\n    def push(self, x):\n"
             "        self.items.append(x)\n    def pop(self):\n        return self.items.pop()\n"
@@ -71,15 +75,15 @@ CASES = [
         "a class under test",
     ),
     (
-        FAST | {"tests": [{"assert": "try:\n    parse('x')\nexcept ValueError:\n    pass\nelse:\n    assert False"}]},
+        ROW | {"tests": [{"assert": "try:\n    parse('x')\nexcept ValueError:\n    pass\nelse:\n    assert False"}]},
         fenced("def parse(text):\n    return int(text)"),
         C,
         "an exception that the test asks for",
     ),
-    (FAST | {"tests": [{"assert": "assert list(count(3)) == [0, 1, 2]"}]}, fenced("def count(n):\n    yield from range(n)"), C, "a generator"),
-    (FAST | {"tests": [{"assert": "assert apply(lambda x: x + 1, 2) == 3"}]}, fenced("def apply(f, x):\n    return f(x)"), C, "a function from the test"),
+    (ROW | {"tests": [{"assert": "assert list(count(3)) == [0, 1, 2]"}]}, fenced("def count(n):\n    yield from range(n)"), C, "a generator"),
+    (ROW | {"tests": [{"assert": "assert apply(lambda x: x + 1, 2) == 3"}]}, fenced("def apply(f, x):\n    return f(x)"), C, "a function from the test"),
     (
-        FAST | {"tests": [{"input": "1", "output": "0.3333333333"}], "float_tolerance": 1e-6},
+        ROW | {"tests": [{"input": "1", "output": "0.3333333333"}], "float_tolerance": 1e-6},
         fenced("print(1 / 3)"),
         C,
         "a float within the tolerance that the row asks for",
@@ -96,10 +100,10 @@ CASES = [
     (DOUBLE, fenced("import sys\nprint(2 * int(input()), file=sys.stderr)"), W, "output on standard error"),
     (DOUBLE, fenced("this is not Python"), W, "a syntax error"),
     (DOUBLE, fenced("import numpy_that_is_not_there"), W, "an import that fails"),
-    (FAST | {"tests": [{"input": "1", "output": "1\n2\n3"}]}, fenced("print(1)"), W, "a prefix of the expected lines"),
-    (FAST | {"tests": [{"input": "1", "output": "1\n\n2"}]}, fenced("print(1)\nprint(2)"), W, "a missing empty line"),
-    (FAST | {"tests": [{"input": "1", "output": "0.3333333333"}]}, fenced("print(1 / 3)"), W, "a float without tolerance"),
-    (FAST | {"tests": [{"input": "1", "output": "0.5"}], "float_tolerance": 1e-6}, fenced("print('nan')"), W, "not a number"),
+    (ROW | {"tests": [{"input": "1", "output": "1\n2\n3"}]}, fenced("print(1)"), W, "a prefix of the expected lines"),
+    (ROW | {"tests": [{"input": "1", "output": "1\n\n2"}]}, fenced("print(1)\nprint(2)"), W, "a missing empty line"),
+    (ROW | {"tests": [{"input": "1", "output": "0.3333333333"}]}, fenced("print(1 / 3)"), W, "a float without tolerance"),
+    (ROW | {"tests": [{"input": "1", "output": "0.5"}], "float_tolerance": 1e-6}, fenced("print('nan')"), W, "not a number"),
     (ADD, fenced("def add(a, b):\n    return a - b"), W, "another operation"),
     (ADD, fenced("def sum_of(a, b):\n    return a + b"), W, "another name"),
     (ADD, fenced("def add(a, b):\n    return None"), W, "nothing returned"),
@@ -148,19 +152,19 @@ CASES = [
         "a class that equals everything",
     ),
     (
-        FAST | {"tests": [{"assert": "assert all(square(i) == i * i for i in range(4))"}]},
+        ROW | {"tests": [{"assert": "assert all(square(i) == i * i for i in range(4))"}]},
         fenced("import builtins\nbuiltins.all = lambda items: True\ndef all(items):\n    return True\ndef square(x):\n    return 0"),
         W,
         "a patched built-in",
     ),
     (
-        FAST | {"tests": [{"assert": "import math\nassert math.isclose(half(1), 0.5)"}]},
+        ROW | {"tests": [{"assert": "import math\nassert math.isclose(half(1), 0.5)"}]},
         fenced("import math\nmath.isclose = lambda *a, **k: True\ndef half(x):\n    return 0"),
         W,
         "a patched library function",
     ),
     (
-        FAST | {"tests": [{"assert": "assert math.isclose(half(1), 0.5)"}]},
+        ROW | {"tests": [{"assert": "assert math.isclose(half(1), 0.5)"}]},
         fenced("class math:\n    isclose = staticmethod(lambda *a, **k: True)\ndef half(x):\n    return 0"),
         W,
         "a class in the place of a library",
@@ -195,20 +199,19 @@ CASES = [
     ),
     (*secret("    return sys.argv[-1] + str(os.environ) + str(sys.modules)"), W, "arguments, environment and modules"),
     # breaking out, breaking down
-    (DOUBLE, fenced("while True:\n    pass"), W, "an endless loop"),
-    (DOUBLE, fenced("import time\ntime.sleep(1000)"), W, "an endless sleep"),
-    (DOUBLE, fenced("while True:\n    print('x' * 10000)"), W, "a flood of output"),
-    (DOUBLE, fenced("import sys\nwhile True:\n    sys.stderr.write('x' * 10000)"), W, "a flood of errors"),
-    (DOUBLE, fenced("text = 'x' * 10**10"), W, "a string of ten gigabytes"),
-    (DOUBLE, fenced("items = []\nwhile True:\n    items.append('x' * 10**7)"), W, "memory little by little"),
-    (DOUBLE, fenced("import os\nwhile True:\n    os.fork()"), W, "a fork bomb"),
-    (DOUBLE, fenced("import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"), W, "a fork bomb that does not give up"),
-    (DOUBLE, fenced("import threading\nwhile True:\n    threading.Thread(target=lambda: input).start()"), W, "threads without end"),
-    (DOUBLE, fenced("def f():\n    return f()\nimport sys\nsys.setrecursionlimit(10**9)\nf()"), W, "a recursion without end"),
-    (DOUBLE, fenced("9 ** 9 ** 9"), W, "a number without end"),
-    (DOUBLE, fenced("import os, signal\nos.kill(0, signal.SIGKILL)"), W, "killing its own group"),
-    (DOUBLE, fenced("import os, signal\nos.kill(-1, signal.SIGKILL)"), W, "killing everything"),
-    (DOUBLE, fenced("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nprint(6)"), W, "killing the parent"),
+    (SHORT, fenced("import time\nend = time.time() + 300\nwhile time.time() < end:\n    pass\nprint(2 * int(input()))"), W, "minutes of computing"),
+    (SHORT, fenced("import time\ntime.sleep(300)\nprint(2 * int(input()))"), W, "minutes of sleep"),
+    (SHORT, fenced("import ctypes\nctypes.PyDLL(None).sleep(300)\nprint(2 * int(input()))"), W, "minutes in native code that holds the interpreter"),
+    (DOUBLE, fenced("for _ in range(300):\n    print('x' * 10000)\nprint(2 * int(input()))"), W, "a flood of output"),
+    (DOUBLE, fenced("import sys\nfor _ in range(300):\n    sys.stderr.write('x' * 10000)\nprint(2 * int(input()))"), C, "a flood of errors beside the right output"),
+    (ADD, fenced("import sys\ndef add(a, b):\n    for _ in range(300):\n        sys.stderr.write('x' * 10000)\n    return a + b"), C, "a flood of errors in a function that is right"),
+    (SMALL, fenced("text = 'x' * (200 << 20)\nprint(2 * int(input()))"), W, "a string larger than its memory"),
+    (SMALL, fenced("items = [b'x' * (10 << 20) for _ in range(20)]\nprint(2 * int(input()))"), W, "memory little by little"),
+    (DOUBLE, fenced("import os, time\nfor _ in range(20):\n    if os.fork() == 0:\n        time.sleep(2)\n        os._exit(0)\nprint(2 * int(input()))"), W, "more processes than it may have"),
+    (DOUBLE, fenced("import threading, time\nfor _ in range(20):\n    threading.Thread(target=time.sleep, args=(2,)).start()\nprint(2 * int(input()))"), W, "more threads than it may have"),
+    (DOUBLE, fenced("def f():\n    return f()\nf()"), W, "a recursion without end"),
+    (DOUBLE, fenced("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"), W, "killing itself"),
+    (DOUBLE, fenced("import os\nos.kill(os.getppid(), 0)\nprint(6)"), W, "a signal to the parent"),
     (DOUBLE, fenced("import socket\nsocket.create_connection(('127.0.0.1', 22), 1)\nprint(2 * int(input()))"), W, "the loopback network"),
     (DOUBLE, fenced("import urllib.request\nprint(urllib.request.urlopen('http://192.0.2.1', timeout=1).read())"), W, "the network"),
     (DOUBLE, fenced("open('/usr/lib/evil.py', 'w').write('')\nprint(2 * int(input()))"), W, "writing to the system"),
@@ -219,11 +222,11 @@ CASES = [
     (DOUBLE, fenced("open('big', 'wb').write(b'x' * (64 << 20))\nprint(2 * int(input()))"), W, "a file too large"),
     (
         DOUBLE,
-        fenced("for n in range(1000):\n    open(str(n), 'wb').write(b'x' * (1 << 20))\nprint(2 * int(input()))"),
+        fenced("for n in range(40):\n    open(str(n), 'wb').write(b'x' * (1 << 20))\nprint(2 * int(input()))"),
         W,
         "too many files for the scratch folder",
     ),
-    (DOUBLE, fenced("files = [open('/dev/null') for _ in range(1000)]\nprint(2 * int(input()))"), W, "too many open files"),
+    (DOUBLE, fenced("files = [open('/dev/null') for _ in range(100)]\nprint(2 * int(input()))"), W, "too many open files"),
     (DOUBLE, fenced("import resource\nresource.setrlimit(resource.RLIMIT_NPROC, (-1, -1))\nprint(2 * int(input()))"), W, "raising its own limits"),
     (DOUBLE, fenced("\x00"), W, "a null byte for a program"),
     (DOUBLE, fenced("print('\\ud800')"), W, "half a surrogate pair on the output"),

@@ -1,0 +1,8 @@
+"""What holds for every test."""
+
+from hypothesis import HealthCheck, settings
+
+# Hypothesis measures by the clock on the wall how long an example and the making of one take: on a busy machine that is
+# no fault of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
