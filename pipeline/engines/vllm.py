@@ -51,7 +51,7 @@ class VLLMEngine(Engine):
             memory |= {"enable_lora": True, "max_lora_rank": _lora_rank(adapter_rank)}
         self._adapter = None
         self._adapters_made = 0
-        with _torch_state_kept(self._cpu):
+        with _torch_state_kept(self._cpu), _uncompiled(self._cpu), _preloads_kept(self._cpu):
             self._llm = LLM(
                 model=self.model_path,
                 skip_tokenizer_init=True,
@@ -97,7 +97,9 @@ class VLLMEngine(Engine):
         try:
             while core.has_unfinished_requests():
                 beat()
-                for output in core.step():
+                with _uncompiled(self._cpu):
+                    outputs = core.step()
+                for output in outputs:
                     yield places.pop(output.request_id), output.outputs
         finally:
             core.abort_request(list(places))
@@ -214,3 +216,37 @@ def _torch_state_kept(cpu: bool):
             yield
     finally:
         torch.set_num_threads = set_num_threads
+
+
+def _uncompiled(cpu: bool):
+    """On a CPU, run what vLLM marks with `torch.compile` as it is written.
+
+    `enforce_eager` leaves two small functions of its sampler compiled, and inductor compiles them with g++ against
+    Python.h at the first token: that fails where either is missing, or where the folder's path has a blank.
+    """
+    return torch.compiler.set_stance("force_eager") if cpu else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _preloads_kept(cpu: bool):
+    """Leave `LD_PRELOAD` as it was.
+
+    vLLM adds libgomp and libtcmalloc to it for workers that it starts, and starts none here; every other program that
+    the run starts would load them, or complain of them where the path has a blank. The one that vLLM itself starts
+    meanwhile, `lscpu`, is asked beforehand.
+    """
+    if not cpu:
+        yield
+        return
+    from vllm.utils import cpu_resource_utils
+
+    before, list_cpus = os.environ.get("LD_PRELOAD"), cpu_resource_utils._get_cpu_list
+    cpus = list_cpus()
+    cpu_resource_utils._get_cpu_list = lambda: cpus
+    try:
+        yield
+    finally:
+        cpu_resource_utils._get_cpu_list = list_cpus
+        os.environ.pop("LD_PRELOAD", None)
+        if before is not None:
+            os.environ["LD_PRELOAD"] = before
