@@ -13,9 +13,8 @@ from pipeline.steps.sampling import SHARDS
 
 
 def run(ctx: StageContext) -> StageResult:
-    policy = ctx.inputs["r1_zero"].checkpoint
     rewrite = make_rewriter(ctx.config.rewriter)
-    rows, dropped, funnel = collect_rows(ctx, policy, "r1_zero", ctx.config, rewrite)
+    rows, dropped, funnel = collect_rows(ctx, rewrite)
     write_rows(ctx, rows, dropped, funnel)
     if not rows:
         raise RunError(

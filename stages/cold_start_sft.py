@@ -6,8 +6,8 @@ The readable start that reinforcement learning then goes on from (DeepSeek-R1, s
 """
 
 from pipeline.steps.context import StageContext, StageResult
-from pipeline.steps.sft import fine_tune_base
+from pipeline.steps.sft import fine_tune_teacher
 
 
 def run(ctx: StageContext) -> StageResult:
-    return fine_tune_base(ctx, rows_from="cold_start_data")
+    return fine_tune_teacher(ctx)

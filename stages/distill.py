@@ -10,19 +10,19 @@ from pipeline.steps.sft import fine_tune
 
 
 def run(ctx: StageContext) -> StageResult:
-    rows = ctx.inputs["rejection_sampling"].folder / "rows.jsonl"
-    bases = ctx.inputs["base_model"].folder / "students"
     students = ctx.folder / "students"
     students.mkdir(exist_ok=True)
     metrics, tokens = {}, {}
     for name in ctx.profile.stages.base_model.students:
         rate = ctx.config.learning_rates.get(name, ctx.config.sft.learning_rate)
         settings = ctx.config.sft.model_copy(update={"learning_rate": rate})
-        result = fine_tune(ctx, bases / name, rows, settings, students / name, f"distilling into {name}")
+        result = fine_tune(
+            ctx, ctx.start(name), ctx.learns_from.rows, settings, students / name, f"distilling into {name}"
+        )
         metrics[name] = {"rows": result.rows, "steps": result.steps, "loss": result.final_loss}
         tokens[name] = result.tokens
     return StageResult(
-        outputs=[f"students/{name}/checkpoint" for name in metrics],
+        outputs=[ctx.stage.checkpoint(name) for name in metrics],
         metrics=metrics,
         tokens=tokens,
         scratch=[f"students/{name}/trainer" for name in metrics],

@@ -6,21 +6,13 @@ Gives `results.json` (rung -> set -> figures, with the settings) and each judged
 """
 
 import json
-from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.core.files import write_json_lines
+from pipeline.ladder import rungs
 from pipeline.steps.context import StageContext, StageResult
 from pipeline.steps.evaluation import judged_rows, score_samples, settings_in_words, summarise
 from pipeline.steps.questions import evaluation_questions, render_prompts, require_sandbox
 from pipeline.steps.sampling import SHARDS, sample_in_shards
-
-
-@dataclass(frozen=True)
-class Rung:
-    name: str
-    checkpoint: Path
-    template: str
 
 
 def run(ctx: StageContext) -> StageResult:
@@ -32,12 +24,13 @@ def run(ctx: StageContext) -> StageResult:
     weak = ctx.profile.allow_weak_sandbox
     results: dict[str, dict] = {}
     sampled = 0
-    for rung in rungs(ctx):
-        engine = ctx.serve(rung.checkpoint, seed=ctx.config.seed)
+    for rung in rungs(ctx.profile.stages.base_model.students, ctx.profile.stages.chosen_students):
+        engine = ctx.serve(ctx.inputs[rung.stage.id].folder / rung.checkpoint, seed=ctx.config.seed)
+        template = rung.stage.template
         results[rung.name] = {}
         for name, chosen in ctx.config.sets.items():
             prompts = render_prompts(
-                ctx.profile, questions[name], engine.tokenizer, rung.template, ctx.config.sampling.max_tokens
+                ctx.profile, questions[name], engine.tokenizer, template, ctx.config.sampling.max_tokens
             )
             groups = [
                 group
@@ -45,7 +38,7 @@ def run(ctx: StageContext) -> StageResult:
                     ctx, f"{rung.name}-{name}", questions[name], prompts, chosen.samples, ctx.config.sampling
                 )
             ]
-            scored = score_samples(questions[name], groups, chosen.metric, rung.template, weak)
+            scored = score_samples(questions[name], groups, chosen.metric, template, weak)
             figures = summarise(scored, ctx.config.consensus)
             sampled += sum(sample.tokens for group in scored for sample in group)
             write_json_lines(ctx.folder / "samples" / f"{rung.name}-{name}.jsonl", judged_rows(questions[name], scored))
@@ -66,21 +59,3 @@ def run(ctx: StageContext) -> StageResult:
     return StageResult(
         outputs=["results.json", "samples"], metrics=results, tokens={"sampled": sampled}, scratch=[SHARDS]
     )
-
-
-def rungs(ctx: StageContext) -> list[Rung]:
-    """Every checkpoint of the ladder, in its order, with the prompt template that it was trained on."""
-    inputs = ctx.inputs
-    students = list(ctx.profile.stages.base_model.students)
-    bases, distilled = inputs["base_model"].folder / "students", inputs["distill"].folder / "students"
-    return [
-        Rung("base", inputs["base_model"].checkpoint, "r1_zero"),
-        Rung("R1-Zero", inputs["r1_zero"].checkpoint, "r1_zero"),
-        Rung("Dev1", inputs["cold_start_sft"].checkpoint, "chat"),
-        Rung("Dev2", inputs["reasoning_rl"].checkpoint, "chat"),
-        Rung("Dev3", inputs["sft"].checkpoint, "chat"),
-        Rung("R1", inputs["general_rl"].checkpoint, "chat"),
-        *(Rung(f"{name} base", bases / name, "r1_zero") for name in students),
-        *(Rung(f"{name} distilled", distilled / name / "checkpoint", "chat") for name in students),
-        Rung(f"{ctx.profile.stages.student_rl.student} RL", inputs["student_rl"].checkpoint, "r1_zero"),
-    ]

@@ -8,4 +8,4 @@ from pipeline.steps.rl import climb
 
 
 def run(ctx: StageContext) -> StageResult:
-    return climb(ctx, start=ctx.inputs["base_model"].checkpoint, template="r1_zero")
+    return climb(ctx)

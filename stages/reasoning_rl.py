@@ -8,4 +8,4 @@ from pipeline.steps.rl import climb
 
 
 def run(ctx: StageContext) -> StageResult:
-    return climb(ctx, start=ctx.inputs["cold_start_sft"].checkpoint, template="chat")
+    return climb(ctx)

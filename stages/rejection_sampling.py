@@ -13,7 +13,7 @@ from pipeline.steps.sampling import SHARDS
 
 
 def run(ctx: StageContext) -> StageResult:
-    rows, dropped, funnel = collect_rows(ctx, ctx.inputs["reasoning_rl"].checkpoint, "chat", ctx.config)
+    rows, dropped, funnel = collect_rows(ctx)
     if not rows:
         raise RunError(
             "No sample of the reasoning checkpoint was correct and readable. Train reasoning_rl for longer, sample "

@@ -24,14 +24,14 @@ HELD_BACK_SHARE = 0.1
 
 
 def run(ctx: StageContext) -> StageResult:
-    policy = ctx.inputs["sft"].checkpoint
+    policy = ctx.start()
     dropped_rows, metrics, tokens = [], {}, {}
     for name, settings in ctx.config.scorers.items():
         tokenizer = ctx.serve(policy).tokenizer
         rng = ctx.rng(f"pairs {name}")
         annotator = make_annotator(ctx.config.annotator, ctx.config.url, ctx.config.model, name, rng)
         questions = training_questions(ctx, {settings.group: settings.prompts})
-        prompts = render_prompts(ctx.profile, questions, tokenizer, "chat", ctx.config.sampling.max_tokens)
+        prompts = render_prompts(ctx.profile, questions, tokenizer, ctx.stage.template, ctx.config.sampling.max_tokens)
         pairs, dropped, prompt_of = [], [], {}
         samples = sample_in_shards(ctx, name, questions, prompts, settings.samples_per_prompt, ctx.config.sampling)
         for prompt, (question, completions) in zip(prompts, samples, strict=True):

@@ -4,8 +4,8 @@ make sft PROFILE=pocket
 """
 
 from pipeline.steps.context import StageContext, StageResult
-from pipeline.steps.sft import fine_tune_base
+from pipeline.steps.sft import fine_tune_teacher
 
 
 def run(ctx: StageContext) -> StageResult:
-    return fine_tune_base(ctx, rows_from="rejection_sampling")
+    return fine_tune_teacher(ctx)

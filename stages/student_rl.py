@@ -10,13 +10,11 @@ from pipeline.steps.rl import climb
 
 
 def run(ctx: StageContext) -> StageResult:
-    student = ctx.config.student
-    budget = ctx.inputs["distill"].manifest.tokens[student]
-    start = ctx.inputs["base_model"].folder / "students" / student
-    result = climb(ctx, start=start, template="r1_zero", token_budget=budget)
+    budget = ctx.learns_from.manifest.tokens[ctx.config.student]
+    result = climb(ctx, token_budget=budget)
     if result.tokens["seen"] < budget:
         ctx.log.warning(
-            "student_rl stopped at grpo.max_steps %d with %d of the %d tokens that distillation took",
-            ctx.config.grpo.max_steps, result.tokens["seen"], budget,
+            "%s stopped at grpo.max_steps %d with %d of the %d tokens that distillation took",
+            ctx.stage_id, ctx.config.grpo.max_steps, result.tokens["seen"], budget,
         )  # fmt: skip
     return result

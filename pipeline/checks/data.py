@@ -14,6 +14,7 @@ from data_recipes.sources import catalogue
 from data_recipes.sources.hub import HubUnreachableError
 from pipeline.config.data import QuestionSource
 from pipeline.config.profile import Profile
+from pipeline.config.stages import RLStage, SampledData
 from pipeline.core.errors import ConfigError, told_with
 from pipeline.steps.questions import held_out_texts, mixed_group, require_sandbox
 
@@ -86,8 +87,8 @@ def all_sources(profile: Profile) -> Iterator[tuple[str, QuestionSource]]:
 
 def asked_for(profile: Profile) -> Iterator[tuple[str, dict[str, int | None]]]:
     """(stage, group -> how many questions it takes)."""
-    for stage in ("r1_zero", "cold_start_data", "reasoning_rl", "rejection_sampling", "general_rl", "student_rl"):
-        yield stage, getattr(profile.stages, stage).questions
+    for stage, section in profile.stages.of(RLStage | SampledData).items():
+        yield stage, section.questions
 
 
 def sample_of(source: QuestionSource) -> Looked:

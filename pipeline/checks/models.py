@@ -1,13 +1,15 @@
 """What can be found out about a profile's models before anything runs: where they are, whether they fit, how their
 chat templates write."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from rich.table import Table
 
 from pipeline.config.lora import LoRASettings
 from pipeline.config.profile import Profile
+from pipeline.config.stages import RewardModelStage, RLStage, SFTStage
 from pipeline.core.errors import ConfigError, told_with
+from pipeline.ladder import StageDefinition, of_kind
 from pipeline.models.chat_format import answer_end, strips_reasoning, writes_the_date
 from pipeline.models.memory import (
     TRAINED_BYTES,
@@ -132,20 +134,27 @@ def memory_table(profile: Profile, processes: int = 1) -> Table:
 
 def _estimates(profile: Profile, device: Device) -> Iterator[tuple[str, str, str, Estimate | None]]:
     """Role, stage, model source and estimate of each training; None where the model's shape is not known."""
-    stages, base = profile.stages, profile.stages.base_model
-    teacher = shape_of(base.teacher)
-    for name in ("r1_zero", "reasoning_rl", "general_rl"):
-        estimate = teacher and rl_estimate(teacher, profile, getattr(stages, name), device)
-        yield "teacher", name, base.teacher, estimate
-    for name in ("cold_start_sft", "sft"):
-        estimate = teacher and sft_estimate(teacher, profile, getattr(stages, name).sft, device)
-        yield "teacher", name, base.teacher, estimate
-    yield "teacher", "reward_model", base.teacher, teacher and reward_model_estimate(teacher, profile, device)
-    for student, source in base.students.items():
-        shape: ModelShape | None = shape_of(source)
-        yield student, "distill", source, shape and sft_estimate(shape, profile, stages.distill.sft, device)
-        if student == stages.student_rl.student:
-            yield student, "student_rl", source, shape and rl_estimate(shape, profile, stages.student_rl, device)
+    for role, source in model_sources(profile).items():
+        shape = shape_of(source)
+        for stage in of_kind("rl", "sft", "scorer"):
+            if role in _trained(profile, stage):
+                yield role, stage.id, source, shape and _estimate(shape, profile, stage, device)
+
+
+def _trained(profile: Profile, stage: StageDefinition) -> Collection[str]:
+    """The models that a stage trains, by the names of `model_sources`."""
+    if stage.trains == "one student":
+        return (profile.stages.chosen_students[stage.id],)
+    return profile.stages.base_model.students if stage.trains == "students" else ("teacher",)
+
+
+def _estimate(shape: ModelShape, profile: Profile, stage: StageDefinition, device: Device) -> Estimate:
+    section = getattr(profile.stages, stage.id)
+    if stage.kind == "rl":
+        return rl_estimate(shape, profile, section, device)
+    if stage.kind == "sft":
+        return sft_estimate(shape, profile, section.sft, device)
+    return reward_model_estimate(shape, profile, section, device)
 
 
 def _tokenizer(profile: Profile, role: str):
@@ -157,14 +166,15 @@ def _tokenizer(profile: Profile, role: str):
 
 
 def _adapters(profile: Profile) -> Iterator[tuple[str, LoRASettings]]:
-    for name in ("r1_zero", "reasoning_rl", "general_rl", "student_rl"):
-        if lora := getattr(profile.stages, name).grpo.lora:
+    for name, section in profile.stages.of(RLStage).items():
+        if lora := section.grpo.lora:
             yield f"stages.{name}.grpo", lora
-    for name in ("cold_start_sft", "sft", "distill"):
-        if lora := getattr(profile.stages, name).sft.lora:
+    for name, section in profile.stages.of(SFTStage).items():
+        if lora := section.sft.lora:
             yield f"stages.{name}.sft", lora
-    if lora := profile.stages.reward_model.lora:
-        yield "stages.reward_model", lora
+    for name, section in profile.stages.of(RewardModelStage).items():
+        if lora := section.lora:
+            yield f"stages.{name}", lora
 
 
 def _unshaped(source: str, device: Device) -> list[str]:

@@ -1,7 +1,5 @@
 """What can be found wrong, and what can be worked out, before anything runs."""
 
-from collections.abc import Iterator
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -10,15 +8,14 @@ from data_recipes.question import Question
 from pipeline.checks.data import check_data, data_notes, data_table, sample_of
 from pipeline.checks.models import check_models, memory_table, model_notes, models_table
 from pipeline.config.profile import Profile
-from pipeline.config.stages import RLStage
+from pipeline.config.stages import RewardModelStage, RLStage, SampledData, SFTStage
 from pipeline.core.errors import ConfigError
 from pipeline.core.ranks import rows_in_a_pass
+from pipeline.ladder import EVALUATE, STAGES, of_kind, rungs
 from pipeline.sandbox import describe
 from pipeline.steps.trackers import check_trackers
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
 
-SFT_STAGES = ("cold_start_sft", "sft", "distill")
-RL_STAGES = ("r1_zero", "reasoning_rl", "general_rl", "student_rl")
 SAMPLE_ROWS = 3
 WRONG_ANSWER = "no answer at all"
 """The right answer with something added would not do: some scorers of reasoning-gym take it as right."""
@@ -30,8 +27,9 @@ def check_profile(profile: Profile) -> None:
     check_models(profile)
     check_data(profile)
     check_trackers(profile.trackers)
-    for stage, section in _rl_sections(profile):
+    for stage, section in profile.stages.of(RLStage).items():
         for spec in section.rewards:
+            _check_scorer(stage, spec)
             build_reward(stage, spec, profile.allow_weak_sandbox).close()
 
 
@@ -39,15 +37,29 @@ def check_processes(profile: Profile, count: int) -> None:
     """Raises ConfigError where the profile's batches do not divide among `count` processes."""
     if count == 1:
         return
-    batches = {f"stages.{stage}.grpo.prompts_per_step": s.grpo.prompts_per_step for stage, s in _rl_sections(profile)}
-    for stage in SFT_STAGES:
-        batches[f"stages.{stage}.sft.batch_size"] = getattr(profile.stages, stage).sft.batch_size
-    batches["stages.reward_model.batch_size"] = profile.stages.reward_model.batch_size
+    batches = {}
+    for stage, section in profile.stages.of(RLStage).items():
+        batches[f"stages.{stage}.grpo.prompts_per_step"] = section.grpo.prompts_per_step
+    for stage, section in profile.stages.of(SFTStage).items():
+        batches[f"stages.{stage}.sft.batch_size"] = section.sft.batch_size
+    for stage, section in profile.stages.of(RewardModelStage).items():
+        batches[f"stages.{stage}.batch_size"] = section.batch_size
     faults = [f"{key} is {batch}" for key, batch in batches.items() if batch % count]
     if faults:
         raise ConfigError(
             f"The profile '{profile.name}' cannot be run by {count} processes: {', '.join(faults)}. Set multiples of "
             f"{count}, or start another number of processes (PROCESSES=)."
+        )
+
+
+def _check_scorer(stage: str, spec: RewardSpec) -> None:
+    """Raises ConfigError where the reward takes its scores from the ladder's scorers and its stage reads none."""
+    scorers = [scorer.id for scorer in of_kind("scorer")]
+    if spec.scorer is not None and STAGES[stage].learns_from not in scorers:
+        readers = [reader.id for reader in of_kind("rl") if reader.learns_from in scorers]
+        raise ConfigError(
+            f"stages.{stage}.rewards: {spec.use} takes its scores from '{spec.scorer}', a scorer that {stage} does "
+            f"not read: of the ladder only {', '.join(readers)} does. Name the folder of a reward model instead."
         )
 
 
@@ -83,25 +95,24 @@ def _arithmetic_table(profile: Profile, processes: int) -> Table:
     table = Table(title="arithmetic", title_justify="left")
     for column in ("stage", "what", "how much"):
         table.add_column(column)
-    for stage, section in _rl_sections(profile):
+    for stage, section in profile.stages.of(RLStage).items():
         for what, much in section.grpo.describe().items():
             table.add_row(stage, what, str(much))
-    for stage in ("cold_start_data", "rejection_sampling"):
-        section = getattr(profile.stages, stage)
+    for stage, section in profile.stages.of(SampledData).items():
         questions = sum(count or 0 for count in section.questions.values())
         samples = questions * section.samples_per_question
         table.add_row(stage, "samples", f"{questions} questions × {section.samples_per_question} = {samples}")
-    for stage in SFT_STAGES:
-        sft = getattr(profile.stages, stage).sft
+    for stage, section in profile.stages.of(SFTStage).items():
+        sft = section.sft
         rows = rows_in_a_pass(sft.batch_size, sft.rows_per_device, processes)
         passes = sft.batch_size // rows // processes
         by = f" × {processes} processes" if processes > 1 else ""
         table.add_row(stage, "batch", f"{rows} rows × {passes} passes{by} = {sft.batch_size}, {sft.epochs} epochs")
-    rungs = 7 + 2 * len(profile.stages.base_model.students)
+    measured = len(rungs(profile.stages.base_model.students, profile.stages.chosen_students))
     for name, settings in profile.stages.evaluate.sets.items():
         samples = f" = {settings.questions * settings.samples}" if settings.questions else ""
-        much = f"{settings.questions_in_words} questions × {settings.samples} samples{samples}, for {rungs} rungs"
-        table.add_row("evaluate", name, much)
+        much = f"{settings.questions_in_words} questions × {settings.samples} samples{samples}, for {measured} rungs"
+        table.add_row(EVALUATE.id, name, much)
     return table
 
 
@@ -111,12 +122,11 @@ def _rewards_table(profile: Profile) -> tuple[Table, list[str]]:
     table = Table(title="rewards, tried on a right and a wrong answer to sample rows", title_justify="left")
     for column in ("stage", "reward", "weight", "from step", "right", "wrong"):
         table.add_column(column)
-    for stage, section in _rl_sections(profile):
+    for stage, section in profile.stages.of(RLStage).items():
         rows = [q for group in section.questions for q in _sample_rows(profile, group)]
-        template = "chat" if stage in ("reasoning_rl", "general_rl") else "r1_zero"
         for spec in section.rewards:
             start = str(spec.schedule.from_step) if spec.schedule else "0"
-            tried = _try_reward(stage, spec, rows, template)
+            tried = _try_reward(stage, spec, rows)
             table.add_row(stage, spec.use, f"{spec.weight:g}", start, *tried)
             if spec.use == "accuracy" and (warning := rule_mistakes(*tried)):
                 notes.append(f"warning: stages.{stage}.rewards: {spec.use} {warning}")
@@ -148,16 +158,17 @@ def _sample_rows(profile: Profile, group: str) -> list[Question]:
     return []
 
 
-def _try_reward(stage: str, spec: RewardSpec, rows: list[Question], template: str) -> tuple[str, str]:
+def _try_reward(stage: str, spec: RewardSpec, rows: list[Question]) -> tuple[str, str]:
     """Scores of right and of wrong answers to the rows that the reward applies to, as text."""
-    if str(spec.args.get("model", "")).startswith("stage:"):
-        return "after reward_model", "after reward_model"
+    if spec.scorer is not None:
+        trained = f"after {STAGES[stage].learns_from}"
+        return trained, trained
     rows = [row for row in rows if row.answer is not None and (spec.domains is None or row.domain in spec.domains)]
     if not rows:
         return "no rule applies", "no rule applies"
     unscheduled = spec.model_copy(update={"schedule": None})
     rewards = build_reward(stage, unscheduled)
-    shape = "<think>{q}</think><answer>{a}</answer>" if template == "r1_zero" else "<think>{q}</think>{a}"
+    shape = "<think>{q}</think><answer>{a}</answer>" if STAGES[stage].template == "r1_zero" else "<think>{q}</think>{a}"
     shown = []
     try:
         for wrong in (False, True):
@@ -175,7 +186,3 @@ def _try_reward(stage: str, spec: RewardSpec, rows: list[Question], template: st
     finally:
         rewards.close()
     return shown[0], shown[1]
-
-
-def _rl_sections(profile: Profile) -> Iterator[tuple[str, RLStage]]:
-    return ((stage, getattr(profile.stages, stage)) for stage in RL_STAGES)

@@ -6,7 +6,18 @@ from pydantic import Field, model_validator
 
 from pipeline.config.data import Cleaning, QuestionSource, Templates
 from pipeline.config.engine import EngineSettings
-from pipeline.config.stages import MadeFor, Stages, Watchdog
+from pipeline.config.rewards import SCORER
+from pipeline.config.stages import (
+    DistillStage,
+    EvaluateStage,
+    MadeFor,
+    RejectionSamplingStage,
+    RewardModelStage,
+    RLStage,
+    SampledData,
+    Stages,
+    Watchdog,
+)
 from pipeline.core.strict import Strict
 
 
@@ -35,19 +46,13 @@ class Profile(Strict):
     @model_validator(mode="after")
     def _groups_exist(self) -> "Profile":
         wanted = {
-            f"stages.{stage}.questions": getattr(self.stages, stage).questions
-            for stage in (
-                "r1_zero",
-                "cold_start_data",
-                "reasoning_rl",
-                "rejection_sampling",
-                "general_rl",
-                "student_rl",
-            )
+            f"stages.{name}.questions": section.questions
+            for name, section in self.stages.of(RLStage | SampledData).items()
         }
-        wanted["stages.rejection_sampling.general_group"] = [self.stages.rejection_sampling.general_group]
-        for name, scorer in self.stages.reward_model.scorers.items():
-            wanted[f"stages.reward_model.scorers.{name}.group"] = [scorer.group]
+        for name, section in self.stages.of(RejectionSamplingStage).items():
+            wanted[f"stages.{name}.general_group"] = [section.general_group]
+        for name, section in self.stages.of(RewardModelStage).items():
+            wanted |= {f"stages.{name}.scorers.{key}.group": [scorer.group] for key, scorer in section.scorers.items()}
         for key, groups in wanted.items():
             for group in groups:
                 if group not in self.questions:
@@ -60,8 +65,9 @@ class Profile(Strict):
     @model_validator(mode="after")
     def _students_exist(self) -> "Profile":
         students = self.stages.base_model.students
-        named = {"stages.student_rl.student": [self.stages.student_rl.student]}
-        named["stages.distill.learning_rates"] = list(self.stages.distill.learning_rates)
+        named = {f"stages.{name}.student": [student] for name, student in self.stages.chosen_students.items()}
+        for name, section in self.stages.of(DistillStage).items():
+            named[f"stages.{name}.learning_rates"] = list(section.learning_rates)
         for key, names in named.items():
             for name in names:
                 if name not in students:
@@ -74,24 +80,35 @@ class Profile(Strict):
     @model_validator(mode="after")
     def _heldout_sets_exist(self) -> "Profile":
         sets = self.stages.evaluate.sets
-        for stage in ("r1_zero", "reasoning_rl", "general_rl", "student_rl"):
-            heldout = getattr(self.stages, stage).heldout
-            if heldout and heldout.set not in sets:
+        for name, section in self.stages.of(RLStage).items():
+            if section.heldout and section.heldout.set not in sets:
                 raise ValueError(
-                    f"stages.{stage}.heldout.set is '{heldout.set}', but stages.evaluate.sets has only "
+                    f"stages.{name}.heldout.set is '{section.heldout.set}', but stages.evaluate.sets has only "
                     f"{', '.join(sets) or 'none'}. Add it there or name one of these."
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _scorers_exist(self) -> "Profile":
+        scorers = [scorer for section in self.stages.of(RewardModelStage).values() for scorer in section.scorers]
+        for name, section in self.stages.of(RLStage).items():
+            for spec in section.rewards:
+                if spec.scorer is not None and spec.scorer not in scorers:
+                    raise ValueError(
+                        f"stages.{name}.rewards: {spec.use} has model: {SCORER}{spec.scorer}, but the scorers of "
+                        f"stages.reward_model are {', '.join(scorers) or 'none'}. Add it there or name one of these."
+                    )
         return self
 
     @model_validator(mode="after")
     def _lengths_fit_the_context(self) -> "Profile":
         limit = self.engine.max_model_len
         lengths = {
-            f"stages.{stage}.grpo.max_completion_tokens": getattr(self.stages, stage).grpo.longest_completion
-            for stage in ("r1_zero", "reasoning_rl", "general_rl", "student_rl")
+            f"stages.{name}.grpo.max_completion_tokens": section.grpo.longest_completion
+            for name, section in self.stages.of(RLStage).items()
         }
-        for stage in ("cold_start_data", "rejection_sampling", "reward_model", "evaluate"):
-            lengths[f"stages.{stage}.sampling.max_tokens"] = getattr(self.stages, stage).sampling.max_tokens
+        for name, section in self.stages.of(SampledData | RewardModelStage | EvaluateStage).items():
+            lengths[f"stages.{name}.sampling.max_tokens"] = section.sampling.max_tokens
         for key, tokens in lengths.items():
             if tokens >= limit:
                 raise ValueError(

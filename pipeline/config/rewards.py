@@ -1,10 +1,14 @@
 """What a profile says about a reward."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.core.strict import Strict
+
+SCORER = "stage:"
+"""What the name of a scorer that the ladder trains begins with, as a reward's `model`: `stage:helpful`."""
 
 
 class Schedule(Strict):
@@ -54,3 +58,14 @@ class RewardSpec(Strict):
     """What to do when the reward itself fails: stop training, or count the failure and give None to the batch."""
     deadline_s: float = Field(60.0, gt=0)
     """Seconds for one batch of a custom reward, from when it starts."""
+
+    @property
+    def scorer(self) -> str | None:
+        """The scorer of the ladder's own that it takes its scores from; None for any other reward."""
+        return scorer_named(self.args)
+
+
+def scorer_named(args: Mapping[str, Any]) -> str | None:
+    """The scorer of the ladder's own that the arguments of a reward name as `model`, None where they name none."""
+    model = args.get("model")
+    return model.removeprefix(SCORER) if isinstance(model, str) and model.startswith(SCORER) else None

@@ -1,7 +1,8 @@
 """The sections of a profile. A default is the paper's figure where the paper has one (source in the comment)."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -141,7 +142,7 @@ class RewardModelStage(RewardTraining):
         return self
 
 
-class DistillStage(Strict):
+class DistillStage(SFTStage):
     sft: SFTSettings = SFTSettings(batch_size=64)  # paper: batch 64
     learning_rates: dict[str, float] = {}
     """A student's own peak learning rate, where it differs from `sft.learning_rate`."""
@@ -243,7 +244,12 @@ class Watchdog(Strict):
         return self
 
 
+Section = TypeVar("Section", bound=Strict)
+
+
 class Stages(Strict):
+    """A section for each stage of `pipeline.ladder`, under the stage's id and in the ladder's order."""
+
     base_model: BaseModelStage
     r1_zero: RLStage
     cold_start_data: ColdStartDataStage = ColdStartDataStage()
@@ -257,3 +263,13 @@ class Stages(Strict):
     student_rl: StudentRLStage
     evaluate: EvaluateStage
     report: ReportStage = ReportStage()
+
+    def of(self, kind: type[Section] | UnionType) -> dict[str, Section]:
+        """Stage id -> section, for the sections of a class or a union of classes, in the ladder's order."""
+        sections = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: section for name, section in sections.items() if isinstance(section, kind)}
+
+    @property
+    def chosen_students(self) -> dict[str, str]:
+        """Stage id -> the student it trains, for the stages that train one."""
+        return {name: section.student for name, section in self.of(StudentRLStage).items()}

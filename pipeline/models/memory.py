@@ -13,6 +13,7 @@ from functools import cache
 
 from pipeline.config.lora import LoRASettings
 from pipeline.config.profile import Profile
+from pipeline.config.reward_model import RewardTraining
 from pipeline.config.sft import SFTSettings
 from pipeline.config.stages import RLStage
 from pipeline.models.shapes import ModelShape
@@ -104,7 +105,7 @@ def rl_estimate(shape: ModelShape, profile: Profile, stage: RLStage, device: Dev
     elif device.kind == "cuda" and engine.kind == "vllm":
         served, cache_bytes = engine.gpu_memory_utilization * device.size, 0
     reference = 4 * shape.parameters if grpo.beta > 0 and grpo.lora is None else 0
-    scorers = sum(str(spec.args.get("model", "")).startswith("stage:") for spec in stage.rewards)
+    scorers = sum(spec.scorer is not None for spec in stage.rewards)
     tile = 4 * tokens * min(shape.vocabulary, TILE_VOCABULARY)
     return Estimate(
         weights=policy_bytes(shape, grpo.lora, profile.dtype, device),
@@ -129,9 +130,8 @@ def sft_estimate(shape: ModelShape, profile: Profile, sft: SFTSettings, device: 
     )
 
 
-def reward_model_estimate(shape: ModelShape, profile: Profile, device: Device) -> Estimate:
+def reward_model_estimate(shape: ModelShape, profile: Profile, settings: RewardTraining, device: Device) -> Estimate:
     """Training a reward model on pairs of the longest answers. Its head gives a number, so there are no logits."""
-    settings = profile.stages.reward_model
     texts = 2 * min(settings.batch_size, settings.pairs_per_device)
     tokens = texts * min(settings.max_tokens, profile.engine.max_model_len)
     return Estimate(

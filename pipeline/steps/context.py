@@ -15,6 +15,7 @@ from pipeline.core.files import write_progress
 from pipeline.core.manifest import Manifest
 from pipeline.engines import Engine
 from pipeline.engines.pool import EnginePool
+from pipeline.ladder import STAGES, StageDefinition
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,9 @@ class StageInput:
     manifest: Manifest
 
     @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoint"
+    def rows(self) -> Path:
+        """What a stage that gives rows to train on wrote."""
+        return self.folder / "rows.jsonl"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,23 @@ class StageContext:
     """`progress(description, total, quiet=False)`: a bar with the time left."""
     engines: EnginePool
     crew: Crew = field(default_factory=Crew)
+
+    @property
+    def stage(self) -> StageDefinition:
+        """The stage's row of the ladder."""
+        return STAGES[self.stage_id]
+
+    def start(self, student: str = "") -> Path:
+        """The checkpoint that the stage starts from: the teacher's, `student`'s, or that of the one that it trains."""
+        before = self.stage.starts_from
+        if self.stage.trains == "one student":
+            student = self.config.student
+        return self.inputs[before].folder / STAGES[before].checkpoint(student)
+
+    @property
+    def learns_from(self) -> StageInput:
+        """The stage that gave the rows, scorers or count of tokens that this one reads."""
+        return self.inputs[self.stage.learns_from]
 
     @property
     def seed(self) -> int:

@@ -28,19 +28,13 @@ if TYPE_CHECKING:
 HELDOUT, ALARMS = "heldout.jsonl", "alarms.jsonl"
 
 
-def climb(
-    ctx: StageContext,
-    start: Path,
-    template: str,
-    rewards: list[RewardSpec] | None = None,
-    token_budget: int | None = None,
-) -> StageResult:
-    """GRPO from the checkpoint `start` with the stage's own settings, and `rewards` in place of its own where given.
+def climb(ctx: StageContext, token_budget: int | None = None) -> StageResult:
+    """GRPO with the stage's own settings, from the checkpoint and with the prompts that the ladder names.
 
     Stops early once `token_budget` tokens, prompts and completions, have been seen. Gives `checkpoint/`,
     `metrics.jsonl`, `rollouts/` and, where the profile asks for held-out evaluation, `heldout.jsonl`.
     """
-    config = ctx.config
+    config, start, template = ctx.config, ctx.start(), ctx.stage.template
     tokenizer = ctx.serve(start, config.grpo.served_adapter_rank(ctx.profile.engine.kind)).tokenizer
     questions = training_questions(ctx, config.questions)
     tried = 0
@@ -55,7 +49,7 @@ def climb(
         template=template,
         dataset=[{**q.columns(), "prompt": prompt} for q, prompt in zip(questions, prompts, strict=True)],
         heldout=heldout,
-        rewards=config.rewards if rewards is None else rewards,
+        rewards=[with_scorer(spec, ctx) for spec in config.rewards],
         token_budget=token_budget,
     )
     return StageResult(
@@ -74,6 +68,14 @@ def climb(
         },
         scratch=["trainer", SHARDS],
     )
+
+
+def with_scorer(spec: RewardSpec, ctx: StageContext) -> RewardSpec:
+    """The reward with the name of one of the ladder's scorers replaced by the folder of that scorer's model."""
+    if spec.scorer is None:
+        return spec
+    folder = ctx.learns_from.folder / spec.scorer
+    return spec.model_copy(update={"args": {**spec.args, "model": str(folder)}})
 
 
 def _train(

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from data_recipes.cleaning.filters import reason_to_drop
 from data_recipes.question import Question
@@ -37,15 +36,14 @@ class Funnel:
         }
 
 
-def collect_rows(
-    ctx: StageContext, policy: Path, template: str, settings: SampledData, rewrite: Rewrite | None = None
-) -> tuple[list[dict], list[dict], Funnel]:
-    """(rows, dropped samples, funnel) from samples of the checkpoint `policy`.
+def collect_rows(ctx: StageContext, rewrite: Rewrite | None = None) -> tuple[list[dict], list[dict], Funnel]:
+    """(rows, dropped samples, funnel) from samples of the checkpoint that the stage starts from.
 
     A row is the question's columns and `response`. At most `keep_per_question` samples of a question are kept,
     different ones, and `max_rows` rows in all. A rewritten answer is checked again, as R1's format.
     """
-    engine = ctx.serve(policy)
+    settings: SampledData = ctx.config
+    engine, template = ctx.serve(ctx.start()), ctx.stage.template
     questions = training_questions(ctx, settings.questions)
     prompts = render_prompts(ctx.profile, questions, engine.tokenizer, template, settings.sampling.max_tokens)
     funnel, rows, dropped = Funnel(questions=len(questions)), [], []

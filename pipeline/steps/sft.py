@@ -16,10 +16,9 @@ from pipeline.training.trainer_io import read_result, write_result
 RESULT = "result.json"
 
 
-def fine_tune_base(ctx: StageContext, rows_from: str) -> StageResult:
-    """The teacher's base, fine-tuned on the rows of the stage `rows_from`: Dev1 and Dev3."""
-    rows = ctx.inputs[rows_from].folder / "rows.jsonl"
-    result = fine_tune(ctx, ctx.inputs["base_model"].checkpoint, rows, ctx.config.sft, ctx.folder, "fine-tuning")
+def fine_tune_teacher(ctx: StageContext) -> StageResult:
+    """The checkpoint that the stage starts from, fine-tuned on the rows that it learns from: Dev1 and Dev3."""
+    result = fine_tune(ctx, ctx.start(), ctx.learns_from.rows, ctx.config.sft, ctx.folder, "fine-tuning")
     return StageResult(
         outputs=["checkpoint"],
         metrics={"rows": result.rows, "steps": result.steps, "loss": result.final_loss},
