@@ -36,13 +36,13 @@ from pipeline.core.errors import LadderError, RunError
 from pipeline.core.files import hash_file, write_durably
 from pipeline.core.manifest import MANIFEST, Manifest
 from pipeline.core.versions import code_version, package_versions
-from pipeline.ladder import LADDER, find_stage, needed_for
+from pipeline.ladder import LADDER, REPORT, find_stage, needed_for
 from pipeline.runs.folder import RUNS
 
 RESULTS = Path("benchmarks/results/chaos.json")
 CALM, STORM = "chaos-calm", "chaos-storm"
 STATE = RUNS / f"{STORM}-state.json"
-NOT_EQUAL = ("report",)
+NOT_EQUAL = (REPORT.id,)
 """Stages whose output prints times."""
 START_SECONDS = 6.0
 """Rough seconds that a fresh process spends on imports and on starting an engine inside the stage it goes on with."""

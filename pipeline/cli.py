@@ -186,7 +186,7 @@ def _run(options) -> int | None:
     crew = Crew.join()
     run_stages(profile, run, target, crew)
     crew.leave()
-    if target is None or target.id in ("evaluate", "report"):
+    if target is None or target.kind in ("evaluate", "report"):
         print_summary(profile, run)
     return None
 
@@ -240,7 +240,7 @@ def _claims(options) -> int:
 
 
 def _report(options) -> None:
-    from pipeline.ladder import find_stage
+    from pipeline.ladder import REPORT
     from pipeline.report import RunRecord, write_report
     from pipeline.runs.runner import run_stages
 
@@ -251,8 +251,8 @@ def _report(options) -> None:
     run.claim()
     record = RunRecord.of_folder(profile, run)
     if record.complete and not overlaid:
-        run_stages(profile, run, find_stage("report"))
-        print(f"Report: {run.stage('report') / 'report.html'}")
+        run_stages(profile, run, REPORT)
+        print(f"Report: {run.stage(REPORT.id) / 'report.html'}")
         return
     path = run.path / "report-preview.html"
     write_report(record, path, overlaid)

@@ -140,6 +140,8 @@ def of_kind(*kinds: Kind) -> tuple[StageDefinition, ...]:
 
 [BASE], [EVALUATE], [REPORT] = of_kind("base"), of_kind("evaluate"), of_kind("report")
 [DISTILL] = [stage for stage in of_kind("sft") if stage.trains == "students"]
+STUDENT_RL = next(stage for stage in of_kind("rl") if stage.learns_from == DISTILL.id)
+"""What the paper compares distillation with."""
 
 
 @dataclass(frozen=True)

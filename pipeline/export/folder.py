@@ -17,8 +17,7 @@ from pipeline.core.errors import ConfigError, RunError, first_line
 from pipeline.export.gguf import write_gguf
 from pipeline.export.model_card import ADAPTER_CONFIG, model_card
 from pipeline.export.modelfile import modelfile
-from pipeline.ladder import STAGES
-from pipeline.runs.checkpoints import checkpoint_of, full_name, is_chat_model, load_tokenizer, stage_and_student
+from pipeline.runs.checkpoints import checkpoint_of, full_name, is_chat_model, load_tokenizer, origin_of
 from pipeline.runs.folder import RunFolder
 
 FORMATS = ("gguf", "hf", "adapter")
@@ -83,18 +82,12 @@ def _write_adapter(profile: Profile, run: RunFolder, name: str, checkpoint: Path
 def _adapted(profile: Profile, run: RunFolder, name: str) -> str | None:
     """What the adapters of a stage or student belong to: a name on the Hub, else a folder of the run. None where
     `name` is a path outside the run."""
-    stage_id, student = stage_and_student(name)
-    if stage_id not in STAGES:
+    origin = origin_of(profile, run, name)
+    if origin is None:
         return None
-    start = STAGES[stage_id].inputs[0]
-    if start != "base_model":
-        return str((run.stage(start) / "checkpoint").resolve())
-    student = profile.stages.student_rl.student if stage_id == "student_rl" else student
-    bases = profile.stages.base_model
-    source = bases.students[student] if student else bases.teacher
-    if source.startswith("hub:"):
-        return source.removeprefix("hub:")
-    return str((run.stage("base_model") / (f"students/{student}" if student else "checkpoint")).resolve())
+    if origin.from_base and origin.base.startswith("hub:"):
+        return origin.base.removeprefix("hub:")
+    return str((run.path / origin.start).resolve())
 
 
 def check_repository(repository: str) -> None:

@@ -9,15 +9,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pipeline.config.profile import Profile
 from pipeline.core.files import hash_file
 from pipeline.core.manifest import Manifest
-from pipeline.ladder import STAGES, needed_for
-from pipeline.runs.checkpoints import stage_and_student
+from pipeline.ladder import EVALUATE, STAGES, Rung, needed_for, of_kind
+from pipeline.runs.checkpoints import origin_of, stage_and_student
 from pipeline.runs.folder import RunFolder
 
 ADAPTER_CONFIG = "adapter_config.json"
-RUNGS = {
-    "r1_zero": "R1-Zero", "cold_start_sft": "Dev1", "reasoning_rl": "Dev2", "sft": "Dev3", "general_rl": "R1",
-}  # fmt: skip
-"""Stage -> the name that `evaluate` gives its checkpoint, for those that are no student."""
 
 
 def model_card(profile: Profile, run: RunFolder, name: str, checkpoint: Path, folder: Path) -> str:
@@ -25,9 +21,9 @@ def model_card(profile: Profile, run: RunFolder, name: str, checkpoint: Path, fo
 
     `name` is a stage or `stage/student`, or a path outside the run, of whose base and data nothing is known.
     """
-    stage_id, student = stage_and_student(name)
-    stage = STAGES.get(stage_id)
-    base = profile.stages.base_model.students.get(student, profile.stages.base_model.teacher) if stage else ""
+    stage_id, _ = stage_and_student(name)
+    stage, origin = STAGES.get(stage_id), origin_of(profile, run, name)
+    base = origin.base if origin else ""
     before = needed_for(stage) if stage else []
     manifests = {one.id: manifest for one in before if (manifest := Manifest.read(run.stage(one.id)))}
     environment = Environment(
@@ -40,10 +36,11 @@ def model_card(profile: Profile, run: RunFolder, name: str, checkpoint: Path, fo
         hub_base=base.rpartition("hub:")[2] if "hub:" in base else None,
         stage=stage,
         manifests=manifests,
+        rows_from={one.id: manifests[one.id].metrics for one in of_kind("rows") if one.id in manifests},
         licence=_licence(base, checkpoint),
         questions=_questions(manifests),
         made_by=manifests.get(stage_id),
-        figures=_figures(run, stage_id, student),
+        figures=_figures(run, Rung(stage, origin.student).name if origin else ""),
         measured_earlier=not _measured_now(run, stage_id, manifests.get(stage_id)),
         gguf=any(folder.glob("*.gguf")),
         adapted=_adapted(folder),
@@ -88,18 +85,14 @@ def _questions(manifests: dict[str, Manifest]) -> dict[str, list[str]]:
 
 def _measured_now(run: RunFolder, stage_id: str, made_by: Manifest | None) -> bool:
     """Whether the run's evaluation read the stage as it is now."""
-    evaluation = Manifest.read(run.stage("evaluate"))
+    evaluation = Manifest.read(run.stage(EVALUATE.id))
     return bool(evaluation and made_by and evaluation.inputs.get(stage_id) == made_by.identity())
 
 
-def _figures(run: RunFolder, stage_id: str, student: str) -> tuple[dict, dict] | None:
-    """(settings, set -> figures) of the checkpoint in the run's evaluation; None where it has not been measured."""
-    path = run.stage("evaluate") / "results.json"
+def _figures(run: RunFolder, rung: str) -> tuple[dict, dict] | None:
+    """(settings, set -> figures) of a rung in the run's evaluation; None where it has not been measured."""
+    path = run.stage(EVALUATE.id) / "results.json"
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
-    ways = {"distill": f"{student} distilled", "base_model": f"{student} base" if student else "base"}
-    rungs = [ways.get(stage_id, RUNGS.get(stage_id))]
-    if stage_id == "student_rl":
-        rungs = [rung for rung in found["results"] if rung.endswith(" RL")]
-    return next(((found["settings"], found["results"][rung]) for rung in rungs if rung in found["results"]), None)
+    return (found["settings"], found["results"][rung]) if rung in found["results"] else None

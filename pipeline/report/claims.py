@@ -8,13 +8,13 @@ A claim that does not hold is printed as such. Nothing here trains or samples: `
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.config.loading import load_profile
 from pipeline.config.profile import Profile
+from pipeline.ladder import BASE, DISTILL, EVALUATE, STUDENT_RL, Rung, rungs
 from pipeline.report.records import RunRecord, read_lines
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import run_stages
@@ -54,13 +54,13 @@ class RunFigures:
     """A finished run's evaluation: figures by rung and set, and per-question rates."""
 
     def __init__(self, profile: Profile, run: RunFolder):
-        self.folder = run.path
-        self.results = json.loads((run.stage("evaluate") / "results.json").read_text(encoding="utf-8"))["results"]
+        self.run = run
+        self.folder = run.stage(EVALUATE.id)
+        self.results = json.loads((self.folder / "results.json").read_text(encoding="utf-8"))["results"]
         sets = profile.stages.evaluate.sets
         self.reasoning = next(name for name, settings in sets.items() if settings.metric == "accuracy")
         self.general = [name for name, settings in sets.items() if settings.metric == "quality"]
-        self.students = list(profile.stages.base_model.students)
-        self.rl_student = profile.stages.student_rl.student
+        self.rungs = rungs(profile.stages.base_model.students, profile.stages.chosen_students)
 
     def get(self, rung: str, figure: str = "pass@1", name: str | None = None) -> float | None:
         """None for a share of answers of which there are none, such as those with words."""
@@ -69,7 +69,7 @@ class RunFigures:
     def rates(self, rung: str, name: str) -> dict[str, float]:
         """Question id -> share of right samples."""
         scores: dict[str, list[float]] = {}
-        for sample in read_lines(self.folder / "evaluate" / "samples" / f"{rung}-{name}.jsonl"):
+        for sample in read_lines(self.folder / "samples" / f"{rung}-{name}.jsonl"):
             if sample["score"] is not None:
                 scores.setdefault(sample["question_id"], []).append(sample["score"])
         return {question: sum(found) / len(found) for question, found in scores.items()}
@@ -90,7 +90,7 @@ def judge_run(profile: Profile, run: RunFolder) -> list[Claim]:
     f = RunFigures(profile, run)
     return [
         _zero_gains(f),
-        _length_grows(f.folder),
+        _length_grows(f),
         _consensus(f),
         _reflection(f),
         _zero_mixes(f),
@@ -98,8 +98,8 @@ def judge_run(profile: Profile, run: RunFolder) -> list[Claim]:
         _cold_start_costs(f),
         _reasoning_won_back(f),
         _general_won(f),
-        *(_student_beats_base(f, student) for student in f.students),
-        _distillation_beats_rl(f),
+        *(_student_beats_base(f, rung) for rung in f.rungs if rung.stage is DISTILL),
+        *(_distillation_beats_rl(f, rung) for rung in f.rungs if rung.stage is STUDENT_RL),
     ]
 
 
@@ -118,8 +118,9 @@ def _zero_gains(f: RunFigures) -> Claim:
     )
 
 
-def _length_grows(folder: Path) -> Claim:
-    lengths = [row["completion_tokens"] for row in read_lines(folder / "r1_zero" / "metrics.jsonl")]
+def _length_grows(f: RunFigures) -> Claim:
+    [zero] = [rung.stage for rung in f.rungs if rung.name == "R1-Zero"]
+    lengths = [row["completion_tokens"] for row in read_lines(f.run.stage(zero.id) / "metrics.jsonl")]
     fifth = max(1, len(lengths) // 5)
     first, last = sum(lengths[:fifth]) / fifth, sum(lengths[-fifth:]) / fifth
     return Claim(
@@ -208,30 +209,32 @@ def _general_won(f: RunFigures) -> Claim:
     def score(rung: str) -> float:
         return sum(f.get(rung, "pass@1", name) for name in f.general) / len(f.general)
 
-    others = max(score(rung) for rung in ("base", "R1-Zero", "Dev1", "Dev2", "Dev3"))
+    teachers = [rung.name for rung in f.rungs if not rung.student]
+    others = max(score(rung) for rung in teachers[: teachers.index("R1")])
     figures = f"Dev3 {_percent(score('Dev3'))} -> R1 {_percent(score('R1'))}, {gap}; best earlier {_percent(others)}"
     return Claim("general", statement, test, figures, gap.low > 0 and score("R1") > others)
 
 
-def _student_beats_base(f: RunFigures, student: str) -> Claim:
-    gap = f.difference(f"{student} distilled", f"{student} base")
+def _student_beats_base(f: RunFigures, distilled: Rung) -> Claim:
+    student, base = distilled.student, Rung(BASE, distilled.student)
+    gap = f.difference(distilled.name, base.name)
     return Claim(
         f"distill-{student}",
         f"the distilled student '{student}' beats its own base by a wide margin",
         f"paired difference of pass@1, at least {100 * WIDE_MARGIN:.0f} points and beyond the interval",
-        f"{_percent(f.get(f'{student} base'))} -> {_percent(f.get(f'{student} distilled'))}, {gap}",
+        f"{_percent(f.get(base.name))} -> {_percent(f.get(distilled.name))}, {gap}",
         gap.mean >= WIDE_MARGIN and gap.low > 0,
     )
 
 
-def _distillation_beats_rl(f: RunFigures) -> Claim:
-    student = f.rl_student
-    gap = f.difference(f"{student} distilled", f"{student} RL")
+def _distillation_beats_rl(f: RunFigures, rl: Rung) -> Claim:
+    student, distilled = rl.student, Rung(DISTILL, rl.student)
+    gap = f.difference(distilled.name, rl.name)
     return Claim(
         "distill-beats-rl",
         f"distilling '{student}' beats RL on it with the same tokens",
         "distilled above RL in pass@1 beyond the interval",
-        f"RL {_percent(f.get(f'{student} RL'))}, distilled {_percent(f.get(f'{student} distilled'))}, {gap}",
+        f"RL {_percent(f.get(rl.name))}, distilled {_percent(f.get(distilled.name))}, {gap}",
         gap.low > 0,
     )
 
@@ -268,6 +271,6 @@ def _verdict(held: bool | None) -> str:
 
 def verdicts(run: RunRecord) -> list[Claim] | None:
     """Every claim with its test, figures and verdict; None while `evaluate` is not done, or stale."""
-    if run.stages["evaluate"].state != "done":
+    if run.evaluate.state != "done":
         return None
     return judge_run(run.profile, run.folder)

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.config.rewards import scorer_named
+from pipeline.ladder import of_kind
 from pipeline.report.records import RunRecord, StageRecord
 
-RL_STAGES = ("r1_zero", "reasoning_rl", "general_rl", "student_rl")
+RL_STAGES = tuple(stage.id for stage in of_kind("rl"))
 MOST_POINTS = 1200
 """Points a line is drawn with; longer ones become the means of as many equal runs of steps."""
 
@@ -72,8 +74,8 @@ def reward_labels(stage: StageRecord) -> list[str]:
     """A name for each reward of the stage, in the profile's order, that tells two of one kind apart."""
     labels: list[str] = []
     for spec in stage.config["rewards"]:
-        kind, model = spec["use"].rpartition(":")[2], str(spec["args"].get("model", ""))
-        label = f"{model.removeprefix('stage:')} model" if model.startswith("stage:") else kind
+        scorer = scorer_named(spec["args"])
+        label = spec["use"].rpartition(":")[2] if scorer is None else f"{scorer} model"
         alike = sum(other == label or other.startswith(f"{label} ") for other in labels)
         labels.append(f"{label} {alike + 1}" if alike else label)
     return labels

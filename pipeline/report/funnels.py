@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from data_recipes.cleaning.filters import words
+from pipeline.ladder import of_kind
 from pipeline.report.records import RunRecord, StageRecord, read_lines
 from pipeline.steps.questions import FUNNELS
 
-DATA_STAGES = ("cold_start_data", "rejection_sampling")
+DATA_STAGES = tuple(stage.id for stage in of_kind("rows"))
 EXAMPLES = 3
 """Dropped samples shown of each reason, and rows shown that were kept."""
 MOST_READ = 20_000

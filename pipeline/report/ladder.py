@@ -3,45 +3,45 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.ladder import STUDENT_RL, Rung
 from pipeline.report import paper
-from pipeline.report.curves import RL_STAGES
 from pipeline.report.figures import percent
 from pipeline.report.records import RunRecord
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One checkpoint. `figures` are those of one held-out set (None: not measured yet), `source` says from where."""
+class MeasuredRung:
+    """A rung as a run has it. `figures` are those of one held-out set (None: not measured yet)."""
 
-    name: str
-    stage_id: str
-    made_by: str
+    rung: Rung
     state: str
     reason: str
     seconds: float | None
     tokens: int | None
     figures: dict[str, Any] | None
     source: str
+    """Where the figures come from ('': the evaluation of this checkpoint)."""
     paper: float | None
     """The paper's AIME 2024 pass@1 of the rung with this role, in per cent."""
-    paper_name: str = ""
+    paper_name: str
+
+    @property
+    def name(self) -> str:
+        return self.rung.name
+
+    @property
+    def stage_id(self) -> str:
+        return self.rung.stage.id
+
+    @property
+    def made_by(self) -> str:
+        if self.rung.stage.kind == "base":
+            return "a student before training" if self.rung.student else "pretrained"
+        return self.rung.stage.summary
 
     @property
     def label(self) -> str:
         return percent(self.figures["pass@1"]) if self.figures else "–"
-
-
-TEACHER = (
-    ("base", "base_model", "pretrained", paper.BASE_AIME, "V3-Base"),
-    ("R1-Zero", "r1_zero", "RL from the base", paper.STAGES["R1-Zero"][0], "R1-Zero"),
-    ("Dev1", "cold_start_sft", "SFT of the base on the cold start", paper.STAGES["Dev1"][0], "R1-Dev1"),
-    ("Dev2", "reasoning_rl", "RL with language consistency", paper.STAGES["Dev2"][0], "R1-Dev2"),
-    ("Dev3", "sft", "SFT of the base on sampled and general rows", paper.STAGES["Dev3"][0], "R1-Dev3"),
-    ("R1", "general_rl", "RL with rules and reward models", paper.STAGES["R1"][0], "R1"),
-)
-
-STARTS = {"base": "r1_zero", "Dev1": "reasoning_rl", "Dev3": "general_rl"}
-"""Rung -> the RL stage that starts from it, whose held-out curve measures it at step 0."""
 
 
 def main_set(run: RunRecord) -> str:
@@ -50,56 +50,68 @@ def main_set(run: RunRecord) -> str:
     return next((name for name, settings in sets.items() if settings["metric"] == "accuracy"), next(iter(sets)))
 
 
-def climb(run: RunRecord, set_name: str) -> list[Rung]:
-    """Every rung, teacher first, with its figures on one held-out set.
+def climb(run: RunRecord, set_name: str) -> list[MeasuredRung]:
+    """Every rung with its figures on one held-out set: the teacher's, then each student's, the one that RL trains last.
 
     Before `evaluate` has finished, a rung shows what a held-out curve of the RL stages tells of it.
     """
     results = run.results()
-    rungs = [_rung(run, results, set_name, *role) for role in TEACHER]
-    trained_by_rl = run.rl_student
-    for name in run.students:
-        rungs.append(_rung(run, results, set_name, f"{name} base", "base_model", "a student before training"))
-        distilled = paper.DISTILLED_STUDENT_AIME if name == trained_by_rl else None
-        rungs.append(
-            _rung(run, results, set_name, f"{name} distilled", "distill", "SFT on the teacher's rows", distilled,
-                  paper.DISTILLED_STUDENT if distilled else "", name)
-        )  # fmt: skip
-    rungs.append(
-        _rung(run, results, set_name, f"{trained_by_rl} RL", "student_rl", "RL with the tokens that distilling took",
-              paper.RL_STUDENT_AIME, paper.RL_STUDENT)
-    )  # fmt: skip
-    return rungs
+    return [_measured(run, results, set_name, rung) for rung in sorted(run.rungs, key=lambda rung: _place(run, rung))]
 
 
-def _rung(run, results, set_name, name, stage_id, made_by, published=None, paper_name="", student=None) -> Rung:
-    stage = run.stages[stage_id]
-    figures, source = results.get(name, {}).get(set_name), "evaluate"
-    if run.stages["evaluate"].state == "stale":
+def _place(run: RunRecord, rung: Rung) -> tuple[int, int]:
+    """Where a rung stands among others; those of one place stay in the order of the ladder."""
+    if not rung.student:
+        return 0, 0
+    return (2, 0) if rung.stage.trains == "one student" else (1, run.students.index(rung.student))
+
+
+def _measured(run: RunRecord, results: dict, set_name: str, rung: Rung) -> MeasuredRung:
+    stage = run.stages[rung.stage.id]
+    figures, source = results.get(rung.name, {}).get(set_name), ""
+    if run.evaluate.state == "stale":
         source = "an earlier evaluation"
     if figures is None:
-        figures, source = _on_a_curve(run, name, stage_id, set_name)
+        figures, source = _on_a_curve(run, rung, set_name)
     manifest = stage.manifest
-    tokens, seconds = None, manifest.wall_seconds if manifest else None
-    if name.endswith(" base"):  # fetched with the teacher's
-        seconds = None
-    if manifest and manifest.tokens:
-        tokens = manifest.tokens.get(student) if student else spent(manifest.tokens)
-    return Rung(
-        name=name, stage_id=stage_id, made_by=made_by, state=stage.state, reason=stage.reason,
-        seconds=seconds, tokens=tokens, figures=figures, source=source,
-        paper=published, paper_name=paper_name,
+    paper_name, published = _in_the_paper(run, rung)
+    return MeasuredRung(
+        rung=rung, state=stage.state, reason=stage.reason,
+        seconds=manifest.wall_seconds if manifest and rung.stage.kind != "base" else None,
+        tokens=training_tokens(run, rung), figures=figures, source=source, paper=published, paper_name=paper_name,
     )  # fmt: skip
 
 
-def _on_a_curve(run: RunRecord, name: str, stage_id: str, set_name: str) -> tuple[dict | None, str]:
-    """The last point of the rung's own held-out curve, or the first of the stage that starts from it."""
-    after = STARTS.get(name)
-    points = run.stages[after or stage_id].lines("heldout.jsonl") if after or stage_id in RL_STAGES else []
-    points = [row for row in points if row["set"] == set_name and (row["step"] == 0 or not after)]
+def _in_the_paper(run: RunRecord, rung: Rung) -> tuple[str, float | None]:
+    """(what the paper calls the rung of this role, its AIME 2024 pass@1). Of the students one has a counterpart: that
+    on which distillation is compared with RL."""
+    if not rung.student:
+        return paper.AIME.get(rung.name, ("", None))
+    compared = any(other.student == rung.student for other in run.rungs if other.stage is STUDENT_RL)
+    return paper.STUDENT_AIME.get(rung.stage.rung, ("", None)) if compared else ("", None)
+
+
+def _on_a_curve(run: RunRecord, rung: Rung, set_name: str) -> tuple[dict | None, str]:
+    """The last point of the rung's own held-out curve or, where RL did not make it, the first point of the RL stage
+    that starts from it."""
+    trained = [other for other in run.rungs if other.stage.kind == "rl"]
+    measured_by = rung if rung in trained else next((other for other in trained if other.start == rung), None)
+    if measured_by is None:
+        return None, ""
+    points = [row for row in run.stages[measured_by.stage.id].lines("heldout.jsonl") if row["set"] == set_name]
+    if measured_by is not rung:
+        points = [row for row in points if row["step"] == 0]
     if not points:
         return None, ""
-    return points[-1], f"the held-out curve of {after or stage_id}, step {points[-1]['step']}"
+    return points[-1], f"the held-out curve of {measured_by.stage.id}, step {points[-1]['step']}"
+
+
+def training_tokens(run: RunRecord, rung: Rung) -> int | None:
+    """Tokens that the rung's model read or wrote in its stage; None before that has finished, and of a base."""
+    manifest = run.stages[rung.stage.id].manifest
+    if not manifest or not manifest.tokens:
+        return None
+    return manifest.tokens.get(rung.student) if rung.stage.trains == "students" else spent(manifest.tokens)
 
 
 def spent(tokens: dict[str, int]) -> int:

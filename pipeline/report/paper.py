@@ -16,6 +16,10 @@ STAGES = {
 
 BASE_AIME = 15.6
 """V3-Base on AIME 2024, pass@1 (v1, Figure 2)."""
+AIME = {"base": ("V3-Base", BASE_AIME)} | {
+    rung: (rung if rung.startswith("R1") else f"R1-{rung}", figures[0]) for rung, figures in STAGES.items()
+}
+"""Rung of the teacher -> (what the paper calls its model, AIME 2024 pass@1)."""
 ZERO_AIME_VOTE = 86.7
 """R1-Zero on AIME 2024 by majority vote (v1)."""
 
@@ -30,7 +34,6 @@ STUDENTS = {
 }
 """Table 15."""
 
-RL_STUDENT, RL_STUDENT_AIME = "Qwen2.5 32B-Zero", 47.0
-"""AIME 2024 pass@1 (Table 16)."""
-DISTILLED_STUDENT, DISTILLED_STUDENT_AIME = "R1-Distill Qwen-32B", 72.6
-"""The same benchmark (Tables 15 and 16)."""
+STUDENT_AIME = {"distilled": ("R1-Distill Qwen-32B", 72.6), "RL": ("Qwen2.5 32B-Zero", 47.0)}
+"""Rung of the student that distillation is compared with RL on -> (what the paper calls it, AIME 2024 pass@1): Tables
+15 and 16."""

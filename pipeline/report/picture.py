@@ -2,23 +2,20 @@
 
 from typing import Any
 
-from pipeline.report.ladder import Rung
+from pipeline.report.ladder import MeasuredRung
 
 WIDTH, MARGIN, TOP, HEIGHT = 1000, 40, 16, 190
 """Of one panel, in SVG units."""
-STARTS_FROM = {"R1-Zero": "base", "Dev1": "base", "Dev2": "Dev1", "Dev3": "base", "R1": "Dev3"}
-LEARNS_FROM = {"Dev1": "R1-Zero", "Dev3": "Dev2"}
-"""Rungs that are trained on what another wrote; the distilled students learn from Dev2 too."""
 
 
-def picture(rungs: list[Rung]) -> dict[str, Any]:
+def picture(rungs: list[MeasuredRung]) -> dict[str, Any]:
     """Two panels of {nodes, edges} on the same columns: `ours` in per cent of a held-out set, `paper` of AIME 2024."""
     ours = {r.name: tuple(100 * r.figures[key] for key in ("pass@1", "low", "high")) for r in rungs if r.figures}
     paper = {r.name: (r.paper, None, None) for r in rungs if r.paper is not None}
     return {"ours": _panel(rungs, ours), "paper": _panel(rungs, paper), "width": WIDTH, "top": TOP, "height": HEIGHT}
 
 
-def _panel(rungs: list[Rung], values: dict[str, tuple]) -> dict[str, Any]:
+def _panel(rungs: list[MeasuredRung], values: dict[str, tuple]) -> dict[str, Any]:
     column = (WIDTH - MARGIN) / len(rungs)
     nodes = {}
     for number, rung in enumerate(rungs):
@@ -35,13 +32,10 @@ def _panel(rungs: list[Rung], values: dict[str, tuple]) -> dict[str, Any]:
             "high": None if high is None else _y(high),
         }
     edges = []
-    for name in nodes:
-        student, _, kind = name.rpartition(" ")
-        start = STARTS_FROM.get(name) if not student else f"{student} base" if kind != "base" else None
-        teacher = LEARNS_FROM.get(name) if not student else "Dev2" if kind == "distilled" else None
-        for source, learns in ((start, "starts"), (teacher, "learns")):
-            if source in nodes and source in values and name in values:
-                a, b = nodes[source], nodes[name]
+    for measured in rungs:
+        for source, learns in ((measured.rung.start, "starts"), (measured.rung.teacher, "learns")):
+            if source and source.name in values and measured.name in values:
+                a, b = nodes[source.name], nodes[measured.name]
                 edges.append({"kind": learns, "x1": a["x"], "y1": a["y"], "x2": b["x"], "y2": b["y"]})
     grid = [{"y": _y(share), "label": share} for share in (0, 25, 50, 75, 100)]
     return {"nodes": list(nodes.values()), "edges": edges, "grid": grid}

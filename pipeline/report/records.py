@@ -9,12 +9,12 @@ from typing import Any
 from pipeline.config.profile import Profile
 from pipeline.core.files import read_json_lines
 from pipeline.core.manifest import Manifest
-from pipeline.ladder import LADDER, STAGES, StageDefinition
+from pipeline.ladder import BASE, EVALUATE, LADDER, REPORT, STAGES, Rung, StageDefinition, rungs
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import stage_states
 from pipeline.steps.context import StageContext
 
-REPORTED = tuple(stage for stage in LADDER if stage.id != "report")
+REPORTED = tuple(stage for stage in LADDER if stage is not REPORT)
 
 
 @dataclass(frozen=True)
@@ -103,19 +103,29 @@ class RunRecord:
     @property
     def evaluation(self) -> dict[str, Any]:
         """The settings of the `evaluate` stage."""
-        return self.stages["evaluate"].config
+        return self.evaluate.config
+
+    @property
+    def evaluate(self) -> StageRecord:
+        return self.stages[EVALUATE.id]
 
     @property
     def students(self) -> list[str]:
-        return list(self.stages["base_model"].config["students"])
+        return list(self.stages[BASE.id].config["students"])
 
     @property
-    def rl_student(self) -> str:
-        return self.stages["student_rl"].config["student"]
+    def rungs(self) -> list[Rung]:
+        """The checkpoints that this run measures."""
+        chosen = {
+            name: stage.config["student"]
+            for name, stage in self.stages.items()
+            if stage.definition.trains == "one student"
+        }
+        return rungs(self.students, chosen)
 
     def results(self) -> dict[str, dict[str, dict[str, Any]]]:
         """rung -> held-out set -> figures, as `evaluate` found them; empty while it has not finished."""
-        folder = self.stages["evaluate"].folder
+        folder = self.evaluate.folder
         path = folder / "results.json" if folder else None
         return json.loads(path.read_text(encoding="utf-8"))["results"] if path and path.is_file() else {}
 

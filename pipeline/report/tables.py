@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from pipeline.ladder import BASE, DISTILL, STUDENT_RL, Rung
 from pipeline.report import paper
-from pipeline.report.ladder import TEACHER, main_set, spent
+from pipeline.report.ladder import main_set, training_tokens
 from pipeline.report.records import RunRecord
 
 Cell = dict[str, Any] | None
@@ -30,7 +31,7 @@ def stages_table(run: RunRecord) -> dict[str, Any] | None:
     results = run.results()
     if not results:
         return None
-    rungs = [name for name, *_ in TEACHER if name in results]
+    rungs = [rung.name for rung in run.rungs if not rung.student and rung.name in results]
     rows = []
     for name, settings in run.evaluation["sets"].items():
         kind = RATES[settings["metric"]]
@@ -50,7 +51,7 @@ def stages_table(run: RunRecord) -> dict[str, Any] | None:
         if any(cells):
             rows.append({"set": main, "figure": words, "first": key == "format", "cells": cells})
     lengths = [results[rung][main]["mean_tokens"] for rung in rungs]
-    columns = [rung for rung, *_ in TEACHER if rung in paper.STAGES]
+    columns = list(paper.STAGES)
     return {
         "rungs": rungs,
         "rows": rows,
@@ -69,7 +70,7 @@ def students_table(run: RunRecord) -> dict[str, Any] | None:
     if not results:
         return None
     columns = _student_columns(run, results)
-    rungs = [f"{student} {kind}" for student in run.students for kind in ("base", "distilled")]
+    rungs = [Rung(stage, student).name for student in run.students for stage in (BASE, DISTILL)]
     return {
         "columns": _headings(run, columns),
         "rows": [{"rung": rung, "cells": _student_cells(results[rung], columns)} for rung in rungs if rung in results],
@@ -80,28 +81,18 @@ def students_table(run: RunRecord) -> dict[str, Any] | None:
 
 def distillation_table(run: RunRecord) -> dict[str, Any] | None:
     """Table 16: one student's base, after RL, and after distillation with as many tokens."""
-    results, student = run.results(), run.rl_student
+    results = run.results()
     if not results:
         return None
-    manifests = {stage: run.stages[stage].manifest for stage in ("distill", "student_rl")}
-    rl_tokens = spent(manifests["student_rl"].tokens) if manifests["student_rl"] else None
-    distill_tokens = manifests["distill"].tokens.get(student) if manifests["distill"] else None
+    [student] = [rung.student for rung in run.rungs if rung.stage is STUDENT_RL]
     columns = _student_columns(run, results)
-    rows = [
-        {
-            "rung": rung,
-            "cells": _student_cells(results[rung], columns),
-            "tokens": tokens,
-            "paper": published,
-            "paper_name": name,
-        }
-        for rung, tokens, published, name in (
-            (f"{student} base", None, None, ""),
-            (f"{student} RL", rl_tokens, paper.RL_STUDENT_AIME, paper.RL_STUDENT),
-            (f"{student} distilled", distill_tokens, paper.DISTILLED_STUDENT_AIME, paper.DISTILLED_STUDENT),
-        )
-        if rung in results
-    ]
+    rows = []
+    for rung in (Rung(BASE, student), Rung(STUDENT_RL, student), Rung(DISTILL, student)):
+        if rung.name not in results:
+            continue
+        name, published = paper.STUDENT_AIME.get(rung.stage.rung, ("", None))
+        cells, tokens = _student_cells(results[rung.name], columns), training_tokens(run, rung)
+        rows.append({"rung": rung.name, "cells": cells, "tokens": tokens, "paper": published, "paper_name": name})
     return {"rows": rows, "columns": _headings(run, columns), "student": student}
 
 

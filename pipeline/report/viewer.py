@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pipeline.ladder import EVALUATE
 from pipeline.report.curves import RL_STAGES, labelled
 from pipeline.report.records import RunRecord, StageRecord, read_lines
 
@@ -69,11 +70,10 @@ def viewer_data(run: RunRecord) -> dict[str, Any] | None:
 
 
 def _rungs(run: RunRecord) -> Iterator[Block]:
-    stage = run.stages["evaluate"]
     for rung, sets in run.results().items():
         for name in sets:
-            path = stage.folder / "samples" / f"{rung}-{name}.jsonl"
-            yield Block(rung, "rung", "evaluate", None, [_sample(row, name) for row in read_lines(path)])
+            path = run.evaluate.folder / "samples" / f"{rung}-{name}.jsonl"
+            yield Block(rung, "rung", EVALUATE.id, None, [_sample(row, name) for row in read_lines(path)])
 
 
 def _heldout(run: RunRecord) -> Iterator[Block]:

@@ -1,21 +1,70 @@
 """The checkpoints of a run by name: `r1-zero`, `distill/qwen`, `base-model/llama`, or any folder that holds one."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError
-from pipeline.core.manifest import MANIFEST
-from pipeline.ladder import LADDER, STAGES
+from pipeline.core.manifest import MANIFEST, Manifest
+from pipeline.ladder import BASE, DISTILL, LADDER, STAGES
 from pipeline.models.sources import read_config
+from pipeline.runs.explain import chain
 from pipeline.runs.folder import RunFolder
 
-PLAIN_TEXT_STAGES = ("base_model", "r1_zero", "student_rl")
-"""Stages whose models are prompted with plain text; all others have learned the chat template."""
+
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint of a run was trained from."""
+
+    student: str
+    """The student whose it is; '' for the teacher's."""
+    base: str
+    """The source of the base model at the end of the chain."""
+    start: str
+    """Where the checkpoint that its stage started from lies, relative to the run's folder; of a base its own place."""
+    from_base: bool
+    """Whether that checkpoint is the base itself."""
+
+
+def origin_of(profile: Profile, run: RunFolder, name: str) -> Origin | None:
+    """Where the checkpoint of a stage or `stage/student` comes from; None for a path outside the run.
+
+    The manifests say it, those of stages that were replaced since included, so that a profile that has changed names
+    no other base than the one that was used. Of what has no manifest the profile says it.
+    Raises ConfigError for a student whose base is not known any more.
+    """
+    stage_id, student = stage_and_student(name)
+    stage = STAGES.get(stage_id)
+    if stage is None:
+        return None
+    made_by = Manifest.read(run.stage(stage_id))
+    made = {link.stage_id: link.manifest for link in chain(run, stage_id, made_by)} if made_by else {}
+
+    def section(of: str) -> dict[str, Any]:
+        found = made[of].config.get("stage") if made.get(of) else None
+        return found or getattr(profile.stages, of).model_dump(mode="json")
+
+    bases = section(BASE.id)
+    if stage.trains == "one student":
+        student = section(stage_id)["student"]
+    if student and student not in bases["students"]:
+        raise ConfigError(
+            f"{name}: the base of the student '{student}' is not known any more: {BASE.id} has only "
+            f"{', '.join(bases['students']) or 'no student'}. Add it to stages.{BASE.id}.students again."
+        )
+    start = STAGES[stage.starts_from] if stage.starts_from else stage
+    return Origin(
+        student=student,
+        base=bases["students"][student] if student else bases["teacher"],
+        start=f"{start.id}/{start.checkpoint(student)}",
+        from_base=start is BASE,
+    )
 
 
 def full_name(profile: Profile, name: str) -> str:
     """A student's bare name means its distilled checkpoint."""
-    return f"distill/{name}" if name in profile.stages.base_model.students else name
+    return f"{DISTILL.id}/{name}" if name in profile.stages.base_model.students else name
 
 
 def stage_and_student(name: str) -> tuple[str, str]:
@@ -36,14 +85,15 @@ def checkpoint_of(run: RunFolder, name: str, variable: str = "MODEL") -> Path:
     stage_id, student = stage_and_student(name)
     if stage_id not in STAGES:
         return _writes_text(_folder(run, name, variable), name, variable)
-    folder = run.stage(stage_id)
+    stage, folder = STAGES[stage_id], run.stage(stage_id)
     if not (folder / MANIFEST).is_file():
         raise ConfigError(
             f"{variable}={name}: the stage {stage_id} of {run.path} has not finished. "
-            f"Run `make {stage_id.replace('_', '-')} RUN={run.name}` first, or name {_names(run)}."
+            f"Run `make {stage.target} RUN={run.name}` first, or name {_names(run)}."
         )
-    found = _student_checkpoint(folder, student) if "/" in name else folder / "checkpoint"
-    if not (found / "config.json").is_file():
+    found = folder / stage.checkpoint(student)
+    misnamed = "/" in name and not (student and stage.trains.endswith("students"))
+    if misnamed or not (found / "config.json").is_file():
         students = sorted(path.name for path in (folder / "students").glob("*"))
         beside = f" It has {', '.join(f'{stage_id}/{name}' for name in students)}." if students else ""
         raise ConfigError(f"{variable}={name}: {folder} holds no such checkpoint.{beside} Name {_names(run)}.")
@@ -92,13 +142,7 @@ def _first_line(error: Exception) -> str:
 def is_chat_model(name: str) -> bool:
     """Whether the model of that name has learned the chat template; a path counts as such."""
     stage_id, _ = stage_and_student(name)
-    return stage_id not in PLAIN_TEXT_STAGES
-
-
-def _student_checkpoint(folder: Path, student: str) -> Path:
-    """`distill` keeps a student's checkpoint beside what it was trained with, `base_model` the bare folder."""
-    inside = folder / "students" / student
-    return inside / "checkpoint" if (inside / "checkpoint").is_dir() else inside
+    return stage_id not in STAGES or STAGES[stage_id].template == "chat"
 
 
 def _writes_text(checkpoint: Path, name: str, variable: str) -> Path:

@@ -9,6 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from pipeline.config.profile import Profile
+from pipeline.ladder import DISTILL, EVALUATE, REPORT
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import StageState
 
@@ -28,16 +29,16 @@ def print_status(run: RunFolder, states: dict[str, StageState]) -> None:
 
 def print_summary(profile: Profile, run: RunFolder) -> None:
     """Each rung's figures in one table, then where the report and the students are."""
-    path = run.stage("evaluate") / "results.json"
+    path = run.stage(EVALUATE.id) / "results.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     print_whole(ladder_table(profile, found["results"]))
     for name, settings in found["settings"]["sets"].items():
         print(f"{name}: {settings}")
-    report = run.stage("report") / "report.html"
+    report = run.stage(REPORT.id) / "report.html"
     if report.is_file():
         print(f"Report:   {report}")
     for name in profile.stages.base_model.students:
-        print(f"Student:  {run.stage('distill') / 'students' / name / 'checkpoint'}")
+        print(f"Student:  {run.stage(DISTILL.id) / DISTILL.checkpoint(name)}")
 
 
 def print_whole(table: Table) -> None:
