@@ -8,7 +8,7 @@ Gives `rows.jsonl`, and in `dropped.jsonl` each other sample with the reason.
 from data_recipes.written.rewriting import make_rewriter
 from pipeline.core.errors import RunError
 from pipeline.steps.context import StageContext, StageResult
-from pipeline.steps.sampled_rows import collect_rows, write_rows
+from pipeline.steps.sampled_rows import REWRITTEN, collect_rows, write_rows
 from pipeline.steps.sampling import SHARDS
 
 
@@ -25,5 +25,5 @@ def run(ctx: StageContext) -> StageResult:
         outputs=["rows.jsonl"],
         metrics=funnel.as_metrics(),
         tokens={"sampled": funnel.sampled_tokens},
-        scratch=[SHARDS],
+        scratch=[SHARDS, REWRITTEN],
     )

@@ -3,21 +3,23 @@
     make reward-model PROFILE=pocket
 
 Gives `helpful/` and `harmless/` (sequence-classification checkpoints), `pairs-<scorer>.jsonl`, and in `dropped.jsonl`
-each pair that is not used with the reason.
+each pair, question and judgement that is not used with the reason.
 """
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
 from data_recipes.written.annotators import make_annotator
-from data_recipes.written.preferences import balance_lengths, make_pairs
+from data_recipes.written.preferences import balance_lengths
 from pipeline.core.errors import RunError
 from pipeline.core.files import write_json_lines
+from pipeline.steps.annotation import ANSWERS, judged_pairs
 from pipeline.steps.context import StageContext, StageResult
 from pipeline.steps.questions import render_prompts, training_questions
 from pipeline.steps.sampling import SHARDS, sample_in_shards
 from pipeline.training.reward_model import RewardModelResult, train_reward_model, trainer_folder
-from rewards import reward_model_text, split_response
+from rewards import reward_model_text
 
 HELD_BACK_SHARE = 0.1
 """Share of the pairs that the scorer's accuracy is measured on and that it does not train on."""
@@ -29,41 +31,46 @@ def run(ctx: StageContext) -> StageResult:
     for name, settings in ctx.config.scorers.items():
         tokenizer = ctx.serve(policy).tokenizer
         rng = ctx.rng(f"pairs {name}")
-        annotator = make_annotator(ctx.config.annotator, ctx.config.url, ctx.config.model, name, rng)
+        annotator = make_annotator(ctx.config, name, rng)
         questions = training_questions(ctx, {settings.group: settings.prompts})
         prompts = render_prompts(ctx.profile, questions, tokenizer, ctx.stage.template, ctx.config.sampling.max_tokens)
-        pairs, dropped, prompt_of = [], [], {}
+        prompt_of = {question.question: prompt for question, prompt in zip(questions, prompts, strict=True)}
         samples = sample_in_shards(ctx, name, questions, prompts, settings.samples_per_prompt, ctx.config.sampling)
-        for prompt, (question, completions) in zip(prompts, samples, strict=True):
-            answers = [c.text for c in completions if c.finish_reason == "stop"]
-            if not answers:
-                continue
-            prompt_of[question.question] = prompt
-            kept, not_kept = make_pairs(
-                question.question, answers, lambda text: split_response(text).answer.strip(), annotator,
-                settings.judgements, settings.min_gap, rng,
-            )  # fmt: skip
-            pairs, dropped = pairs + kept, dropped + not_kept
+        pairs, dropped, unfinished = judged_pairs(ctx, name, settings, annotator, samples, rng)
         pairs, unbalanced = balance_lengths(
             pairs, lambda text, tokenizer=tokenizer: len(tokenizer(text)["input_ids"]), rng
         )
         dropped += unbalanced
+        dropped_rows += [{"scorer": name, **rejected.row()} for rejected in dropped]
+        dropped_rows += [{"scorer": name, "question": question, "reason": "unfinished"} for question in unfinished]
+        dropped_rows += [{"scorer": name, **unscored} for unscored in annotator.unscored]
+        write_json_lines(ctx.folder / "dropped.jsonl", dropped_rows)
+        reasons = Counter(row["reason"] for row in dropped_rows if row["scorer"] == name)
         if not pairs:
-            raise RunError(f"{name}: no preference pair was left of {len(questions)} prompts; see dropped.jsonl.")
+            raise RunError(
+                f"{name}: no preference pair was left of {len(questions)} prompts ({_in_words(reasons)}); see "
+                f"{ctx.folder / 'dropped.jsonl'}."
+            )
         rng.shuffle(pairs)
         write_json_lines(ctx.folder / f"pairs-{name}.jsonl", map(asdict, pairs))
-        dropped_rows += [{"scorer": name, **rejected.row()} for rejected in dropped]
-        write_json_lines(ctx.folder / "dropped.jsonl", dropped_rows)
         texts = [
             tuple(reward_model_text(prompt_of[p.question], answer, settings.part) for answer in (p.chosen, p.rejected))
             for p in pairs
         ]
         result = ctx.together(train_scorer, name=name, policy=policy, texts=texts)
-        ctx.log.info("%s: %d pairs, accuracy on held-back pairs %s", name, result.pairs, result.accuracy)
+        ctx.log.info("%s: %d pairs, accuracy on held-back pairs %s; not used: %s",
+                     name, result.pairs, result.accuracy, _in_words(reasons))  # fmt: skip
         metrics[name] = {"pairs": result.pairs, "dropped": len(dropped), "accuracy": result.accuracy}
+        if annotator.unscored:
+            metrics[name]["unscored"] = dict(Counter(unscored["reason"] for unscored in annotator.unscored))
         tokens[name] = result.tokens
-    scratch = [SHARDS, *(trainer_folder(Path(name)).name for name in ctx.config.scorers)]
+    annotations = [ANSWERS.format(name=name) for name in ctx.config.scorers]
+    scratch = [SHARDS, *annotations, *(trainer_folder(Path(name)).name for name in ctx.config.scorers)]
     return StageResult(outputs=list(ctx.config.scorers), metrics=metrics, tokens=tokens, scratch=scratch)
+
+
+def _in_words(reasons: Counter) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "none"
 
 
 def train_scorer(ctx: StageContext, name: str, policy: Path, texts: list[tuple[str, str]]) -> RewardModelResult:

@@ -2,11 +2,16 @@
 
 import random
 import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
 
 from data_recipes.pocket import general
-from data_recipes.written.endpoint import Endpoint
-from data_recipes.written.preferences import Annotator
-from pipeline.core.errors import ConfigError, RunError
+from data_recipes.written.endpoint import Endpoint, Reply, fault_of, spoken
+from pipeline.config.stages import RewardModelStage
+from pipeline.core.chat import ChatRequest
+from pipeline.core.errors import ConfigError
 
 INSTRUCTIONS = {
     "helpful": "Rate how helpful and how relevant the answer is to the question, from 0 (useless) to 10 (excellent). "
@@ -14,38 +19,84 @@ INSTRUCTIONS = {
     "harmless": "Rate how safe the answer is, from 0 (helps to do harm) to 10 (does no harm and stays polite). "
     "Reply with the number alone.",
 }
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_SCALE = re.compile(r"\s*(?:/|out of|from 0 to|of)\s*10\b|\b0\s*(?:-|–|to)\s*10\b", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![A-Za-z0-9_.])-?\d+(?:\.\d+)?(?![A-Za-z0-9_])")
 
 
-def make_annotator(kind: str, url: str | None, model: str | None, criterion: str, rng: random.Random) -> Annotator:
-    """An annotator of the kind `pocket` or `endpoint` for the criterion `helpful` or `harmless`."""
-    if kind == "endpoint":
-        return EndpointAnnotator(url, model, criterion)
+class Annotator(Protocol):
+    unscored: list[dict]
+    """What gave no score: question, answer, reason and what was replied."""
 
-    def annotate(question: str, answer: str) -> float:
+    def __call__(self, question: str, answer: str) -> float | None:
+        """The score of an answer as a reader sees it, 0..10. Called several times for one answer it may vary; None
+        where there is none."""
+
+    def prepare(self, asked: Sequence[tuple[str, str]], kept: Path, on_reply: Callable[[], None]) -> None:
+        """Told which calls will come, (question, answer) of each. `kept` is a file for what a resumed run needs."""
+
+
+def make_annotator(settings: RewardModelStage, criterion: str, rng: random.Random) -> Annotator:
+    """The annotator of the settings for the criterion `helpful` or `harmless`."""
+    if settings.annotator == "endpoint":
+        endpoint = Endpoint(settings.url, settings.model, settings.asking)
+        return EndpointAnnotator(endpoint, criterion, settings.annotator_max_tokens)
+    return PocketAnnotator(rng)
+
+
+class PocketAnnotator:
+    """Knows the pocket world, and errs as people do."""
+
+    def __init__(self, rng: random.Random):
+        self.rng, self.unscored = rng, []
+
+    def __call__(self, question: str, answer: str) -> float:
         request = general.request_of(question)
         if request is None:
             raise ConfigError(
                 f"The pocket annotator knows only questions of the pocket world, not {question!r}. "
                 "Set stages.reward_model.annotator to endpoint, with url and model."
             )
-        return general.annotator_score(rng, request, answer)
+        return general.annotator_score(self.rng, request, answer)
 
-    return annotate
+    def prepare(self, asked: Sequence[tuple[str, str]], kept: Path, on_reply: Callable[[], None]) -> None:
+        """Scores cost nothing and need not be kept."""
 
 
 class EndpointAnnotator:
-    """Asks an OpenAI-compatible server for a score. Raises RunError when it gives no number."""
+    """Asks an OpenAI-compatible server for a score, which a model that thinks gives after its reasoning."""
 
-    def __init__(self, url: str, model: str, criterion: str):
-        self.endpoint, self.criterion = Endpoint(url, model), criterion
+    def __init__(self, endpoint: Endpoint, criterion: str, max_tokens: int):
+        self.endpoint, self.criterion, self.max_tokens = endpoint, criterion, max_tokens
+        self.unscored: list[dict] = []
+        self._prepared: Counter = Counter()
+        self._called: Counter = Counter()
 
-    def __call__(self, question: str, answer: str) -> float:
+    def __call__(self, question: str, answer: str) -> float | None:
+        number = self._called[question, answer]
+        self._called[question, answer] += 1
+        reply = self.endpoint.reply(self._request(question, answer), number)
+        score = read_score(reply)
+        if score is None:
+            said = getattr(reply, "text", "") or getattr(reply, "reason", "")
+            reason = "no_score" if spoken(reply) else fault_of(reply)
+            self.unscored.append({"question": question, "answer": answer, "reason": reason, "reply": said[-500:]})
+        return score
+
+    def prepare(self, asked: Sequence[tuple[str, str]], kept: Path, on_reply: Callable[[], None]) -> None:
+        requests = []
+        for pair in asked:
+            requests.append((self._request(*pair), self._prepared[pair]))
+            self._prepared[pair] += 1
+        self.endpoint.ask_all(requests, kept, on_reply)
+
+    def _request(self, question: str, answer: str) -> ChatRequest:
         asked = f"Question:\n{question}\n\nAnswer:\n{answer}"
-        text = self.endpoint.ask(INSTRUCTIONS[self.criterion], asked, temperature=1.0, max_tokens=16)
-        number = _NUMBER.search(text)
-        if number is None or not 0 <= float(number[0]) <= 10:
-            raise RunError(
-                f"The annotator at {self.endpoint.url} answered {text!r:.80} instead of a number from 0 to 10."
-            )
-        return float(number[0])
+        return ChatRequest((("system", INSTRUCTIONS[self.criterion]), ("user", asked)), 1.0, self.max_tokens)
+
+
+def read_score(reply: Reply) -> float | None:
+    """The one number from 0 to 10 that is said after the reasoning; None where there is none, or are several."""
+    said = spoken(reply)
+    numbers = {float(number) for number in _NUMBER.findall(_SCALE.sub(" ", said))} if said else set()
+    score = numbers.pop() if len(numbers) == 1 else -1.0
+    return score if 0 <= score <= 10 else None

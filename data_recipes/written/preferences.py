@@ -4,8 +4,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-Annotator = Callable[[str, str], float]
-"""(question, answer as a reader sees it) -> score 0..10. Called several times for one answer; it may vary."""
+Annotator = Callable[[str, str], float | None]
+"""(question, answer as a reader sees it) -> score 0..10, or None where there is none. Called several times for one
+answer; it may vary."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A pair that is not used, with the reason: same_answer, small_gap, length_balance."""
+    """A pair that is not used, with the reason: same_answer, small_gap, length_balance, not_scored (fewer than two
+    answers have a score)."""
 
     pair: Pair
     reason: str
@@ -35,19 +37,23 @@ def make_pairs(
     """The best answer against each other one, all judged `judgements` times in random order.
 
     `read` gives what the annotator reads of an answer. Kept where the gap is over `min_gap` (DeepSeek-R1, section on
-    the helpful reward model: four judgements, gap over 1).
+    the helpful reward model: four judgements, gap over 1). A judgement without a score does not count.
     """
     unique = list(dict.fromkeys(answers))
     order = unique * judgements
     rng.shuffle(order)
     scores: dict[str, list[float]] = {answer: [] for answer in unique}
     for answer in order:
-        scores[answer].append(annotator(question, read(answer)))
-    means = {answer: sum(found) / len(found) for answer, found in scores.items()}
+        score = annotator(question, read(answer))
+        if score is not None:
+            scores[answer].append(score)
+    if len(unique) == 1:
+        return [], [Rejected(Pair(question, unique[0], unique[0], 0.0), "same_answer")]
+    means = {answer: sum(found) / len(found) for answer, found in scores.items() if found}
+    if len(means) < 2:
+        return [], [Rejected(Pair(question, unique[0], unique[1], 0.0), "not_scored")]
     best = max(means, key=means.get)
-    pairs = [Pair(question, best, other, means[best] - means[other]) for other in unique if other != best]
-    if not pairs:
-        return [], [Rejected(Pair(question, best, best, 0.0), "same_answer")]
+    pairs = [Pair(question, best, other, means[best] - means[other]) for other in means if other != best]
     return (
         [pair for pair in pairs if pair.gap > min_gap],
         [Rejected(pair, "small_gap") for pair in pairs if pair.gap <= min_gap],

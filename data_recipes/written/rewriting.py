@@ -5,12 +5,15 @@ any OpenAI-compatible server. Either way the caller checks the result again.
 """
 
 import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from data_recipes.pocket.arithmetic import CHECK, OPENING, STEP_END, STEP_WORDS, SUMMARY, WAIT
 from data_recipes.question import Question
-from data_recipes.written.endpoint import Endpoint
+from data_recipes.written.endpoint import Endpoint, fault_of, spoken
 from pipeline.config.data import RewriterSettings
+from pipeline.core.chat import ChatRequest
 from rewards import final_answer, split_response
 
 
@@ -64,23 +67,61 @@ INSTRUCTIONS = (
     "Rewrite the reasoning below so that a person can read it with ease. Keep every step and the result. Write in "
     "{language} only, in the first person, as one who thinks aloud, without headings or code blocks. Then write a "
     "short summary for the reader that ends with the final answer. Return exactly this shape and nothing else: "
-    "<think>the rewritten reasoning</think>the summary"
+    "<rewritten>the rewritten reasoning</rewritten>the summary"
 )
+_ASKED_SHAPE = re.compile(r"\s*<rewritten>(?P<reasoning>.*)</rewritten>(?P<summary>.*)", re.DOTALL)
+_OWN_SHAPE = re.compile(r"\s*<think>(?P<reasoning>.*)</think>(?P<summary>.*)", re.DOTALL)
 LANGUAGE_NAMES = {"en": "English", "zh": "Chinese"}
 
 
 class EndpointRewriter:
-    """Asks an OpenAI-compatible server."""
+    """Asks an OpenAI-compatible server. Its model may think before it answers: that is no part of the answer."""
 
     def __init__(self, settings: RewriterSettings):
         self.settings = settings
-        self.endpoint = Endpoint(settings.url, settings.model)
+        self.endpoint = Endpoint(settings.url, settings.model, settings.asking)
 
     def __call__(self, question: Question, response: str) -> str | None:
+        return self.read(question, response)[0]
+
+    def prepare(self, asked: Sequence[tuple[Question, str]], kept: Path, on_reply: Callable[[], None]) -> None:
+        """Asks for all of them at once; later calls know the answers. `kept` is a file for a resumed run."""
+        self.endpoint.ask_all([(self._request(*one), 0) for one in asked], kept, on_reply)
+
+    def read(self, question: Question, response: str) -> tuple[str | None, str]:
+        """(the rewritten text, '') or (None, why there is none: cut_off, unfinished, not_answered, unreadable)."""
+        reply = self.endpoint.reply(self._request(question, response))
+        if spoken(reply) is None:
+            return None, fault_of(reply)
+        text = read_rewritten(reply.text)
+        return text, "" if text else "unreadable"
+
+    def _request(self, question: Question, response: str) -> ChatRequest:
         language = LANGUAGE_NAMES.get(question.language, question.language)
-        return self.endpoint.ask(
-            INSTRUCTIONS.format(language=language),
-            f"Question:\n{question.question}\n\nReasoning:\n{response}",
-            self.settings.temperature,
-            self.settings.max_tokens,
-        )
+        asked = f"Question:\n{question.question}\n\nReasoning:\n{response}"
+        messages = (("system", INSTRUCTIONS.format(language=language)), ("user", asked))
+        return ChatRequest(messages, self.settings.temperature, self.settings.max_tokens)
+
+
+def read_rewritten(text: str) -> str | None:
+    """R1's shape from a whole reply, None where the reply has neither the shape that is asked for nor R1's own.
+
+    The model's own reasoning stands before: it is what ends with the last `</think>`, or with the last but one where
+    the answer is written in R1's shape.
+    """
+    own, closed, answer = text.rpartition("</think>")
+    found = _ASKED_SHAPE.fullmatch(answer)
+    if not found and closed:
+        found = _OWN_SHAPE.fullmatch(own.rpartition("</think>")[2] + closed + answer)
+    if not found or not all(found[part].strip() and "think>" not in found[part] for part in ("reasoning", "summary")):
+        return None
+    return f"<think>{found['reasoning'].strip()}</think>{found['summary'].strip()}"
+
+
+def rewritten(rewriter: Rewriter, question: Question, response: str) -> tuple[str | None, str]:
+    """(the rewritten text, '') or (None, why there is none)."""
+    if isinstance(rewriter, EndpointRewriter):
+        text, reason = rewriter.read(question, response)
+        return text, f"rewriting: {reason}" if reason else ""
+    text = rewriter(question, response)
+    return text, "not_rewritable" if text is None else ""

@@ -142,6 +142,15 @@ class FilterSettings(Strict):
     """Whether code blocks may stand in the chain of thought."""
 
 
+class Asking(Strict):
+    """How a server is asked. Does not affect results, so it may be changed in the middle of a stage."""
+
+    concurrency: int = Field(16, ge=1)
+    """Requests under way at a time."""
+    timeout_s: float = Field(600.0, gt=0)
+    """Longest wait for one answer, its reasoning included."""
+
+
 class RewriterSettings(Strict):
     kind: Literal["none", "pocket", "endpoint"] = "none"
     url: str | None = None
@@ -149,7 +158,8 @@ class RewriterSettings(Strict):
     model: str | None = None
     temperature: float = 0.0
     max_tokens: int = 4096
-    """Longest rewritten answer, in the server's tokens."""
+    """Longest rewritten answer, in the server's tokens, with what a model that thinks writes before it."""
+    asking: Asking = Field(Asking(), exclude=True)
 
     @model_validator(mode="after")
     def _endpoint_is_named(self) -> "RewriterSettings":

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from pipeline.config.data import (
+    Asking,
     FilterSettings,
     Heldout,
     PreferenceSettings,
@@ -127,12 +128,17 @@ class SFTStage(Strict):
 
 
 class RewardModelStage(RewardTraining):
+    LATER = frozenset({"annotator_max_tokens"})
+
     annotator: Literal["pocket", "endpoint"] = "endpoint"
     url: str | None = None
     model: str | None = None
+    annotator_max_tokens: int = Field(4096, ge=1)
+    """Longest answer of the annotator, in the server's tokens: a score, after what a model that thinks writes."""
+    asking: Asking = Field(Asking(), exclude=True)
     scorers: dict[Literal["helpful", "harmless"], PreferenceSettings] = {
         "helpful": PreferenceSettings(group="general", prompts=66_000, part="summary"),  # paper: 66k pairs
-        "harmless": PreferenceSettings(group="harmless", prompts=106_000, part="whole"),  # paper: 106k prompts
+        "harmless": PreferenceSettings(group="harmless_prompts", prompts=106_000, part="whole"),  # paper: 106k prompts
     }
     sampling: Sampling = Sampling(temperature=1.0, max_tokens=MAX_TOKENS)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 
 class Strict(BaseModel):
@@ -15,6 +15,18 @@ class Strict(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
+
+    LATER: ClassVar[frozenset[str]] = frozenset()
+    """Keys that came after runs had been made. At its default such a key is not written down, so that the identity of
+    a stage, a hash of its section, is what it was and the stage stays done."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written = write(self)
+        for key in self.LATER & written.keys():
+            if getattr(self, key) == type(self).model_fields[key].default:
+                del written[key]
+        return written
 
     @classmethod
     def replaced(cls, below: dict, above: dict) -> dict[str, str]:

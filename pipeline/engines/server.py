@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 
 from pipeline.config.engine import EngineSettings, Sampling
+from pipeline.core.http import HTTPFault, each, read_json
 from pipeline.engines.engine import Engine, Finished, RawCompletion
-from pipeline.engines.servers import ServerError, ServerFault, Servers, key_header, read_json
+from pipeline.engines.servers import ServerError, Servers, server_key
 
 START_TIMEOUT_S = 30.0
 
@@ -30,27 +31,18 @@ class ServerEngine(Engine):
         asyncio.run(self._generate_all(prompts, n, sampling, finished))
 
     async def _generate_all(self, prompts: list[list[int]], n: int, sampling: Sampling, finished: Finished) -> None:
-        room = asyncio.Semaphore(max(1, self.settings.max_sequences // n))
-        tries = self.settings.server_tries
-
+        room, tries = max(1, self.settings.max_sequences // n), self.settings.server_tries
         async with Servers(list(self._served), self.settings.server_timeout_s, tries) as servers:
 
             async def one(place: int) -> None:
-                async with room:
-                    group = await servers.ask(
-                        "/v1/completions",
-                        lambda url: self._body(url, prompts[place], n, sampling),
-                        lambda answer: read_completions(answer, n, sampling),
-                    )
+                group = await servers.ask(
+                    "/v1/completions",
+                    lambda url: self._body(url, prompts[place], n, sampling),
+                    lambda answer: read_completions(answer, n, sampling),
+                )
                 finished(place, group)
 
-            tasks = [asyncio.create_task(one(place)) for place in range(len(prompts))]
-            try:
-                await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await each(range(len(prompts)), one, room)
 
     def _body(self, url: str, prompt: list[int], n: int, sampling: Sampling) -> dict[str, Any]:
         return {
@@ -83,40 +75,41 @@ class ServerEngine(Engine):
 
 
 def read_completions(answer: Any, n: int, sampling: Sampling) -> list[RawCompletion]:
-    """The `n` completions of an answer. Raises ServerFault for one that lacks some, has too many or garbled ones."""
+    """The `n` completions of an answer. Raises HTTPFault for one that lacks some, has too many or garbled ones."""
     try:
         choices = sorted(answer["choices"], key=lambda choice: choice["index"])
         if [choice["index"] for choice in choices] != list(range(n)):
-            raise ServerFault(f"{len(choices)} completions with the numbers {[c['index'] for c in choices]}, not {n}")
+            raise HTTPFault(f"{len(choices)} completions with the numbers {[c['index'] for c in choices]}, not {n}")
         return [_read_completion(choice, sampling) for choice in choices]
     except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ServerFault(f"an answer without whole completions ({type(error).__name__}: {error})") from None
+        raise HTTPFault(f"an answer without whole completions ({type(error).__name__}: {error})") from None
 
 
 def _read_completion(choice: dict, sampling: Sampling) -> RawCompletion:
     ids = choice.get("token_ids")
     if ids is None:
-        raise ServerFault(
+        raise HTTPFault(
             "no token ids in the answer; it must be a vLLM server of version 0.10.2 or later "
             "(the request sets return_token_ids)"
         )
     if choice["finish_reason"] not in ("stop", "length"):
-        raise ServerFault(f"a completion cut off by the server (finish_reason {choice['finish_reason']!r})")
+        raise HTTPFault(f"a completion cut off by the server (finish_reason {choice['finish_reason']!r})")
     if not all(type(token) is int and token >= 0 for token in ids) or not 0 < len(ids) <= sampling.max_tokens:
-        raise ServerFault(f"{len(ids)} token ids, where 1 to {sampling.max_tokens} whole numbers were expected")
+        raise HTTPFault(f"{len(ids)} token ids, where 1 to {sampling.max_tokens} whole numbers were expected")
     logprobs = choice["logprobs"]["token_logprobs"] if sampling.logprobs else None
     if logprobs is not None and (len(logprobs) != len(ids) or not all(math.isfinite(each) for each in logprobs)):
-        raise ServerFault(f"{len(logprobs)} log-probabilities for {len(ids)} tokens, or some that are not finite")
+        raise HTTPFault(f"{len(logprobs)} log-probabilities for {len(ids)} tokens, or some that are not finite")
     return RawCompletion(ids, logprobs)
 
 
 def _model_name(url: str) -> str:
     """The name that a server gives to its model. Raises ServerError where it does not say."""
+    headers = {"Authorization": f"Bearer {key}"} if (key := server_key()) else {}
     try:
-        response = httpx.get(f"{url}/v1/models", timeout=START_TIMEOUT_S, headers=key_header())
+        response = httpx.get(f"{url}/v1/models", timeout=START_TIMEOUT_S, headers=headers)
         response.raise_for_status()
         return str(read_json(response)["data"][0]["id"])
-    except (httpx.HTTPError, ServerFault) as error:
+    except (httpx.HTTPError, HTTPFault) as error:
         raise ServerError(
             f"the vLLM server at {url} (engine.server_urls) does not answer: {error}. Start it, or correct the address"
         ) from error

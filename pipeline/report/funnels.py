@@ -34,6 +34,10 @@ REASONS = {
     "enough_of_this_question": "good, but the question has its rows",
     "enough_rows": "good, but the quota is full",
     "not_rewritable": "the rewriter could not follow it",
+    "cut_off": "the rewriter's answer was cut at its length limit",
+    "unfinished": "the rewriter's reasoning never ended",
+    "unreadable": "the rewriter's answer has another shape than was asked for",
+    "not_answered": "the rewriter did not answer",
 }
 """What a reason means, for those whose name does not say it all."""
 SPARE = ("duplicate", "enough_of_this_question", "enough_rows")

@@ -1,20 +1,25 @@
 """From a policy's samples to training rows: judged, filtered, every drop recorded with its reason."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from data_recipes.cleaning.filters import reason_to_drop
 from data_recipes.question import Question
+from data_recipes.written.rewriting import EndpointRewriter, Rewriter, rewritten
 from pipeline.config.stages import SampledData
 from pipeline.core.files import write_json_lines
+from pipeline.core.watchdog import phase
+from pipeline.engines import Completion
+from pipeline.steps.annotation import count_on
 from pipeline.steps.context import StageContext
 from pipeline.steps.difficulty import pass_rate
 from pipeline.steps.questions import render_prompts, training_questions
 from pipeline.steps.sampling import sample_in_shards
 from rewards import judge_answers
 
-Rewrite = Callable[[Question, str], str | None]
+REWRITTEN = "rewritten.jsonl"
+"""What a server that rewrites has answered so far: an interrupted run goes on from it."""
 
 
 @dataclass
@@ -36,11 +41,12 @@ class Funnel:
         }
 
 
-def collect_rows(ctx: StageContext, rewrite: Rewrite | None = None) -> tuple[list[dict], list[dict], Funnel]:
+def collect_rows(ctx: StageContext, rewriter: Rewriter | None = None) -> tuple[list[dict], list[dict], Funnel]:
     """(rows, dropped samples, funnel) from samples of the checkpoint that the stage starts from.
 
     A row is the question's columns and `response`. At most `keep_per_question` samples of a question are kept,
-    different ones, and `max_rows` rows in all. A rewritten answer is checked again, as R1's format.
+    different ones, and `max_rows` rows in all: when these are there, no more is sampled. A rewritten answer is checked
+    again, as R1's format.
     """
     settings: SampledData = ctx.config
     engine, template = ctx.serve(ctx.start()), ctx.stage.template
@@ -51,44 +57,93 @@ def collect_rows(ctx: StageContext, rewrite: Rewrite | None = None) -> tuple[lis
         ctx, "samples", questions, prompts, settings.samples_per_question, settings.sampling,
         settings.shard_questions,
     )  # fmt: skip
-    for question, completions in samples:
-        columns = question.columns()
-        texts = [c.text for c in completions]
-        verdicts = judge_answers(texts, [columns] * len(texts), ctx.profile.allow_weak_sandbox)
-        columns["pass_rate"] = pass_rate(verdicts)
-        kept: list[str] = []
-        for number, (completion, verdict) in enumerate(zip(completions, verdicts, strict=True)):
-            funnel.samples += 1
-            funnel.sampled_tokens += len(completion.token_ids)
-            text, language = completion.text.strip(), question.language
-            reason = reason_to_drop(text, completion.finish_reason, language, verdict, settings.filters)
-            if not reason and rewrite is not None:
-                text, reason = _rewritten(question, text, rewrite, settings, ctx.profile.allow_weak_sandbox)
-            if not reason:
-                reason = _over_quota(text, kept, settings, len(rows))
-            if reason:
-                funnel.dropped[reason] += 1
-                dropped.append(
-                    {"question_id": question.id, "sample": number, "reason": reason, "text": completion.text}
-                )
-                continue
-            kept.append(text)
-            rows.append({**columns, "response": text, "source": ctx.stage_id, "sample": number})
+    while settings.max_rows is None or len(rows) < settings.max_rows:
+        shard = [
+            _judged(ctx, question, found, settings) for question, found in islice(samples, settings.shard_questions)
+        ]
+        if not shard:
+            break
+        if rewriter is not None:
+            _rewrite(ctx, shard, rewriter, settings)
+        for judged in shard:
+            _sort_out(ctx, judged, settings, rows, dropped, funnel)
     funnel.kept = len(rows)
     return rows, dropped, funnel
 
 
-def _rewritten(
-    question: Question, text: str, rewrite: Rewrite, settings: SampledData, allow_weak_sandbox: bool
-) -> tuple[str, str]:
-    """(the rewritten text, '') or (the text, the reason why the rewriting is no good)."""
-    rewritten = rewrite(question, text)
-    if rewritten is None:
-        return text, "not_rewritable"
-    [verdict] = judge_answers([rewritten], [question.columns()], allow_weak_sandbox)
+@dataclass
+class _Judged:
+    """The samples of one question. `texts` and `reasons` ('' keeps a sample) change when they are rewritten."""
+
+    question: Question
+    completions: list[Completion]
+    pass_rate: float | None
+    texts: list[str]
+    reasons: list[str]
+
+    def good(self) -> list[int]:
+        return [number for number, reason in enumerate(self.reasons) if not reason]
+
+
+def _judged(ctx: StageContext, question: Question, completions: list[Completion], settings: SampledData) -> _Judged:
+    columns = question.columns()
+    verdicts = judge_answers(
+        [c.text for c in completions], [columns] * len(completions), ctx.profile.allow_weak_sandbox
+    )
+    texts = [completion.text.strip() for completion in completions]
+    reasons = [
+        reason_to_drop(text, completion.finish_reason, question.language, verdict, settings.filters)
+        for text, completion, verdict in zip(texts, completions, verdicts, strict=True)
+    ]
+    return _Judged(question, completions, pass_rate(verdicts), texts, reasons)
+
+
+def _rewrite(ctx: StageContext, shard: list[_Judged], rewriter: Rewriter, settings: SampledData) -> None:
+    """Rewrites the good samples; a server is asked for no more of a question than are kept."""
+    asks = isinstance(rewriter, EndpointRewriter)
+    waiting = [(judged, judged.good()) for judged in shard]
+    while some := [(judged, numbers.pop(0)) for judged, numbers in waiting if numbers]:
+        if asks:
+            with phase("rewriting"), ctx.progress("rewriting", len(some)) as bar:
+                requests = [(judged.question, judged.texts[number]) for judged, number in some]
+                rewriter.prepare(requests, ctx.folder / REWRITTEN, count_on(bar))
+        for judged, number in some:
+            text, reason = rewritten(rewriter, judged.question, judged.texts[number])
+            judged.reasons[number] = _fault_of_rewritten(ctx, judged.question, text, settings) if text else reason
+            judged.texts[number] = text or judged.texts[number]
+        for judged, numbers in waiting:
+            done = {judged.texts[number] for number in judged.good() if number not in numbers}
+            if asks and len(done) >= settings.keep_per_question:
+                for number in numbers:
+                    judged.reasons[number] = "enough_of_this_question"
+                numbers.clear()
+
+
+def _fault_of_rewritten(ctx: StageContext, question: Question, text: str, settings: SampledData) -> str:
+    """Why the rewritten text is no good; '' where it is."""
+    [verdict] = judge_answers([text], [question.columns()], ctx.profile.allow_weak_sandbox)
     rules = settings.filters.model_copy(update={"format": "r1", "min_language_share": 1.0})
-    reason = reason_to_drop(rewritten, "stop", question.language, verdict, rules)
-    return rewritten, f"rewriting: {reason}" if reason else ""
+    reason = reason_to_drop(text, "stop", question.language, verdict, rules)
+    return f"rewriting: {reason}" if reason else ""
+
+
+def _sort_out(
+    ctx: StageContext, judged: _Judged, settings: SampledData, rows: list[dict], dropped: list[dict], funnel: Funnel
+) -> None:
+    """Adds each sample to the rows or to the dropped ones."""
+    kept: list[str] = []
+    question = judged.question
+    columns = {**question.columns(), "pass_rate": judged.pass_rate}
+    for number, completion in enumerate(judged.completions):
+        text = judged.texts[number]
+        funnel.samples += 1
+        funnel.sampled_tokens += len(completion.token_ids)
+        if reason := judged.reasons[number] or _over_quota(text, kept, settings, len(rows)):
+            funnel.dropped[reason] += 1
+            dropped.append({"question_id": question.id, "sample": number, "reason": reason, "text": completion.text})
+        else:
+            kept.append(text)
+            rows.append({**columns, "response": text, "source": ctx.stage_id, "sample": number})
 
 
 def _over_quota(text: str, kept: list[str], settings: SampledData, rows: int) -> str:

@@ -2,7 +2,9 @@
 
 import pytest
 
+from pipeline.config.data import Asking, RewriterSettings
 from pipeline.config.loading import load_profile
+from pipeline.config.stages import RewardModelStage
 from pipeline.core.errors import ConfigError
 
 
@@ -116,3 +118,13 @@ def test_a_profile_is_frozen():
     profile = load_profile("pocket").profile
     with pytest.raises(Exception, match="frozen"):
         profile.seed = 3
+
+
+def test_keys_that_came_later_leave_the_identity_of_earlier_runs_alone():
+    endpoint = {"annotator": "endpoint", "url": "http://x/v1", "model": "m"}
+    plain, asked = RewardModelStage(**endpoint), RewardModelStage(**endpoint, asking=Asking(concurrency=2))
+    more = RewardModelStage(**endpoint, annotator_max_tokens=9)
+    assert plain.model_dump(mode="json") == asked.model_dump(mode="json")
+    assert more.model_dump(mode="json") == {**plain.model_dump(mode="json"), "annotator_max_tokens": 9}
+    assert {"asking", "annotator_max_tokens"}.isdisjoint(plain.model_dump())
+    assert {"kind", "url", "model", "temperature", "max_tokens"} == set(RewriterSettings().model_dump())

@@ -105,3 +105,29 @@ class FakeServer:
         self._stopped.set()
         self._server.shutdown()
         self._server.server_close()
+
+
+class FakeChat(FakeServer):
+    """Answers chat requests: `says(text of the last message)`, asked once a request, gives a content, a whole choice,
+    or a status."""
+
+    def __init__(self, says: Callable[[str], str | dict | int], *faults, **options):
+        super().__init__(0, *faults, **options)
+        self.says = says
+        self._said = threading.local()
+
+    @property
+    def api(self) -> str:
+        return f"{self.url}/v1"
+
+    def _next_fault(self, body: dict, key: str | None):
+        fault = super()._next_fault(body, key)
+        if fault is not None:
+            return fault
+        self._said.words = self.says(body["messages"][-1]["content"])
+        return self._said.words if isinstance(self._said.words, int) else None
+
+    def good_answer(self, body: dict) -> dict:
+        said = self._said.words
+        choice = said if isinstance(said, dict) else {"message": {"content": said}, "finish_reason": "stop"}
+        return {"choices": [{"index": 0, **choice}]}

@@ -111,7 +111,8 @@ def endpoint():
             prompt = request["messages"][0]["content"]
             answers = next(answers for word, answers in server.replies.items() if word in prompt)
             status, text = answers.pop(0) if len(answers) > 1 else answers[0]
-            body = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+            choice = text if isinstance(text, dict) else {"message": {"content": text}}
+            body = json.dumps({"choices": [choice]}).encode()
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
@@ -130,7 +131,7 @@ def endpoint():
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    monkeypatch.setattr("rewards.builtin.judge.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("pipeline.core.http.FIRST_REST_S", 0.0)
 
 
 def judged(endpoint, completions, **args):
@@ -146,6 +147,23 @@ def test_marks_become_scores_and_only_the_answer_part_is_judged(endpoint):
         "q" in request["messages"][0]["content"] and path == "/v1/chat/completions"
         for path, _, request in endpoint.asked
     )
+
+
+UNMARKED = {
+    "cut in the reasoning": {"message": {"content": "<think> Score: 3"}, "finish_reason": "length"},
+    "cut where nothing tells of reasoning": {"message": {"content": "Perhaps Score: 3"}, "finish_reason": "length"},
+    "reasoning that never ends": {"message": {"content": "<think> Score: 3"}, "finish_reason": "stop"},
+    "all in a parsed reasoning": {"message": {"content": None, "reasoning_content": "Score: 3"}},
+}
+
+
+@pytest.mark.parametrize("reply", UNMARKED.values(), ids=UNMARKED.keys())
+def test_a_judge_that_did_not_come_to_its_mark_gives_none(endpoint, no_waiting, reply):
+    endpoint.replies = {"fine": [(200, "Score: 5")], "odd": [(200, reply)]}
+    scores, judge = judged(endpoint, ["fine", "odd"], max_tokens=9000)
+    assert scores == [0.5, None]
+    assert [verdict and verdict.name for verdict in judge.verdicts] == [None, "SCORER_FAILED"]
+    assert {request["max_tokens"] for _, _, request in endpoint.asked} == {9000}
 
 
 def test_what_the_policy_wrote_is_inserted_and_never_formatted(endpoint):
