@@ -18,12 +18,26 @@ export LADDER_SET := $(SET)
 options = --profile '$(PROFILE)' --run '$(RUN)' --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
 processes = $(if $(PROCESSES),--processes '$(PROCESSES)')
 made = $(or $(RUN),$(PROFILE)$(if $(SEED),-seed$(SEED)))
-stages := base-model r1-zero cold-start-data cold-start-sft reasoning-rl rejection-sampling sft reward-model \
-          general-rl distill student-rl evaluate
+# The rows of the ladder's table, in their order. Here and not by Python, so that `make help` needs none.
+ids := $(shell sed -n 's/^        "\([a-z0-9_]*\)", "[a-z]*",.*/\1/p' pipeline/ladder.py)
+stages := $(filter-out report,$(subst _,-,$(ids)))
+targets := help setup quickstart all $(stages) report compare status check check-reward claims chaos bench bench-rewards \
+           bench-grpo pocket-bases export upload chat lm-eval verify explain clean-run test lint
+
+# A mistyped variable would change nothing, without a word. Known are those that this file reads.
+given := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+known := $(if $(strip $(given)),$(patsubst $$(%),%,$(sort $(shell grep -oE '\$$\([A-Z]+\)' Makefile))))
+unknown := $(firstword $(filter-out $(known) SHELL,$(given)))
+ifneq ($(unknown),)
+  find_near := import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))
+  near := $(shell $(PYTHON) -c '$(find_near)' '$(unknown)' $(known))
+  advice := $(if $(near),Did you mean $(near)?,One for the environment goes before make: $(unknown)=… make ….)
+  $(error No variable $(unknown). $(advice) Variables: $(known))
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart all $(stages) report compare status check check-reward claims chaos bench bench-rewards \
-        bench-grpo pocket-bases export upload chat lm-eval verify explain clean-run test lint
+.PHONY: $(targets) $(subst -,_,$(targets))
+$(foreach target,$(targets),$(if $(findstring -,$(target)),$(eval $(subst -,_,$(target)): $(target))))
 
 help: ## this list
 	@echo "R1 Ladder. make TARGET [PROFILE=pocket] [RUN=name] [SEED=0] [SET=\"key=value …\"] [PROCESSES=8]"
