@@ -9,6 +9,7 @@ from pipeline.core.ranks import process_count, rows_in_a_pass
 from pipeline.core.watchdog import beat, phase
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.training.lora import adapters_in_float32, load_scorer, merged_model, peft_config, save_adapter
+from pipeline.training.row_order import OrderedRows
 from pipeline.training.trainer_io import (
     StepCallback,
     agreed_checkpoint,
@@ -61,7 +62,7 @@ def train_reward_model(
     from transformers import set_seed
     from trl import RewardConfig, RewardTrainer
 
-    class Trainer(GuardedTrainer, RewardTrainer):
+    class Trainer(OrderedRows, GuardedTrainer, RewardTrainer):
         pass
 
     noted = output.with_name(f"{output.name}-result.json")

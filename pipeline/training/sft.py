@@ -13,6 +13,7 @@ from pipeline.core.ranks import process_count, rows_in_a_pass
 from pipeline.core.watchdog import phase
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.training.lora import adapters_in_float32, load_policy, merged_model, peft_config, save_adapter
+from pipeline.training.row_order import OrderedRows
 from pipeline.training.trainer_io import StepCallback, common_arguments, save_checkpoint
 
 
@@ -69,7 +70,7 @@ def train_sft(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    class Trainer(GuardedTrainer, SFTTrainer):
+    class Trainer(OrderedRows, GuardedTrainer, SFTTrainer):
         pass
 
     rows, too_long = encode_rows(tokenizer, prompts, responses, settings.max_tokens)

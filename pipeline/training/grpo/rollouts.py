@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from accelerate.utils import gather_object
 from pipeline.core.watchdog import phase
 from pipeline.engines import Completion, Engine, OnGroup, Sampling
 from pipeline.training.grpo.advantages import Advantages, group_advantages
+from pipeline.training.grpo.ahead import WritingAhead
 from pipeline.training.grpo.failures import raise_failures
 from pipeline.training.grpo.packing import Row
 
@@ -58,8 +58,8 @@ class Written:
 class Rollouts:
     """Makes a trainer's rollouts on an engine, and says what they were like (`record`).
 
-    With `steps_ahead` the next rollout is written in a thread while the trainer updates: `start` begins it, `make`
-    takes it. The engine serves one caller at a time, so whoever else wants it calls `settle` first.
+    With `steps_ahead` the next rollout is written in a thread while the trainer updates (`WritingAhead`): `start`
+    begins it, `make` takes it, whoever else wants the engine calls `settle` first, and `close` gives the engine back.
     """
 
     def __init__(self, trainer, engine: Engine, on_rollout=None):
@@ -68,12 +68,7 @@ class Rollouts:
         self._on_rollout = on_rollout
         self._size = trainer.num_generations
         self._extra_rounds = trainer.settings.dynamic_sampling
-        self._thread = None
-        if trainer.settings.steps_ahead:
-            device = trainer.accelerator.device
-            on_gpu = {"initializer": torch.cuda.set_device, "initargs": (device,)} if device.type == "cuda" else {}
-            self._thread = ThreadPoolExecutor(1, "rollout", **on_gpu)  # a thread starts on the first GPU
-        self._started: tuple[int, Future[Written]] | None = None
+        self._ahead = WritingAhead(trainer.accelerator.device) if trainer.settings.steps_ahead else None
         self._made_at = 0
         self.written_tokens = 0
         self.written_seconds = 0.0
@@ -115,16 +110,17 @@ class Rollouts:
         """Begin to write the rollout due at `step`, with the weights that the engine has now."""
         self.settle()
         made = self._trainer.state.global_step
-        self._started = step, self._thread.submit(self._write, inputs, self.seed_of(step), step, made)
+        self._ahead.start(step, self._write, inputs, self.seed_of(step), step, made)
 
     def settle(self) -> None:
         """Wait until the engine is free."""
-        if self._started is None or self._started[1].done():
-            return
-        started = time.perf_counter()
-        with phase("generation"):
-            wait([self._started[1]])
-        self._trainer.seconds["rollout"] += time.perf_counter() - started
+        if self._ahead:
+            self._trainer.seconds["rollout"] += self._ahead.settle()
+
+    def close(self) -> None:
+        """Nothing is written any more; to be called however training ends."""
+        if self._ahead:
+            self._ahead.close()
 
     def make(self, inputs: list[dict]) -> list[Row]:
         """One row a completion. The engine must have the policy's weights, unless the rollout was started ahead."""
@@ -148,10 +144,10 @@ class Rollouts:
     def _take(self, inputs: list[dict]) -> Written:
         """The rollout due now: the one that was started ahead, or written here and now."""
         step = self._trainer.state.global_step
-        if self._started is None or self._started[0] != step:
-            return self._write_now(inputs, self.seed)
         self.settle()
-        written, self._started = self._started[1].result(), None
+        written = self._ahead.take(step) if self._ahead else None
+        if written is None:
+            return self._write_now(inputs, self.seed)
         if written.prompts != [x["prompt"] for x in inputs]:
             raise RuntimeError(f"the rollout written ahead for step {step} asked other questions than are due")
         return written
@@ -171,6 +167,8 @@ class Rollouts:
         limit = trainer.settings.completion_limit(step)
         sampling = Sampling(max_tokens=limit, temperature=trainer.temperature, seed=seed % 2**31)
         on_group = self._score_ahead(inputs) if trainer.settings.speedups.score_while_generating else None
+        if self._ahead:
+            on_group = self._ahead.until_closed(on_group)
         groups = self._engine.generate(prompt_ids, self._size, sampling, on_group=on_group)
         completions = [completion for group in groups for completion in group]
         return Written(prompts, prompt_ids, completions, made, time.perf_counter() - started)
@@ -323,7 +321,7 @@ class Rollouts:
             "prompt_tokens": prompt_tokens / count,
             "truncated": truncated / count,
         }
-        if self._thread:
+        if self._ahead:
             self.record["rollout_steps_stale"] = trainer.state.global_step - self._made_at
         if self._extra_rounds:
             self.record["zero_spread_after_resampling"] = result.zero_spread.float().mean().item()

@@ -87,7 +87,7 @@ def train_grpo(
         eval_hook: called with the step (0 before the first) and the engine, which has the policy's weights by then,
             every `eval_every` steps.
         token_budget: stop after the step at which this many tokens, prompts and completions of all rollouts, are
-            passed.
+            passed. The learning rate falls by the share of it that is spent.
         nonfinite_steps: end after this many steps in a row whose loss or gradient is not finite; each is skipped.
 
     Raises:
@@ -133,6 +133,7 @@ def train_grpo(
         processing_class=tokenizer,
         peft_config=peft_config(settings.lora) if settings.lora else None,
         nonfinite_steps=nonfinite_steps,
+        token_budget=token_budget,
     )
     adapters_in_float32(trainer.model)
     trainer.remove_callback(PrinterCallback)
@@ -147,6 +148,8 @@ def train_grpo(
     except RewardError:
         trainer.save_step()
         raise
+    finally:
+        trainer.rollouts.close()
     _save(trainer, tokenizer, output_dir / "checkpoint")
     return GRPOResult(
         steps=trainer.state.global_step,

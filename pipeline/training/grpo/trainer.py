@@ -25,6 +25,7 @@ from pipeline.training.grpo.records import rollout_lines
 from pipeline.training.grpo.reference import Reference, RefreshReference
 from pipeline.training.grpo.rollouts import Rollouts
 from pipeline.training.grpo.sampler import QuestionSampler
+from pipeline.training.grpo.schedule import follow_budget
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.training.lora import plain_model
 
@@ -40,8 +41,18 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
     `args` must agree with `settings`; `pipeline.training.grpo.run.train_grpo` makes both.
     """
 
-    def __init__(self, *, engine: Engine, settings: GRPOSettings, on_rollout=None, on_step=None, **kwargs):
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        settings: GRPOSettings,
+        on_rollout=None,
+        on_step=None,
+        token_budget: int | None = None,
+        **kwargs,
+    ):
         super().__init__(keep_checkpoints=settings.keep_checkpoints, **kwargs)
+        self._token_budget = token_budget
         self.engine = engine
         self.settings = settings
         self._on_step = on_step
@@ -145,6 +156,17 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
             return list(values)
         local = torch.tensor(list(values), device=self.accelerator.device, dtype=torch.float64)
         return self.accelerator.reduce(local, reduction="sum").tolist()
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        made = self.lr_scheduler is None
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if made and self._token_budget:
+            warmup_steps = self.args.get_warmup_steps(num_training_steps)
+            follow_budget(scheduler, warmup_steps, num_training_steps, self._budget_used)
+        return scheduler
+
+    def _budget_used(self) -> float:
+        return self.state.num_input_tokens_seen / self._token_budget
 
     # ---- Updates ------------------------------------------------------------------------------------------------
 

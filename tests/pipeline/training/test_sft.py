@@ -1,5 +1,6 @@
 """SFT and reward-model training on tiny models: what is learned, resumed, saved."""
 
+import contextlib
 import json
 
 import pytest
@@ -8,8 +9,11 @@ from safetensors.torch import load_file
 
 from data_recipes.pocket.bases import base_folder
 from pipeline.config.lora import LoRASettings
+from pipeline.config.reward_model import RewardTraining
 from pipeline.config.sft import SFTSettings
 from pipeline.training.checkpoints import last_checkpoint
+from pipeline.training.reward_model import train_reward_model
+from pipeline.training.row_order import RowOrder
 from pipeline.training.sft import train_sft
 
 PROMPTS = ["User: What is 1+1+1? Assistant:", "User: Who are you? Assistant:"] * 8
@@ -23,12 +27,13 @@ def tokenizer():
     return AutoTokenizer.from_pretrained(base_folder("student-qwen"))
 
 
-def fine_tune(tokenizer, output, steps=None, dtype="float32", on_step=lambda *_: None, **settings):
+def fine_tune(tokenizer, output, rows=None, dtype="float32", on_step=lambda *_: None, **settings):
+    prompts, responses = (PROMPTS, RESPONSES) if rows is None else zip(*rows, strict=True)
     return train_sft(
         model_path=base_folder("student-qwen"),
         tokenizer=tokenizer,
-        prompts=PROMPTS,
-        responses=RESPONSES,
+        prompts=prompts,
+        responses=responses,
         settings=SFTSettings(
             **{"epochs": 4, "learning_rate": 2e-3, "batch_size": 4, "rows_per_device": 2, "max_tokens": 64} | settings
         ),
@@ -56,22 +61,67 @@ def test_the_loss_falls_and_tokens_are_counted(tokenizer, tmp_path):
     assert result.tokens == 4 * sum(len(row) + 1 for row in ids)
 
 
-def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(tokenizer, tmp_path):
-    class Cut(Exception):
-        pass
+class Cut(Exception):
+    """Ends a training as if its process had been killed."""
 
-    def cut(step, steps, figures):
-        if step == 7:
-            raise Cut
 
-    with pytest.raises(Cut):
-        fine_tune(tokenizer, tmp_path / "cut", on_step=cut, checkpoint_every=4)
-    resumed_at = []
-    fine_tune(tokenizer, tmp_path / "cut", on_step=lambda step, *_: resumed_at.append(step), checkpoint_every=4)
-    fine_tune(tokenizer, tmp_path / "whole", checkpoint_every=4)
-    assert resumed_at[0] == 5
-    cut_weights, whole = weights(tmp_path / "cut"), weights(tmp_path / "whole")
-    assert all(torch.equal(cut_weights[name], whole[name]) for name in whole)
+def stopped_after_every_step(train, steps) -> list[int]:
+    """Trains with a stop after each step, a checkpoint a step; the first step made after each stop."""
+    gone_on_at = []
+    for stop in range(1, steps + 1):
+        made = []
+
+        def cut_when_the_checkpoint_is_there(step, *_, stop=stop, made=made):
+            made.append(step)
+            if step == stop + 1:
+                raise Cut
+
+        with contextlib.suppress(Cut):
+            train(cut_when_the_checkpoint_is_there)
+        gone_on_at.append(made[0])
+    return gone_on_at
+
+
+def test_a_run_stopped_after_any_step_ends_with_the_weights_of_an_undisturbed_one(tokenizer, tmp_path):
+    """Two epochs of three steps, the last of each a smaller batch; no two rows are alike."""
+    rows = [(f"User: What is {n}+{n}? Assistant:", "It is " + "really " * (n % 5) + f"{2 * n}.") for n in range(10)]
+
+    def train(folder, on_step):
+        fine_tune(tokenizer, tmp_path / folder, rows=rows, epochs=2, on_step=on_step, checkpoint_every=1)
+
+    assert stopped_after_every_step(lambda on_step: train("stopped", on_step), 6) == list(range(1, 7))
+    train("whole", lambda *_: None)
+    stopped, whole = weights(tmp_path / "stopped"), weights(tmp_path / "whole")
+    assert all(torch.equal(stopped[name], whole[name]) for name in whole)
+
+
+def test_a_scorer_stopped_after_any_step_ends_with_the_weights_of_an_undisturbed_one(tokenizer, tmp_path):
+    """Two epochs of three steps, the last of each a smaller batch."""
+    pairs = [(f"User: What is {n}? Assistant: It is {n}.", f"User: What is {n}? Assistant: No.") for n in range(10)]
+
+    def train(folder, on_step):
+        train_reward_model(
+            model_path=base_folder("student-qwen"), tokenizer=tokenizer, pairs=pairs, held_back=[],
+            settings=RewardTraining(epochs=2, learning_rate=1e-3, batch_size=4), output=tmp_path / folder / "scorer",
+            seed=1, device="cpu", dtype="float32", on_step=on_step, checkpoint_every=1,
+        )  # fmt: skip
+
+    assert stopped_after_every_step(lambda on_step: train("stopped", on_step), 6) == list(range(1, 7))
+    train("whole", lambda *_: None)
+    stopped, whole = (load_file(tmp_path / run / "scorer" / "model.safetensors") for run in ("stopped", "whole"))
+    assert all(torch.equal(stopped[name], whole[name]) for name in whole)
+
+
+def test_every_epoch_takes_every_row_once_in_an_order_of_its_own():
+    lengths = [1 + place % 7 for place in range(40)]
+    orders = [
+        list(RowOrder(40, seed, lambda epoch=epoch: epoch, grouped, 4))
+        for grouped in (None, lengths)
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    ]
+    assert all(sorted(order) == list(range(40)) for order in orders)
+    assert len(set(map(tuple, orders))) == len(orders)
 
 
 def test_a_bfloat16_run_saves_bfloat16_and_learns(tokenizer, tmp_path):
@@ -88,8 +138,6 @@ def test_rows_that_all_are_too_long_are_an_error(tokenizer, tmp_path):
 
 @pytest.mark.parametrize("lora", [None, LoRASettings(rank=8)])
 def test_a_scorer_learns_to_prefer_the_chosen_answer(tokenizer, tmp_path, lora):
-    from pipeline.config.reward_model import RewardTraining
-    from pipeline.training.reward_model import train_reward_model
     from rewards import load
 
     asked = "User: What is a {x}? Assistant:"
