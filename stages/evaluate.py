@@ -35,7 +35,13 @@ def run(ctx: StageContext) -> StageResult:
             groups = [
                 group
                 for _, group in sample_in_shards(
-                    ctx, f"{rung.name}-{name}", questions[name], prompts, chosen.samples, ctx.config.sampling
+                    ctx,
+                    f"{rung.name}-{name}",
+                    questions[name],
+                    prompts,
+                    chosen.samples,
+                    ctx.config.sampling,
+                    seed=ctx.config.seed,
                 )
             ]
             scored = score_samples(questions[name], groups, chosen.metric, template, weak)

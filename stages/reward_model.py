@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from data_recipes.written.annotators import make_annotator
-from data_recipes.written.preferences import balance_lengths
+from data_recipes.written.preferences import Pair, balance_lengths, split_by_question
 from pipeline.core.errors import RunError
 from pipeline.core.files import write_json_lines
 from pipeline.steps.annotation import ANSWERS, judged_pairs
@@ -22,7 +22,7 @@ from pipeline.training.reward_model import RewardModelResult, train_reward_model
 from rewards import reward_model_text
 
 HELD_BACK_SHARE = 0.1
-"""Share of the pairs that the scorer's accuracy is measured on and that it does not train on."""
+"""Share of the pairs that the scorer's accuracy is measured on: those of questions that it does not train on."""
 
 
 def run(ctx: StageContext) -> StageResult:
@@ -53,11 +53,11 @@ def run(ctx: StageContext) -> StageResult:
             )
         rng.shuffle(pairs)
         write_json_lines(ctx.folder / f"pairs-{name}.jsonl", map(asdict, pairs))
-        texts = [
-            tuple(reward_model_text(prompt_of[p.question], answer, settings.part) for answer in (p.chosen, p.rejected))
-            for p in pairs
-        ]
-        result = ctx.together(train_scorer, name=name, policy=policy, texts=texts)
+        texts, held_back = (
+            [_texts(pair, prompt_of[pair.question], settings.part) for pair in some]
+            for some in split_by_question(pairs, HELD_BACK_SHARE)
+        )
+        result = ctx.together(train_scorer, name=name, policy=policy, texts=texts, held_back=held_back)
         ctx.log.info("%s: %d pairs, accuracy on held-back pairs %s; not used: %s",
                      name, result.pairs, result.accuracy, _in_words(reasons))  # fmt: skip
         metrics[name] = {"pairs": result.pairs, "dropped": len(dropped), "accuracy": result.accuracy}
@@ -73,13 +73,19 @@ def _in_words(reasons: Counter) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "none"
 
 
-def train_scorer(ctx: StageContext, name: str, policy: Path, texts: list[tuple[str, str]]) -> RewardModelResult:
-    """Trains on (chosen, rejected) texts, the first of them held back. In every process of the run."""
+def _texts(pair: Pair, prompt: str, part: str) -> tuple[str, str]:
+    """(chosen, rejected) as the scorer reads them."""
+    return reward_model_text(prompt, pair.chosen, part), reward_model_text(prompt, pair.rejected, part)
+
+
+def train_scorer(
+    ctx: StageContext, name: str, policy: Path, texts: list[tuple[str, str]], held_back: list[tuple[str, str]]
+) -> RewardModelResult:
+    """Trains on (chosen, rejected) `texts` and measures on those held back. In every process of the run."""
     from transformers import AutoTokenizer
 
     if ctx.device != "cpu":
         ctx.engines.close()  # its weights and cache take GPU memory that training needs
-    held_back = int(len(texts) * HELD_BACK_SHARE)
     with ctx.progress(f"training {name}", None) as bar:
 
         def on_step(step: int, steps: int, figures: dict) -> None:
@@ -89,8 +95,8 @@ def train_scorer(ctx: StageContext, name: str, policy: Path, texts: list[tuple[s
         return train_reward_model(
             model_path=policy,
             tokenizer=AutoTokenizer.from_pretrained(policy),
-            pairs=texts[held_back:],
-            held_back=texts[:held_back],
+            pairs=texts,
+            held_back=held_back,
             settings=ctx.config,
             output=ctx.folder / name,
             seed=ctx.seed,

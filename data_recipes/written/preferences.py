@@ -1,6 +1,7 @@
 """Preference pairs: which of two answers to one question an annotator likes better."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -58,6 +59,22 @@ def make_pairs(
         [pair for pair in pairs if pair.gap > min_gap],
         [Rejected(pair, "small_gap") for pair in pairs if pair.gap <= min_gap],
     )
+
+
+def split_by_question(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
+    """(pairs to train on, pairs held back): of the questions in their order as many as it takes to hold back `share` of
+    the pairs, each with all of its pairs, since those of one question have a chosen answer in common.
+
+    One question at least is left to train on.
+    """
+    counts = Counter(pair.question for pair in pairs)
+    held, wanted = set(), int(len(pairs) * share)
+    for question in list(counts)[:-1]:
+        if wanted <= 0:
+            break
+        held.add(question)
+        wanted -= counts[question]
+    return [pair for pair in pairs if pair.question not in held], [pair for pair in pairs if pair.question in held]
 
 
 def balance_lengths(

@@ -29,18 +29,19 @@ def sample_in_shards(
     n: int,
     sampling: Sampling,
     shard_questions: int = 256,
+    seed: int | None = None,
 ) -> Iterator[tuple[Question, list[Completion]]]:
     """`n` completions of each question, in order, by the engine that `ctx.serve` opened last.
 
     Shards of `shard_questions` questions are written to `shards/<name>-<number>.jsonl` under the stage's folder and
-    read back instead of sampled where they are there and whole. Each shard has a seed of its own, so that a resumed
-    run draws what an undisturbed one would have drawn. Several processes take one each, smaller ones where there would
-    be fewer shards than processes.
+    read back instead of sampled where they are there and whole. Each shard has a seed of its own, which follows from
+    `seed` (default: the stage's), so that a resumed run draws what an undisturbed one would have drawn. Several
+    processes take one each, smaller ones where there would be fewer shards than processes.
     Raises RunError where another process's shard does not arrive.
     """
     folder = ctx.folder / SHARDS
     folder.mkdir(exist_ok=True)
-    sampling = sampling.model_copy(update={"logprobs": False})
+    sampling = sampling.model_copy(update={"logprobs": False, "seed": ctx.seed if seed is None else seed})
     size, count = shard_questions, ctx.crew.size
     if count > 1:
         size = min(size, -(-len(questions) // count))
@@ -71,10 +72,11 @@ def sample_in_shards(
 def _write_shards(
     ctx: StageContext, name: str, shards: dict[str, list[str]], n: int, sampling: Sampling, done: int, total: int
 ) -> None:
-    """Samples this process's share of the shards, each file name -> prompts. `done` of `total` prompts came before."""
+    """Samples this process's share of the shards, each file name -> prompts, with seeds that follow from that of
+    `sampling`. `done` of `total` prompts came before."""
     with ctx.progress(f"sampling {name}", total) as bar:
         for file, prompts in list(shards.items())[ctx.crew.rank :: ctx.crew.size]:
-            seeded = sampling.model_copy(update={"seed": _shard_seed(ctx.seed, file)})
+            seeded = sampling.model_copy(update={"seed": _shard_seed(sampling.seed, file)})
             with phase("generation"):
                 groups = ctx.engines.current.generate(
                     prompts, n, seeded, lambda here, _: bar.update(done + here * len(shards))

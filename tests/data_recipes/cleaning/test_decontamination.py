@@ -1,3 +1,5 @@
+import pytest
+
 from data_recipes.cleaning.decontamination import HeldOut, words
 
 
@@ -42,6 +44,38 @@ def test_a_short_question_is_matched_whole_whatever_its_case_width_and_spacing()
     assert held_out.overlap("what is ２ + 3 ?")
     assert not held_out.overlap("What is 2+4?")
     assert not held_out.overlap("What is 2+3? And why?")
+
+
+@pytest.mark.parametrize(
+    ("held_out", "training"),
+    [
+        ("What is the capital of France?", "what is the capital city of  FRANCE"),
+        ("What is the capital of France?", "So, what is the capital of France?"),
+        ("What is the capital of France?", "What is capital of France?"),
+        ("What is the capital of France?", "Please answer in one word, and be quick: what is the capital of France?"),
+        ("What is 12 \u00d7 3?", "What exactly is $12 \\times 3$?"),
+        ("Add 1,000 and 2.", "Now add 1000 and 2"),
+        ("\u4f60\u662f\u8c01\uff1f", "\u4f60\u662f\u8c01\u5440"),
+    ],
+)
+def test_a_short_question_with_a_word_more_or_less_or_inside_another_text_is_found(held_out, training):
+    assert HeldOut({"test": [held_out]}).overlap(training) == "test"
+
+
+@pytest.mark.parametrize(
+    ("held_out", "training"),
+    [
+        ("What is the capital of France?", "What is the capital of Spain?"),
+        ("What is the value of 2 + 3?", "What is the value of 2 + 3 + 4?"),
+        ("What is the value of 2 + 3?", "What is the value of 3 + 2?"),
+        ("What is the value of 2.5?", "What is the value of 25?"),
+        ("What is 5!?", "What is 5?"),
+        ("Who are you?", "They asked me who are you to say so."),
+        ("2 + 3", "7 + 2 + 3"),
+    ],
+)
+def test_another_short_question_is_not(held_out, training):
+    assert not HeldOut({"test": [held_out]}).overlap(training)
 
 
 def test_chinese_counts_by_character():

@@ -1,6 +1,6 @@
 import random
 
-from data_recipes.written.preferences import Pair, balance_lengths, make_pairs
+from data_recipes.written.preferences import Pair, balance_lengths, make_pairs, split_by_question
 
 SCORES = {"good": 9.0, "fair": 5.0, "bad": 1.0}
 
@@ -48,3 +48,22 @@ def test_lengths_are_balanced_so_that_length_tells_nothing():
     assert sum(len(p.chosen) < len(p.rejected) for p in kept) == 4
     assert even[0] in kept
     assert [r.reason for r in dropped] == ["length_balance"] * 6
+
+
+def test_no_question_is_both_trained_on_and_held_back():
+    given = [Pair(f"q{place % 13}", f"best of {place % 13}", f"other {place}", 5.0) for place in range(100)]
+    training, held_back = split_by_question(given, 0.1)
+    assert sorted(map(str, training + held_back)) == sorted(map(str, given))
+    assert not {pair.question for pair in training} & {pair.question for pair in held_back}
+    assert 10 <= len(held_back) < 20
+
+
+def test_pairs_of_one_question_are_all_trained_on():
+    given = [Pair("q", "best", f"other {place}", 5.0) for place in range(30)]
+    assert split_by_question(given, 0.1) == (given, [])
+    assert split_by_question(given[:1], 0.1) == (given[:1], [])
+
+
+def test_of_few_pairs_none_is_held_back():
+    given = [Pair(f"q{place}", "best", "other", 5.0) for place in range(9)]
+    assert split_by_question(given, 0.1) == (given, [])
