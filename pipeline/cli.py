@@ -6,7 +6,6 @@
 Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration, 130 interrupted (run it again to go on).
 """
 
-import argparse
 import os
 import shlex
 import sys
@@ -15,6 +14,7 @@ import traceback
 import warnings
 from typing import NoReturn
 
+from pipeline.arguments import parser
 from pipeline.core.crew import Crew, LostProcess, end_process
 from pipeline.core.disk import disk_fault
 from pipeline.core.errors import ConfigError, LadderError
@@ -40,7 +40,7 @@ FIRST_WORD_S = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser(COMMANDS).parse_args(arguments)
     options.given = sys.argv[1:] if arguments is None else arguments
     if getattr(options, "processes", 1) == 1:
         use_one_gpu()
@@ -69,74 +69,6 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception:  # a defect: its trace is shown, without what is secret
         print(redact(traceback.format_exc()), file=sys.stderr, end="")
         return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m pipeline", description="R1 Ladder: the DeepSeek-R1 recipe, staged")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, function, description: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=description, description=description)
-        sub.set_defaults(command=function)
-        return sub
-
-    def profiled(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--profile", default="pocket", help="name of a file in configs/, or a path (default: pocket)")
-        sub.add_argument("--run", default="", help="name of the run folder (default: the profile's name, and its seed)")
-        sub.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides, such as seed=3")
-        sub.add_argument("--seed", type=int, help="replaces the profile's seed")
-
-    run = command("run", _run, "run a stage, and those before it that are missing or stale")
-    run.add_argument("stage", help="a stage id, or 'all'")
-    run.add_argument("--processes", type=int, default=1, help="to start on this machine, one a GPU (default: 1)")
-    profiled(run)
-    profiled(command("status", _status, "say of each stage: done, stale, partial or missing"))
-    check = command("check", _check, "check a profile before anything runs, and show its arithmetic")
-    check.add_argument("--processes", type=int, help="that are to run it (default: as many as the GPUs it is made for)")
-    profiled(check)
-    check_reward = command("check-reward", _check_reward, "try one reward on sample rows")
-    check_reward.add_argument("reward", help="a built-in name, FILE.py:NAME or PACKAGE.MODULE:NAME")
-    check_reward.add_argument("--rows", help="a JSON lines file with `completion` and the question's columns")
-    check_reward.add_argument("--args", default="", metavar="'KEY=VALUE …'", help="arguments of the reward")
-    claims = command("claims", _claims, "climb with several seeds and say which of the paper's effects hold")
-    claims.add_argument("--seeds", default="0 1 2", help="seeds to climb with (default: '0 1 2')")
-    profiled(claims)
-    report = command("report", _report, "write the report of what there is, without training anything")
-    report.add_argument("--with", default="", dest="overlaid", metavar="'RUN …'", help="runs to draw curves of, too")
-    profiled(report)
-    compare = command("compare", _compare, "set finished runs side by side: configurations, results, curves")
-    compare.add_argument("runs", help="names of two or more run folders, blanks between them")
-    verify = command("verify", _verify, "hash every file of a run's finished stages again and say what does not match")
-    verify.add_argument("run", help="name of a run folder")
-    verify.add_argument("--profile", help="profile to hold the configurations against (default: the run's own)")
-    verify.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides that the run was made with")
-    verify.add_argument("--seed", type=int, help="the run's seed, where it is not the profile's")
-    explain = command("explain", _explain, "print what made a stage or a file of it, back to the base model")
-    explain.add_argument("run", help="name of a run folder")
-    explain.add_argument("target", help="a stage, or a path below it, such as distill/students/qwen")
-    harness = command("lm-eval", _lm_eval, "run lm-evaluation-harness tasks on a checkpoint of a run")
-    harness.add_argument("model", help="a stage, STAGE/STUDENT, or the path of a checkpoint folder")
-    harness.add_argument("tasks", help="names of tasks, or YAML files of yours, blanks between them")
-    harness.add_argument("--limit", type=int, help="examples a task, for a quick look")
-    harness.add_argument("--batch-size", type=int, default=16, help="examples at once (default: 16)")
-    profiled(harness)
-    exported = command("export", _export, "write a checkpoint as a GGUF file with a Modelfile, or for the Hub")
-    exported.add_argument("student", help="a student's name, a stage, STAGE/STUDENT, or a checkpoint folder")
-    exported.add_argument("--format", default="gguf", help="gguf (default), hf or adapter")
-    profiled(exported)
-    sent = command("upload", _upload, "export a checkpoint and send it to a repository on the Hugging Face Hub")
-    sent.add_argument("student", help="as for export")
-    sent.add_argument("repository", help="OWNER/NAME, made where there is none")
-    sent.add_argument("--public", action="store_true", help="make a new repository public instead of private")
-    sent.add_argument("--format", default="hf", help="hf (default), gguf or adapter")
-    profiled(sent)
-    chat = command("chat", _chat, "talk to a checkpoint of a run")
-    chat.add_argument("model", help="a stage, STAGE/STUDENT, a student's name, or a checkpoint folder")
-    profiled(chat)
-    profiled(command("clean-run", _clean_run, "remove a run folder"))
-    bases = command("pocket-bases", _pocket_bases, "pretrain the pocket base models again")
-    bases.add_argument("names", nargs="*", help="which (default: all of the recipe)")
-    return parser
 
 
 def _load(options):
@@ -354,6 +286,25 @@ def _pocket_bases(options) -> None:
             raise ConfigError(f"No recipe for a pocket base '{name}'. There are: {', '.join(recipes)}.")
         with Progress(f"pretraining {name}", recipes[name].training.steps, set_up_logging()) as bar:
             build_base(recipes[name], BASES / name, lambda f, bar=bar: bar.update(f["step"], loss=f["loss"]))
+
+
+COMMANDS = {
+    "run": _run,
+    "status": _status,
+    "check": _check,
+    "check-reward": _check_reward,
+    "claims": _claims,
+    "report": _report,
+    "compare": _compare,
+    "verify": _verify,
+    "explain": _explain,
+    "lm-eval": _lm_eval,
+    "export": _export,
+    "upload": _upload,
+    "chat": _chat,
+    "clean-run": _clean_run,
+    "pocket-bases": _pocket_bases,
+}
 
 
 def run_and_exit() -> NoReturn:

@@ -1,0 +1,73 @@
+"""What the command line takes: each command with its arguments and options."""
+
+import argparse
+from collections.abc import Callable, Mapping
+
+
+def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
+    """The parser of the whole command line; `command` of what it reads is the function that `commands` has."""
+    whole = argparse.ArgumentParser(prog="python -m pipeline", description="R1 Ladder: the DeepSeek-R1 recipe, staged")
+    subparsers = whole.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, description: str) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(name, help=description, description=description)
+        sub.set_defaults(command=commands[name])
+        return sub
+
+    def profiled(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--profile", default="pocket", help="name of a file in configs/, or a path (default: pocket)")
+        sub.add_argument("--run", default="", help="name of the run folder (default: the profile's name, and its seed)")
+        sub.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides, such as seed=3")
+        sub.add_argument("--seed", type=int, help="replaces the profile's seed")
+
+    run = command("run", "run a stage, and those before it that are missing or stale")
+    run.add_argument("stage", help="a stage id, or 'all'")
+    run.add_argument("--processes", type=int, default=1, help="to start on this machine, one a GPU (default: 1)")
+    profiled(run)
+    profiled(command("status", "say of each stage: done, stale, partial or missing"))
+    check = command("check", "check a profile before anything runs, and show its arithmetic")
+    check.add_argument("--processes", type=int, help="that are to run it (default: as many as the GPUs it is made for)")
+    profiled(check)
+    check_reward = command("check-reward", "try one reward on sample rows")
+    check_reward.add_argument("reward", help="a built-in name, FILE.py:NAME or PACKAGE.MODULE:NAME")
+    check_reward.add_argument("--rows", help="a JSON lines file with `completion` and the question's columns")
+    check_reward.add_argument("--args", default="", metavar="'KEY=VALUE …'", help="arguments of the reward")
+    claims = command("claims", "climb with several seeds and say which of the paper's effects hold")
+    claims.add_argument("--seeds", default="0 1 2", help="seeds to climb with (default: '0 1 2')")
+    profiled(claims)
+    report = command("report", "write the report of what there is, without training anything")
+    report.add_argument("--with", default="", dest="overlaid", metavar="'RUN …'", help="runs to draw curves of, too")
+    profiled(report)
+    compare = command("compare", "set finished runs side by side: configurations, results, curves")
+    compare.add_argument("runs", help="names of two or more run folders, blanks between them")
+    verify = command("verify", "hash every file of a run's finished stages again and say what does not match")
+    verify.add_argument("run", help="name of a run folder")
+    verify.add_argument("--profile", help="profile to hold the configurations against (default: the run's own)")
+    verify.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides that the run was made with")
+    verify.add_argument("--seed", type=int, help="the run's seed, where it is not the profile's")
+    explain = command("explain", "print what made a stage or a file of it, back to the base model")
+    explain.add_argument("run", help="name of a run folder")
+    explain.add_argument("target", help="a stage, or a path below it, such as distill/students/qwen")
+    harness = command("lm-eval", "run lm-evaluation-harness tasks on a checkpoint of a run")
+    harness.add_argument("model", help="a stage, STAGE/STUDENT, or the path of a checkpoint folder")
+    harness.add_argument("tasks", help="names of tasks, or YAML files of yours, blanks between them")
+    harness.add_argument("--limit", type=int, help="examples a task, for a quick look")
+    harness.add_argument("--batch-size", type=int, default=16, help="examples at once (default: 16)")
+    profiled(harness)
+    exported = command("export", "write a checkpoint as a GGUF file with a Modelfile, or for the Hub")
+    exported.add_argument("student", help="a student's name, a stage, STAGE/STUDENT, or a checkpoint folder")
+    exported.add_argument("--format", default="gguf", help="gguf (default), hf or adapter")
+    profiled(exported)
+    sent = command("upload", "export a checkpoint and send it to a repository on the Hugging Face Hub")
+    sent.add_argument("student", help="as for export")
+    sent.add_argument("repository", help="OWNER/NAME, made where there is none")
+    sent.add_argument("--public", action="store_true", help="make a new repository public instead of private")
+    sent.add_argument("--format", default="hf", help="hf (default), gguf or adapter")
+    profiled(sent)
+    chat = command("chat", "talk to a checkpoint of a run")
+    chat.add_argument("model", help="a stage, STAGE/STUDENT, a student's name, or a checkpoint folder")
+    profiled(chat)
+    profiled(command("clean-run", "remove a run folder"))
+    bases = command("pocket-bases", "pretrain the pocket base models again")
+    bases.add_argument("names", nargs="*", help="which (default: all of the recipe)")
+    return whole
