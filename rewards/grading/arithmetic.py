@@ -10,12 +10,11 @@ import itertools
 import math
 import re
 
+from rewards.grading.atoms import MAX_NESTING
 from rewards.grading.verdict import Verdict
 
-MAX_NESTING = 25
-"""Brackets inside brackets."""
-POINTS = (61, 113, 171)
-"""Numerators of the points at which variables are set; positive, and far from round numbers."""
+POINTS = (61, 113, -171)
+"""Numerators of the points at which variables are set, of both signs and far from round numbers."""
 EQUAL, DIFFERENT = 2e-14, 1e-5
 """Relative differences below which two values are equal, and above which they differ; between them algebra decides."""
 LARGEST = 1e12
@@ -36,11 +35,13 @@ def compare_values(gold: str, answer: str) -> Verdict | None:
     """Correct or wrong by the values of two expressions; None where algebra has to decide."""
     try:
         left, right = Expression(gold), Expression(answer)
-        differences = [difference(left.value(point), right.value(point)) for point in POINTS]
+        differences = []
+        for point in POINTS:
+            differences.append(difference(left.value(point), right.value(point)))
+            if differences[-1] > DIFFERENT:
+                return Verdict.WRONG
     except (NotSimple, OverflowError, ZeroDivisionError, ValueError):
         return None
-    if max(differences) > DIFFERENT:
-        return Verdict.WRONG
     return Verdict.CORRECT if max(differences) < EQUAL and not (left.decimal or right.decimal) else None
 
 

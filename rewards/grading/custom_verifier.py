@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from rewards.contract import RewardError, shown
+from rewards.grading.answers import Stated
 from rewards.grading.verdict import Verdict
 from rewards.grading.verifiers import Job, each_answer
 from rewards.registry import find, located
@@ -12,7 +13,7 @@ DEADLINE_S = 10.0
 
 
 @each_answer
-def custom(answer: str, row: dict[str, Any]) -> Verdict | Job:
+def custom(answer: Stated, row: dict[str, Any]) -> Verdict | Job:
     """The function that the row's `verify_with` names (`file.py:name` or `package.module:name`).
 
     It is called as `f(answer, row)` in a worker process, and says True or False, a score (1 is correct), or None where
@@ -22,7 +23,9 @@ def custom(answer: str, row: dict[str, Any]) -> Verdict | Job:
     if not isinstance(use, str) or ":" not in use:
         return Verdict.GOLD_UNUSABLE
     return Job(
-        "rewards.grading.custom_verifier:check", {"use": located(use, Path()), "answer": answer, "row": row}, DEADLINE_S
+        "rewards.grading.custom_verifier:check",
+        {"use": located(use, Path()), "answer": answer.text, "row": row},
+        DEADLINE_S,
     )
 
 

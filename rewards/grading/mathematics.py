@@ -1,106 +1,166 @@
-"""Whether two mathematical answers are equal: exact numbers first, then math-verify with its false credits taken back.
+"""Whether two mathematical answers are equal.
 
-`compare` runs in a worker process that can be killed (`rewards.grading.pool`): a computer algebra system that reads
-what a model wrote has no bound on time or memory. `compare_plain` settles the ordinary cases without one.
-
-math-verify 0.9 credits some wrong answers; what is done about each:
-
-- ±2021 against 2021, and an answer "3 or 4" against 4: alternatives are compared as whole sets;
-- two different equations that both reduce to zero: equations are equal when one is a non-zero multiple of the other;
-- very small fractions taken as equal: values are compared exactly, or relative to their size;
-- anagrams ("on" against "no", read as products of letters): words are compared as words;
-- a unit or a number base left out of account (5 cm against 5 m, 12_5 against 12_7): compared as text.
+`compare_plain` settles what text, words, times, plain numbers and exact fractions can, in the caller's process and in
+a number of steps that the length of the text bounds. What needs roots, logarithms or complex numbers is left to
+`compare` in a worker process that can be killed (`rewards.grading.pool`), and there what the reader of formulas does
+not know to math-verify (`rewards.grading.algebra`).
 """
 
-import functools
-import logging
 import re
+import unicodedata
 from typing import Any
 
-from rewards.grading.arithmetic import MAX_NESTING, POINTS, compare_values
+from rewards.grading.algebra import same_by_algebra
+from rewards.grading.arithmetic import compare_values
+from rewards.grading.atoms import MAX_NESTING, Node
+from rewards.grading.clock import same_time
+from rewards.grading.equality import Comparison, prepared
+from rewards.grading.formulas import Apart, read_formula
+from rewards.grading.notation import INVISIBLE, formula, squeeze, tidy
 from rewards.grading.number_words import read_number, same_number
+from rewards.grading.scalars import walk
+from rewards.grading.tokens import FUNCTIONS
+from rewards.grading.units import Unreadable
+from rewards.grading.values import Inexact, TooLarge, Undefined
 from rewards.grading.verdict import Verdict
 
 MAX_ANSWER = 1000
 """Characters; a longer answer is only compared as text."""
-MAX_POWER_DIGITS = 20_000
-"""Decimal digits; an integer power with more is only compared as text."""
 
-INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"), None)
-COMMANDS = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mbox|operatorname|mathit|rm)\s*\{([^{}]*)\}")
-SPACING = re.compile(r"(?<!\\)\\(?:left|right|displaystyle|,|;|!|:|\s|quad|qquad)|~")
 WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?![A-Za-z])")
-FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp sqrt max min gcd lcm mod det deg "  # noqa: SIM905
-    "pi inf infinity or and".split()
-)
-UNIT = re.compile(
-    r"(?:\s|\\ |(?<=[0-9}\)]))(?P<unit>(?:(?:square|cubic|sq|cu)\.?\s+)?"
-    r"(?:centimet(?:er|re)s?|millimet(?:er|re)s?|kilomet(?:er|re)s?|met(?:er|re)s?|inch(?:es)?|feet|foot|miles?|yards?|"
-    r"cm|mm|km|m|in|ft|mi|yd|kilograms?|grams?|kg|g|mg|lbs?|pounds?|ounces?|oz|seconds?|minutes?|hours?|days?|weeks?|"
-    r"months?|years?|s|sec|min|h|hr|hrs|mph|kph|km/h|m/s|m/s\^2|dollars?|cents?|euros?|units?|points?|degrees?|"
-    r"lit(?:er|re)s?|ml|l|gallons?|apples?|people|students|ways|times|%|"
-    r"[个元米克人次天秒度种岁只本块]|厘米|千米|公里|千克|公斤|小时|分钟|平方米|平方厘米|立方米)"
-    r"(?:\s*\^?\s*\{?[23]\}?)?)\s*$",
-    re.IGNORECASE,
-)
+NO_PROSE = FUNCTIONS | {"mod", "deg", "pi", "inf", "infinity", "or", "and", "abs", "cup", "infty"}
 UNEVALUATED = re.compile(r"\\(?:int|iint|oint|sum|prod|lim)(?![A-Za-z])")
 """What a final answer must have worked out, unless the gold answer leaves it too."""
-UNIT_NAMES = {
-    "centimeter": "cm", "centimetre": "cm", "millimeter": "mm", "millimetre": "mm", "kilometer": "km",
-    "kilometre": "km", "meter": "m", "metre": "m", "inch": "in", "inche": "in", "feet": "ft", "foot": "ft",
-    "mile": "mi", "yard": "yd", "kilogram": "kg", "gram": "g", "lb": "pound", "ounce": "oz", "sec": "s",
-    "second": "s", "minute": "min", "hour": "h", "hr": "h", "liter": "l", "litre": "l", "km/h": "kph",
-}  # fmt: skip
-NEUTRAL_UNITS = frozenset({"unit", "point", "time", "way", "apple", "people", "student", "degree", "dollar"})
+SYMBOLS = (
+    (
+        r"(?:there (?:is|are) )?no (?:real |integer |such |possible )?(?:solutions?|roots?|values?)(?: exists?)?"
+        r"|(?:the )?empty set|null set|无解|无实数解|空集",
+        r"\emptyset",
+    ),
+    (
+        r"(?:all|any|every|the set of (?:all )?)\s*real(?: number)?s?|\(?-(?:infinity|oo), (?:infinity|oo)\)?"
+        r"|全体实数|一切实数|任意实数",
+        r"\mathbb{R}",
+    ),
+    (r"(?:positive )?infinity|无穷大", r"\infty"),
+    (r"all integers|全体整数", r"\mathbb{Z}"),
+)
+"""Words that stand for a symbol."""
+SYMBOLS_READ = tuple((re.compile(words), symbol) for words, symbol in SYMBOLS)
 
 
-def compare_plain(gold: str, answer: str) -> Verdict | None:
-    """Settle a comparison by text and plain numbers alone; None where it takes algebra.
+def compare_plain(gold: str, answer: str, percent_asked: bool = True) -> Verdict | None:
+    """Settle a comparison without algebra; None where it takes some. Safe on any input.
 
-    Runs in the caller's process: linear in the text, and safe on any input.
+    `percent_asked` says whether the question may ask for a figure in percent, so that 50 and 50 % are one.
     """
-    gold, answer = tidy(gold), tidy(answer)
-    if not gold:
+    settled = compare_text(gold, answer)
+    if settled is not None:
+        return settled
+    gold, answer = symbol(gold), symbol(answer)
+    time = same_time(tidy(gold), tidy(answer))
+    if time is not None:
+        return Verdict.CORRECT if time else Verdict.WRONG
+    ours, theirs = formula(gold, gold=True), formula(answer)
+    if is_prose(tidy(gold)) and is_prose(tidy(ours)):
+        return Verdict.CORRECT if prose_key(tidy(gold)) == prose_key(tidy(answer)) else Verdict.WRONG
+    gold_number, answer_number = read_number(ours), read_number(theirs)
+    if gold_number is not None and answer_number is not None and (percent_asked or not answer_number.percent):
+        return Verdict.CORRECT if same_number(gold_number, answer_number) else Verdict.WRONG
+    if set(UNEVALUATED.findall(theirs)) - set(UNEVALUATED.findall(ours)) or nesting(theirs) > MAX_NESTING:
+        return Verdict.WRONG
+    return compare_formulas(ours, theirs, None, percent_asked)
+
+
+def compare_text(gold: str, answer: str) -> Verdict | None:
+    """What the two texts settle alone."""
+    ours, theirs = tidy(gold[: 100 * MAX_ANSWER]), tidy(answer[: 100 * MAX_ANSWER])
+    if not ours:
         return Verdict.GOLD_UNUSABLE
-    if squeeze(gold) == squeeze(answer):
+    if squeeze(ours) == squeeze(theirs) and not adjacent(answer):
         return Verdict.CORRECT
-    if not answer:
+    if not theirs:
         return Verdict.NO_ANSWER
-    if len(answer) > MAX_ANSWER or not has_digit_or_letter(answer):
+    if max(len(theirs), len(ours)) > MAX_ANSWER or not has_digit_or_letter(theirs) or has_foreign_digit(theirs):
         return Verdict.WRONG
-    if re.search(r"[^\x00-\x7f]", answer) and has_foreign_digit(answer):
-        return Verdict.WRONG
-    if is_prose(gold):
-        return Verdict.CORRECT if prose_key(gold) == prose_key(answer) else Verdict.WRONG
-    (gold_value, gold_unit), (answer_value, answer_unit) = split_unit(gold), split_unit(answer)
-    gold_number, answer_number = read_number(gold_value), read_number(answer_value)
-    if gold_number is not None and answer_number is not None:
-        same = same_number(gold_number, answer_number) and same_unit(gold_unit, answer_unit)
-        return Verdict.CORRECT if same else Verdict.WRONG
-    if too_large(answer) or too_large(gold) or nesting(answer) > MAX_NESTING or subscripts(gold) != subscripts(answer):
-        return Verdict.WRONG
-    if set(UNEVALUATED.findall(answer)) - set(UNEVALUATED.findall(gold)):
-        return Verdict.WRONG
-    if not same_unit(gold_unit, answer_unit):
-        return Verdict.WRONG
-    return compare_values(latex(gold_value), latex(answer_value))
+    return None
 
 
-def tidy(text: str) -> str:
-    """`text` without invisible edges, math delimiters, text wrappers, spacing commands and closing punctuation."""
-    text = text.strip().strip("\u200b\u200c\u200d\u2060\ufeff").strip()
-    text = text.replace("$$", "$").replace("\\$", "\\dollar").replace("$", "").replace("\\dollar", "")
-    text = text.replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "")
-    text = COMMANDS.sub(r" \1 ", text) if "\\" in text else text
-    text = text.replace("\\%", "%").replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("−", "-")
-    text = SPACING.sub(lambda found: "" if found.group() in ("\\left", "\\right", "\\!") else " ", text)
-    text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?|°|\\degree", " degrees ", text)
-    return re.sub(r"\s+", " ", text).strip().rstrip(".,;:。，").strip()
+def adjacent(answer: str) -> bool:
+    """Whether two formulas stand side by side without a word between them."""
+    return bool(re.search(r"[0-9}]\s*(?:\$\s*\$|\\\)\s*\\\()\s*[0-9\\]", answer.strip().removeprefix("$$")))
 
 
-def squeeze(text: str) -> str:
-    return text.replace(" ", "")
+def compare_formulas(gold: str, answer: str, context: Any, percent_asked: bool = True) -> Verdict | None:
+    """Compare two texts as formulas; None where it takes algebra, or roots and there is no mpmath context."""
+    try:
+        ours = read_formula(gold)
+    except Apart:
+        return Verdict.WRONG
+    except Unreadable:
+        return None
+    try:
+        theirs = read_formula(answer)
+        same = Comparison(context, percent_asked).same(ours, theirs)
+    except Inexact:
+        return by_floats(gold, answer, ours, theirs)
+    except (Apart, Undefined, TooLarge, RecursionError):
+        return Verdict.WRONG
+    except Unreadable:
+        return None if "\\" in answer.replace("\\text", "") else Verdict.WRONG
+    return Verdict.CORRECT if same else Verdict.WRONG
+
+
+def by_floats(gold: str, answer: str, *trees: Node) -> Verdict | None:
+    """Two expressions of roots, powers and π by their values in floating point, where those are far apart or equal."""
+    if any(tree[0] in ("unit", "degree", "percent", "pm", "rel", "list") for node in trees for tree in walk(node)):
+        return None
+    return compare_values(gold, answer)
+
+
+def members(gold: str) -> int:
+    """How many members the gold has, of a list, a set or a group; else one."""
+    try:
+        tree = prepared(read_formula(formula(gold, gold=True)))
+    except Unreadable:
+        return 1
+    return len(tree[1]) if tree[0] in ("list", "set", "group") else 1
+
+
+def in_brackets_of(gold: str, parts: list[str]) -> str:
+    """The members of an answer, put into the brackets that the gold has."""
+    joined = ", ".join(parts)
+    tree = read_formula(formula(gold, gold=True))
+    return f"{tree[2]}{joined}{tree[3]}" if tree[0] == "group" else joined
+
+
+def compare(payload: dict[str, Any]) -> str:
+    """Compare `payload["answer"]` with `payload["gold"]` by every means; for a worker process only."""
+    from mpmath import MPContext
+
+    gold, answer, percent_asked = payload["gold"], payload["answer"], payload.get("percent_asked", True)
+    settled = compare_plain(gold, answer, percent_asked)
+    if settled is not None:
+        return settled
+    ours, theirs = formula(symbol(gold), gold=True), formula(symbol(answer))
+    try:
+        settled = compare_formulas(ours, theirs, MPContext(), percent_asked)
+    except (ArithmeticError, ValueError, TypeError):
+        settled = Verdict.WRONG  # no value that could be compared, so none that is equal
+    if settled is not None:
+        return settled
+    same = same_by_algebra(ours, theirs)
+    if same is None:
+        return Verdict.GOLD_UNUSABLE
+    return Verdict.CORRECT if same else Verdict.WRONG
+
+
+def symbol(text: str) -> str:
+    """The symbol that a text says in words ("no solution"); any other text as it is."""
+    if len(text) > 60 or not re.search("[a-z\u4e00-\u9fff]", text):
+        return text
+    words = prose_key(tidy(text))
+    return next((sign for pattern, sign in SYMBOLS_READ if pattern.fullmatch(words)), text)
 
 
 def has_digit_or_letter(text: str) -> bool:
@@ -108,53 +168,37 @@ def has_digit_or_letter(text: str) -> bool:
 
 
 def has_foreign_digit(text: str) -> bool:
-    """Whether a digit outside ASCII, or a character that cannot be seen, stands in the answer."""
+    """Whether a digit of another script, or a character that cannot be seen, stands in the answer."""
+    if text.isascii():
+        return False
     return any(
-        (character.isdigit() or character.isnumeric() or ord(character) in INVISIBLE) and not character.isascii()
+        character in INVISIBLE
+        or (character.isdecimal() and not character.isascii())
+        or (character.isdigit() and unicodedata.category(character) == "No" and not is_raised(character))
         for character in text
     )
 
 
+def is_raised(character: str) -> bool:
+    return unicodedata.decomposition(character).startswith(("<super>", "<sub>"))
+
+
 def is_prose(gold: str) -> bool:
     """Whether the gold answer is made of words, so that algebra has nothing to say about it."""
-    if re.search(r"[0-9=<>^_{}\\]", gold) and not re.search(r"[\u4e00-\u9fff]", gold):
+    if re.search(r"[0-9=<>^_{}\\]", gold):
         return False
+    if re.search(r"[\u4e00-\u9fff]", gold):
+        return bool(re.search(r"[\u4e00-\u9fff]{2}", gold)) or not re.search("[或和]", gold)
     words = WORDS.findall(gold)
-    return any(word.lower() not in FUNCTIONS for word in words) or bool(re.search(r"[^\x00-\x7f∞∅π√±×÷·≤≥∪∩]", gold))
+    return any(word.lower() not in NO_PROSE for word in words) or bool(
+        re.search(r"[^\x00-\x7f∞∅π√±×÷·≤≥∪∩ℝ，、（）]", gold)
+    )
 
 
 def prose_key(text: str) -> str:
     """Words compared without case, articles, quotes and brackets around them."""
-    text = re.sub(r"^[\s(\"'“”]+|[\s)\"'“”.]+$", "", text.casefold())
-    return re.sub(r"\s+", " ", re.sub(r"^(?:the|an?)\s+", "", text))
-
-
-def split_unit(text: str) -> tuple[str, str | None]:
-    """A value and the unit written after it (or the currency before it)."""
-    match = UNIT.search(text)
-    if match is None or not re.search(r"[0-9}\)]", text[: match.start() + 1]):
-        return re.sub(r"^[€£¥]\s*", "", text), None
-    unit = match.group("unit").lower().strip()
-    if unit == "%":
-        return text, None
-    power = "".join(re.findall(r"[23]$", unit.rstrip("}")))
-    unit = re.sub(r"\s*\^?\s*\{?[23]\}?$", "", unit)
-    square = re.match(r"(square|sq|cubic|cu)\.?\s+", unit)
-    if square:
-        power, unit = ("2" if square.group(1) in ("square", "sq") else "3"), unit[square.end() :]
-    unit = unit if unit in ("s",) else unit.removesuffix("s")
-    unit = UNIT_NAMES.get(unit, unit)
-    return text[: match.start()].strip() or text, unit + power
-
-
-def same_unit(gold: str | None, answer: str | None) -> bool:
-    """Units must agree where both are written; a unit that one side leaves out is taken as meant."""
-    return gold is None or answer is None or gold == answer
-
-
-def subscripts(text: str) -> list[str]:
-    """Subscripts of numbers, which name a base: 12_5 is not 12_7, and not 12."""
-    return [found.replace("{", "").replace("}", "") for found in re.findall(r"[0-9]\s*_\s*(\{[0-9]+\}|[0-9])", text)]
+    text = text.casefold().strip(" \t\n()\"'“”.")
+    return " ".join(re.sub(r"^(?:the|an?)\s+", "", text).split())
 
 
 def nesting(text: str) -> int:
@@ -166,124 +210,8 @@ def nesting(text: str) -> int:
     return deepest
 
 
-def too_large(text: str) -> bool:
-    """Whether evaluating the text would build a factorial tower, or more than `MAX_POWER_DIGITS` digits."""
-    if re.search(r"!\s*\)*\s*!", text) or re.search(r"[0-9]{6,}\s*!", text):
-        return True
-    tower: list[int] = []
-    for power in re.finditer(r"(?:\^|\*\*)\s*[{(]?\s*\(?-?\s*([0-9]+)\s*(?=(\^|\*\*|!)?)", text):
-        tower.append(int(power.group(1)[:12]))
-        if power.group(2):
-            continue
-        if tower_exponent(tower) > MAX_POWER_DIGITS:
-            return True
-        tower = []
-    return bool(tower)
-
-
-def tower_exponent(tower: list[int]) -> float:
-    """The exponent that a tower of powers comes to, capped far above anything that is evaluated."""
-    exponent = 1.0
-    for level in reversed(tower):
-        exponent = min(float(level) ** min(exponent, 40.0), 1e12)
-    return exponent
-
-
-def compare(payload: dict[str, Any]) -> str:
-    """Compare `payload["answer"]` with `payload["gold"]` by algebra; for the worker process only."""
-    gold, answer = tidy(payload["gold"]), tidy(payload["answer"])
-    gold_expression = parse(split_unit(gold)[0])
-    if gold_expression is None:
-        return Verdict.GOLD_UNUSABLE
-    answer_expression = parse(split_unit(answer)[0])
-    if answer_expression is None:
-        return Verdict.WRONG
-    return Verdict.CORRECT if equal(gold_expression, answer_expression) else Verdict.WRONG
-
-
 def prepare() -> None:
     """Import and warm what `compare` needs, before the first deadline runs."""
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its own timeout is off, as it must be
-    for formula in ("\\frac{\\sqrt{2}}{3}", "(1,2)", "x^2+3x=1", "\\{1,2\\}", "\\begin{pmatrix}1&2\\end{pmatrix}"):
-        compare({"gold": formula, "answer": formula})  # the parser learns its grammar's tables as it goes
+    from rewards.grading import algebra
 
-
-def latex(text: str) -> str:
-    """`text` in the LaTeX that math-verify reads: words for operators and constants turned into commands."""
-    text = re.sub(r"(?<![\\A-Za-z])(?:pi|π)(?![A-Za-z])|π", r"\\pi ", text)
-    text = re.sub(r"(?<![\\A-Za-z])(?:infinity|inf|oo)(?![A-Za-z])|∞", r"\\infty ", text)
-    text = re.sub(r"±|(?<![0-9A-Za-z])\+/-|\+-", r"\\pm ", text)
-    text = re.sub(r"√\s*\(([^()]*)\)|√\s*([0-9A-Za-z]+)", r"\\sqrt{\1\2}", text)
-    text = re.sub(r"(?<=[0-9)])\s*([eE])\s*([+-]?[0-9]+)", r"\\cdot 10^{\2}", text)
-    for symbol, command in (("×", "\\times "), ("·", "\\cdot "), ("÷", "/"), ("≤", "\\le "), ("≥", "\\ge "),
-                            ("∪", "\\cup "), ("∩", "\\cap "), ("∅", "\\emptyset "), ("**", "^")):  # fmt: skip
-        text = text.replace(symbol, command)
-    text = re.sub(r"^[A-Za-z]\s*\\in\b\s*(?=.)", "", text)
-    return re.sub(r"\s*,?\s+(?:or|and)\s+|\s*或\s*", ", ", text)
-
-
-@functools.lru_cache(maxsize=256)
-def parse(text: str) -> Any:
-    """A sympy expression of the whole text, or None if it cannot be read as mathematics."""
-    from math_verify import LatexExtractionConfig
-    from math_verify import parse as parse_latex
-
-    found = parse_latex(
-        f"${latex(text)}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None
-    )
-    return found[0] if found else None
-
-
-def equal(gold: Any, answer: Any) -> bool:
-    """Whether two parsed answers are equal.
-
-    Scalars are compared by value; sets, relations and matrices by math-verify, which must say so without a known false
-    credit.
-    """
-    from math_verify import verify
-    from sympy import Eq, Expr, FiniteSet, Symbol, Tuple
-
-    if isinstance(gold, Expr) and isinstance(answer, Expr) and not isinstance(gold, Symbol):
-        same = same_value(gold, answer)
-        if same is not None:
-            return same
-    if not verify(gold, answer, float_rounding=9, numeric_precision=30, timeout_seconds=None):
-        return False
-    if isinstance(gold, Eq) and isinstance(answer, Eq):
-        return same_equation(gold, answer)
-    if isinstance(gold, (FiniteSet, Tuple)) != isinstance(answer, (FiniteSet, Tuple)):
-        return len(getattr(gold, "args", ())) == len(getattr(answer, "args", ()))
-    return True
-
-
-def same_equation(gold: Any, answer: Any) -> bool:
-    """Whether one equation is a non-zero multiple of the other; an identity only equals its own text."""
-    from sympy import simplify
-
-    ours, theirs = simplify(gold.lhs - gold.rhs), simplify(answer.lhs - answer.rhs)
-    if ours == 0 or theirs == 0:
-        return gold == answer
-    ratio = simplify(ours / theirs)
-    return bool(ratio.is_number and ratio.is_nonzero)
-
-
-def same_value(gold: Any, answer: Any) -> bool | None:
-    """Whether two scalars have one value, at random points if they have variables; None where they have none at all.
-
-    Two expressions that agree to 45 digits at three random points are equal but for a chance of nothing, and it
-    takes no simplification, which is where algebra systems hang. With a written decimal, six digits must agree.
-    """
-    from sympy import Float, Rational
-
-    tolerance = 1e-6 if gold.has(Float) or answer.has(Float) else 1e-45
-    symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
-    compared = False
-    for point in POINTS if symbols else POINTS[:1]:
-        values = {symbol: Rational(point + 37 * index, 97) for index, symbol in enumerate(symbols)}
-        ours, theirs = gold.evalf(60, subs=values), answer.evalf(60, subs=values)
-        if not (ours.is_number and theirs.is_number and ours.is_finite and theirs.is_finite):
-            continue
-        if abs(ours - theirs) > tolerance * abs(ours):
-            return False
-        compared = True
-    return True if compared else None
+    algebra.prepare()

@@ -6,15 +6,20 @@ worker process has to do. Verifiers that settle everything at once cost microsec
 
 import ast
 import re
+import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from rewards.grading import mathematics
-from rewards.grading.answers import final_answers
+from rewards.grading.answers import MAX_ANSWERS, Stated, stated_answers
+from rewards.grading.choices import by_text, choice_letter, names_choices, plain
+from rewards.grading.marks import boxed
+from rewards.grading.mathematics import compare_plain, in_brackets_of, members
+from rewards.grading.notation import tidy
 from rewards.grading.number_words import read_number
+from rewards.grading.remarks import is_value, last_clause, without_remark
 from rewards.grading.verdict import Verdict
 
 MAX_EXPRESSION = 300
@@ -39,24 +44,38 @@ Judged = Verdict | list[Job]
 """A verdict, or the jobs that must all be correct for a correct one."""
 
 
-def each_answer(judge: Callable[[str, dict[str, Any]], Verdict | Job]) -> Callable[[str, dict[str, Any]], Judged]:
-    """A verifier of completions from a judge of single answers: every explicit answer must be correct."""
+def each_answer(judge: Callable[[Stated, dict[str, Any]], Verdict | Job]) -> Callable[[str, dict[str, Any]], Judged]:
+    """A verifier of completions from a judge of single answers: every answer that is given must be correct."""
 
     def verifier(text: str, row: dict[str, Any]) -> Judged:
-        answers = final_answers(text)
-        judged = [judge(answer, row) for answer in answers or [""]]
-        verdicts = [verdict for verdict in judged if isinstance(verdict, Verdict)]
-        if Verdict.GOLD_UNUSABLE in verdicts:
-            return Verdict.GOLD_UNUSABLE
-        if not answers:
-            return Verdict.NO_ANSWER
-        for verdict in verdicts:
-            if verdict is not Verdict.CORRECT:
-                return verdict
-        return [job for job in judged if isinstance(job, Job)] or Verdict.CORRECT
+        return all_correct(answers_of(text, row, judge.__name__ == "choice"), judge, row)
 
     verifier.__doc__ = judge.__doc__
     return verifier
+
+
+def answers_of(text: str, row: dict[str, Any], choice: bool = False) -> list[Stated]:
+    """The distinct answers of a completion. A row's `prose: last_number` takes the last number where none is marked."""
+    answers = stated_answers(text, gold_text(row), row.get("prose") == "last_number", choice)
+    return list({answer.text: answer for answer in answers}.values())
+
+
+def all_correct(
+    answers: list[Stated], judge: Callable[[Stated, dict[str, Any]], Verdict | Job], row: dict[str, Any]
+) -> Judged:
+    """The verdict on answers that must all be correct. More than a few different ones cannot be."""
+    judged = [judge(answer, row) for answer in answers[:MAX_ANSWERS] or [Stated("", "", "")]]
+    verdicts = [verdict for verdict in judged if isinstance(verdict, Verdict)]
+    if Verdict.GOLD_UNUSABLE in verdicts:
+        return Verdict.GOLD_UNUSABLE
+    if not answers:
+        return Verdict.NO_ANSWER
+    if len(answers) > MAX_ANSWERS:
+        return Verdict.WRONG
+    for verdict in verdicts:
+        if verdict is not Verdict.CORRECT:
+            return verdict
+    return [job for job in judged if isinstance(job, Job)] or Verdict.CORRECT
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
@@ -66,67 +85,87 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 @each_answer
-def exact(answer: str, row: dict[str, Any]) -> Verdict:
+def exact(answer: Stated, row: dict[str, Any]) -> Verdict:
     """The gold text itself, white space apart; a whole number may carry a plus sign or thousands commas."""
     gold = exact_key(gold_text(row))
     if not gold:
         return Verdict.GOLD_UNUSABLE
-    return Verdict.CORRECT if exact_key(answer) == gold else Verdict.WRONG
+    return Verdict.CORRECT if gold in (exact_key(answer.text), exact_key(answer.raw)) else Verdict.WRONG
 
 
 def exact_key(text: str) -> str:
     text = " ".join(text.split())
-    if re.fullmatch(r"[+\-−]?[0-9]{1,60}|[+\-−]?[0-9]{1,3}(?:,[0-9]{3}){1,20}", text):
+    if re.fullmatch(r"[+\-−]?(?:0|[1-9][0-9]{0,60})|[+\-−]?[1-9][0-9]{0,2}(?:,[0-9]{3}){1,20}", text):
         return str(int(text.replace(",", "").replace("−", "-")))
     return text
 
 
-@each_answer
-def math(answer: str, row: dict[str, Any]) -> Verdict | Job:
-    """A mathematical answer in any notation; see `rewards.grading.mathematics`."""
-    gold = gold_text(row)
-    settled = mathematics.compare_plain(gold, answer)
+def math(text: str, row: dict[str, Any]) -> Judged:
+    """A mathematical answer in any notation; see `rewards.grading.mathematics`.
+
+    The members of a list may stand in as many boxes as it has members.
+    """
+    answers = answers_of(text, row)
+    boxes = [answer.text for answer in answers if answer.kind == "box"]
+    if len(boxes) > 1 and len(boxes) == len(answers) and members(math_gold(row)) == len(boxes):
+        joined = in_brackets_of(math_gold(row), boxes)
+        answers = [Stated(joined, joined, "box")]
+    return all_correct(answers, same_mathematics, row)
+
+
+def same_mathematics(answer: Stated, row: dict[str, Any]) -> Verdict | Job:
+    gold, asked = math_gold(row), percent_asked(row)
+    text = answer.text
+    settled = compare_plain(gold, text, asked)
+    if settled is Verdict.WRONG or settled is None:
+        short = last_clause(without_remark(text))
+        if short != text and is_value(short):
+            text, settled = short, compare_plain(gold, short, asked)
     if settled is not None:
         return settled
-    return Job("rewards.grading.mathematics:compare", {"gold": gold, "answer": answer}, deadline_s=10.0, cpu_s=3.0)
+    payload = {"gold": gold, "answer": text, "percent_asked": asked}
+    return Job("rewards.grading.mathematics:compare", payload, deadline_s=10.0, cpu_s=3.0)
 
 
-@each_answer
-def choice(answer: str, row: dict[str, Any]) -> Verdict:
+def percent_asked(row: dict[str, Any]) -> bool:
+    """Whether a question may ask for a figure in percent; one that is not there may."""
+    question = row.get("question")
+    return not isinstance(question, str) or bool(re.search(r"%|percent|百分", question[-4000:], re.IGNORECASE))
+
+
+def choice(text: str, row: dict[str, Any]) -> Judged:
     """One letter of a multiple choice, or the text of that choice where the row lists its `choices`."""
+    answers = answers_of(text, row, choice=True)
+    options = [str(option) for option in row.get("choices") or []]
+    taken = [answer for answer in answers if is_choice(answer.text, options)]
+    return all_correct(taken or answers[-1:], one_choice, row)  # a value on the way to the letter is no choice
+
+
+def is_choice(answer: str, options: list[str]) -> bool:
+    """Whether an answer means one of the choices, or more of them, and is no value on the way to one."""
+    if choice_letter(answer, options) or names_choices(answer):
+        return True
+    return any(by_text(answer, options, place) is not False for place in range(len(options)))
+
+
+def one_choice(answer: Stated, row: dict[str, Any]) -> Verdict | Job:
     gold = choice_letter(gold_text(row))
     if gold is None:
         return Verdict.GOLD_UNUSABLE
-    letter = choice_letter(answer)
-    if letter is None:
-        texts = [mathematics.prose_key(mathematics.tidy(str(text))) for text in row.get("choices") or []]
-        stated = mathematics.prose_key(mathematics.tidy(answer))
-        matches = [index for index, text in enumerate(texts) if text == stated]
-        letter = chr(ord("A") + matches[0]) if len(matches) == 1 else None
-    return Verdict.CORRECT if letter == gold else Verdict.WRONG
-
-
-CHOICE = re.compile(
-    r"(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s*:?\s*)?"
-    r"(?:\(\s*(?P<round>[A-Z])\s*\)|\[(?P<square>[A-Z])\]|(?P<bare>[A-Z])(?=[.):]|\s*$))[.):]*(?P<rest>.*)",
-    re.IGNORECASE | re.DOTALL,
-)
-OTHER_CHOICE = re.compile(r"\([A-Z]\)|(?<![A-Za-z])[A-Z][.):]|\b(?:or|and|nor)\s+[A-Z]\b|\bnot\b|[/,&]\s*[A-Z]\b|或")
-
-
-def choice_letter(text: str) -> str | None:
-    """The one letter that an answer chooses, with or without the text of the choice after it."""
-    text = mathematics.tidy(text[:2000])
-    match = CHOICE.fullmatch(text)
-    if match is None or (not text.isascii() and not match["rest"]):
-        return None
-    if OTHER_CHOICE.search(match["rest"]):
-        return None
-    return (match["round"] or match["square"] or match["bare"]).upper()
+    options = [str(option) for option in row.get("choices") or []]
+    letter = choice_letter(answer.text, options)
+    if letter is not None:
+        return Verdict.CORRECT if letter == gold else Verdict.WRONG
+    place = string.ascii_uppercase.index(gold)
+    same = by_text(answer.text, options, place) if options else False
+    if same is None:
+        payload = {"gold": plain(options[place]), "answer": answer.text}
+        return Job("rewards.grading.mathematics:compare", payload, deadline_s=10.0, cpu_s=3.0)
+    return Verdict.CORRECT if same else Verdict.WRONG
 
 
 @each_answer
-def countdown(answer: str, row: dict[str, Any]) -> Verdict:
+def countdown(answer: Stated, row: dict[str, Any]) -> Verdict:
     """An expression that reaches the row's `target` from its `numbers`, each used once.
 
     `numbers_used: some` in the row lets numbers be left out; none may ever be used twice.
@@ -138,7 +177,7 @@ def countdown(answer: str, row: dict[str, Any]) -> Verdict:
         return Verdict.GOLD_UNUSABLE
     if row.get("numbers_used") not in (None, "all", "some"):
         return Verdict.GOLD_UNUSABLE
-    evaluated = evaluate(answer)
+    evaluated = evaluate(answer.text)
     if evaluated is None:
         return Verdict.WRONG
     value, used = evaluated
@@ -152,9 +191,9 @@ def evaluate(expression: str) -> tuple[Fraction, Counter] | None:
 
     Only + − × ÷, parentheses and whole numbers; an equals sign may follow, with the value it has.
     """
-    expression = mathematics.tidy(expression[: MAX_EXPRESSION + 1])
-    for symbol, plain in (("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"), ("×", "*"), ("·", "*"), ("÷", "/")):
-        expression = expression.replace(symbol, plain)
+    expression = tidy(expression[: MAX_EXPRESSION + 1])
+    for symbol, sign in (("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"), ("×", "*"), ("·", "*"), ("÷", "/")):
+        expression = expression.replace(symbol, sign)
     left, equals, right = expression.partition("=")
     if len(expression) > MAX_EXPRESSION or not re.fullmatch(r"[0-9+\-*/() ]+", left) or "**" in left or "//" in left:
         return None
@@ -186,6 +225,12 @@ def _value(node: ast.expr, used: Counter) -> Fraction:
         if isinstance(node.op, ast.Div):
             return left / right
     raise ValueError(f"not arithmetic: {type(node).__name__}")
+
+
+def math_gold(row: dict[str, Any]) -> str:
+    """The gold answer; where it is a solution with boxes, what stands in them."""
+    gold = gold_text(row)
+    return ", ".join(dict.fromkeys(boxed(gold))) or gold if "\\boxed" in gold or "\\fbox" in gold else gold
 
 
 def gold_text(row: dict[str, Any]) -> str:

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewards.grading.answers import final_answer
-from rewards.grading.mathematics import prose_key, split_unit, squeeze, tidy
+from rewards.grading.choices import choice_letter
+from rewards.grading.mathematics import prose_key
+from rewards.grading.notation import squeeze, tidy
 from rewards.grading.number_words import read_number
-from rewards.grading.verifiers import choice_letter, exact_key
+from rewards.grading.verifiers import exact_key
 
 
 def answer_key(text: str, row: Mapping[str, Any]) -> str | None:
@@ -23,7 +25,7 @@ def answer_key(text: str, row: Mapping[str, Any]) -> str | None:
         return exact_key(answer)
     if verifier == "choice":
         return choice_letter(answer) or prose_key(tidy(answer))
-    number = read_number(split_unit(tidy(answer))[0])
+    number = read_number(tidy(answer))
     if number is None:
         return squeeze(prose_key(tidy(answer)))
     return f"{number.value}%" if number.percent else str(number.value)

@@ -148,8 +148,8 @@ def test_verdicts_can_be_fetched_while_others_are_generated(monkeypatch):
             return [judging.pool.Outcome(value="correct") for _ in jobs]
 
     monkeypatch.setattr(judging.pool, "shared", lambda: Counting())
-    row = {"verifier": "math", "answer": "(7654321, 1)"}
-    texts = [f"<answer> ({number}, 2) </answer>" for number in range(5)]
+    row = {"verifier": "math", "answer": "(7654321\\sqrt{3}, 1)"}
+    texts = [f"<answer> ({number}\\sqrt{{5}}, 2) </answer>" for number in range(5)]
     fetched = prefetch(texts, [row] * 5)
     assert judge_answers(texts, [row] * 5) == fetched.result() == [Verdict.CORRECT] * 5
     assert len(asked) == 5

@@ -1,0 +1,54 @@
+"""What is put around an answer: boxes, math delimiters, bold marks, quotes."""
+
+import re
+
+MAX_BARE_BOX = 80
+BOX_OR_BRACE = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{|\\(?:boxed|fbox)[ ]+(?=[^\s{])|\\[{}]|[{}]")
+DELIMITED = re.compile(
+    r"\$\$([^$]{1,500})\$\$|(?<!\\)\$([^$\n]{1,500})(?<!\\)\$|\\\(([^\n]{1,500}?)\\\)|\\\[(.{1,500}?)\\\]", re.DOTALL
+)
+WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("*", "*"),
+            ("```", "```"), ("`", "`"), ('"', '"'), ("“", "”"), ("「", "」"))  # fmt: skip
+CLOSING = ".,;:?!。，；：．！？"
+
+
+def boxed(speech: str) -> list[str]:
+    """The contents of each `\\boxed{}`, braces balanced; of nested boxes, the innermost."""
+    found: list[str] = []
+    opened: list[tuple[int, bool]] = []
+    for mark in BOX_OR_BRACE.finditer(speech):
+        token = mark.group()
+        if token.startswith(("\\boxed", "\\fbox", "\\frameb")) and not token.endswith("{"):
+            found.append(unwrap(re.split(r"[\s$]", speech[mark.end() : mark.end() + MAX_BARE_BOX])[0]))
+        elif token.endswith("{") and token != "\\{":
+            opened.append((mark.end(), len(token) > 1))
+        elif token == "}" and opened:
+            start, is_box = opened.pop()
+            content = speech[start : mark.start()]
+            if is_box and "\\boxed" not in content and "\\fbox" not in content:
+                found.append(unwrap(content))
+    return [answer for answer in found if answer]
+
+
+def unboxed(speech: str) -> str:
+    """The text without empty boxes."""
+    return re.sub(r"\\(?:boxed|fbox)\s*\{\s*\}", " ", speech)
+
+
+def unwrap(answer: str) -> str:
+    """`answer` without the white space, closing punctuation, quotes, bold marks and math delimiters around it."""
+    while True:
+        before = answer
+        answer = answer.strip()
+        if not answer.endswith(("\\,", "\\;", "\\:", "\\!", "\\.")) and not answer.endswith("!"):
+            answer = answer.rstrip(CLOSING).strip()
+        elif answer.endswith(("\\,", "\\;", "\\:", "\\!")):
+            answer = answer[:-2].strip()
+        if answer.count("**") == 1:  # the other mark is outside the answer
+            answer = answer.removeprefix("**").removesuffix("**")
+        for left, right in WRAPPERS:
+            inside = answer[len(left) : -len(right)]
+            if len(answer) > len(left + right) and answer == left + inside + right and right not in inside:
+                answer = inside
+        if answer == before:
+            return answer

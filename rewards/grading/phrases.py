@@ -1,0 +1,125 @@
+"""Answers in prose: "The answer is 42.", "**Final Answer:** 42", "答案是 42。", "故选 B。"
+
+A phrase ends with its sentence, its line or its displayed formula. One that denies ("the answer cannot be 42"), that
+calls its answer wrong, or that says something about an answer ("the answer is clear") gives none.
+"""
+
+import re
+from dataclasses import dataclass
+
+from rewards.grading.marks import DELIMITED, unwrap
+
+MAX_PHRASED = 500
+"""Characters of an answer after an answer phrase."""
+
+PHRASE = re.compile(
+    r"(?P<label>^[ \t>#*_`✅]*(?:(?:(?:the[ ]|my[ ]|our[ ])?(?:final[ ]|correct[ ])?answers?|(?:最终)?答案)"
+    r"[ \t*_`]*(?:[:：][ \t*_`]*|\n+(?=[ \t]*\S))|(?P<slight>(?:final[ ])?(?:result|solution)|A)[*_`]*[:：][ \t*_`]*))"
+    r"|(?P<said>\banswers?\b[*_`]*(?:\s*\([^()\n]{0,40}\)|\s*,[^,\n.]{0,40},)?(?:[ \t]+[A-Za-z']+){0,6}?\s*"
+    r"(?:\b(?:is|are|be|equals|was)\b\s*[:：]?|[:：=])|\b(?:correct|right|best)\s+(?:option|choice|response|statement|one)"
+    r"s?\s*(?:is|are|[:：])\s*[:：]?)"
+    r"|(?P<chinese>(?:答案|正确选项|正确答案|正确的选项)[*_`]*\s*(?:应该|应|就)?\s*(?:是|为|等于|选|[:：])\s*[:：]?"
+    r"|(?:故|应|所以|因此|则)?选(?:项|择)?(?:是|为)?\s*[:：]?(?=\s*[（(]?[A-Z](?![A-Za-z])))",
+    re.IGNORECASE | re.MULTILINE,
+)
+OPTION = re.compile(
+    r"\b(?i:option|choice)\s+[(\[*]*(?P<letter>[A-Z])[)\]*]*\s+is\s+(?:the\s+)?(?:correct|right|answer)\b"
+    r"|^\s*It(?:'s| is)\s+"
+    r"(?P<only>\(?[A-Z]\)?)(?=[.\s]*$)",
+    re.MULTILINE,
+)
+ADVERB = re.compile(
+    r"\s*(?:therefore|thus|then|hence|indeed|simply|clearly|just|exactly|equal to|given by|approximately|about)\b\s*",
+    re.IGNORECASE,
+)
+PHRASE_END = re.compile(
+    r"\n|[。！？；]|(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bSt)(?<!\bMt)(?<!\bMrs)(?<!\bvs)(?<!\bNo)(?<!\ba\.m)(?<!\bp\.m)"
+    r"(?<!\b[A-Z]\.[A-Z])[.!?](?=[\s*\"'”’)_`]|$)|,?\s+(?:because|since|因为)\b",
+    re.IGNORECASE,
+)
+DENIAL_BEFORE = re.compile(
+    r"(?:\b(?:wrong|incorrect|false|bad|invalid|impossible|not\s+(?:the|an?|my|our)|another\s+wrong|no)\s+(?:final\s+)?"
+    r"|不是|错误的?)$",
+    re.IGNORECASE,
+)
+DENIAL_INSIDE = re.compile(r"\b(?:not|never|cannot|neither|hardly|wrong|incorrect)\b|n['’]t\b|不", re.IGNORECASE)
+DENIAL_AFTER = re.compile(r"\s*(?:not\b|n't|n’t|never\b|不是|anything but\b|unknown\b|unclear\b)", re.IGNORECASE)
+NO_VALUE = re.compile(
+    r"(?:as follows|correct|right|wrong|clear|simple|easy|obvious|valid|reasonable|consistent|incorrect|below|above"
+    r"|here|found|obtained|given|worth|based|in\b|that\b|to be\b|what\b|called|known|used|ready|confirmed"
+    r"|verified|just\b|the same|our\b|always|also\b|expressed|shown|written|stated)\b",
+    re.IGNORECASE,
+)
+ASKED_FOR = re.compile(
+    r"\b(?:find|finding|get|verify|check|checking|compute|calculate|determine|reach|see|derive|obtain|give|write|round"
+    r"|simplify|express|state|guess|each|every|one|this|that|any|same|another|of|is|for)\s+(?:the\s+|our\s+|my\s+|an?\s+)?"
+    r"(?:final\s+|correct\s+)?$",
+    re.IGNORECASE,
+)
+EMPHASIS = re.compile(r"\*\*([^*\n]+)\*\*")
+FILLED = re.compile(r"^(?:\s|\*\*(?=\s)|[>*_`•-]+(?=\s)|```[a-z]*\n)+")
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """What an answer phrase says."""
+
+    text: str
+    raw: str
+    weak: bool
+    """Whether it only says what is being looked for ("to find the answer: …"), or names one of several answers."""
+
+
+def phrases(speech: str, gold: str = "") -> list[Phrase]:
+    """What follows each answer phrase up to the end of its sentence; boxes are left to `marks.boxed`."""
+    found = []
+    for match in PHRASE.finditer(speech):
+        rest = speech[match.end() : match.end() + MAX_PHRASED]
+        if match["said"] and denied(speech, match, rest, gold):
+            continue
+        raw = content(rest, gold)
+        text = unwrap(balanced(EMPHASIS.sub(r"\1", raw)))
+        if not text or "\\boxed" in raw or "\\fbox" in raw or "<answer>" in raw:
+            continue
+        if (NO_VALUE.match(text) or PHRASE.search(raw)) and text.casefold() != gold.casefold():
+            continue
+        before = speech[max(0, match.start() - 40) : match.start()]
+        weak = bool(match["slight"]) or (bool(match["said"]) and bool(ASKED_FOR.search(before.replace("\n", " . "))))
+        found.append(Phrase(text, raw, weak))
+    found += [Phrase(one["letter"] or one["only"], one.group(), False) for one in OPTION.finditer(speech)]
+    return found
+
+
+def balanced(text: str) -> str:
+    """The text without a closing mark whose opening one stands before the phrase: `*Answer: 72*`."""
+    text = text.strip()
+    for mark in ("*", "`", "_"):
+        if text.endswith(mark) and text.count(mark) % 2:
+            text = text[:-1]
+    return text
+
+
+def denied(speech: str, match: re.Match[str], rest: str, gold: str) -> bool:
+    """Whether the phrase says what is not the answer; a gold such as "not guilty" is no denial."""
+    before = speech[max(0, match.start() - 24) : match.start()]
+    if DENIAL_BEFORE.search(before) or DENIAL_INSIDE.search(match.group()):
+        return True
+    starts_as_gold = bool(gold) and rest.strip().casefold().startswith(gold.casefold())
+    return bool(DENIAL_AFTER.match(rest)) and not starts_as_gold
+
+
+def content(rest: str, gold: str) -> str:
+    """The answer at the start of what follows a phrase: up to the end of a displayed formula, a line or a sentence."""
+    filled = FILLED.match(rest)
+    rest = rest[filled.end() :] if filled else rest
+    if adverb := ADVERB.match(rest):
+        rest = rest[adverb.end() :]
+    if gold and rest.casefold().startswith(gold.casefold()) and re.match(r"[.!?。]*\s*(?:\n|$)", rest[len(gold) :]):
+        return rest[: len(gold)]
+    if rest.startswith(("\\[", "$$", "\\(\n", "\\boxed", "$\\boxed", "\\(\\boxed")):
+        formula = DELIMITED.match(rest)
+        if formula:
+            return formula.group()
+        return rest if rest.startswith("\\boxed") else ""
+    end = PHRASE_END.search(rest)
+    return rest[: end.start()] if end else rest
