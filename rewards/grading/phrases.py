@@ -5,12 +5,15 @@ calls its answer wrong, or that says something about an answer ("the answer is c
 """
 
 import re
+from collections import deque
 from dataclasses import dataclass
 
 from rewards.grading.marks import DELIMITED, unwrap
 
 MAX_PHRASED = 500
 """Characters of an answer after an answer phrase."""
+MAX_PHRASES = 40
+"""Phrases that are read, the last ones: as many answers could not all be right."""
 
 PHRASE = re.compile(
     r"(?P<label>^[ \t>#*_`✅]*(?:(?:(?:the[ ]|my[ ]|our[ ])?(?:final[ ]|correct[ ])?answers?|(?:最终)?答案)"
@@ -24,7 +27,7 @@ PHRASE = re.compile(
 )
 OPTION = re.compile(
     r"\b(?i:option|choice)\s+[(\[*]*(?P<letter>[A-Z])[)\]*]*\s+is\s+(?:the\s+)?(?:correct|right|answer)\b"
-    r"|^\s*It(?:'s| is)\s+"
+    r"|^[ \t]*It(?:'s| is)\s+"
     r"(?P<only>\(?[A-Z]\)?)(?=[.\s]*$)",
     re.MULTILINE,
 )
@@ -73,7 +76,7 @@ class Phrase:
 def phrases(speech: str, gold: str = "") -> list[Phrase]:
     """What follows each answer phrase up to the end of its sentence; boxes are left to `marks.boxed`."""
     found = []
-    for match in PHRASE.finditer(speech):
+    for match in deque(PHRASE.finditer(speech), MAX_PHRASES):
         rest = speech[match.end() : match.end() + MAX_PHRASED]
         if match["said"] and denied(speech, match, rest, gold):
             continue
@@ -86,7 +89,9 @@ def phrases(speech: str, gold: str = "") -> list[Phrase]:
         before = speech[max(0, match.start() - 40) : match.start()]
         weak = bool(match["slight"]) or (bool(match["said"]) and bool(ASKED_FOR.search(before.replace("\n", " . "))))
         found.append(Phrase(text, raw, weak))
-    found += [Phrase(one["letter"] or one["only"], one.group(), False) for one in OPTION.finditer(speech)]
+    found += [
+        Phrase(one["letter"] or one["only"], one.group(), False) for one in deque(OPTION.finditer(speech), MAX_PHRASES)
+    ]
     return found
 
 
