@@ -39,8 +39,8 @@ def mix(
     ready: dict[int, list[Question]] = {}
     for index, source in enumerate(group):
         if catalogue.is_finite(source.use):
-            rows = _named(catalogue.load(source.use, None, f"{seed} {index}", False, source.args), source, index, group)
-            ready[index] = cleaner.clean(rows, funnel, source.use)
+            rows = catalogue.load(source.use, None, f"{seed} {index}", False, source.args, source.group)
+            ready[index] = cleaner.clean(_named(rows, source, index, group), funnel, source.use)
     available = [len(ready[i]) if i in ready and not source.upsample else None for i, source in enumerate(group)]
     if count is None:
         shares = [len(ready[index]) for index in range(len(group))]
@@ -143,7 +143,7 @@ def _endless(
     asked = 0
     for _ in range(MOST_ROUNDS):
         wanted = asked + 2 * (share - len(kept)) if asked else share
-        rows = catalogue.load(source.use, wanted, seed, False, source.args)[asked:]
+        rows = catalogue.load(source.use, wanted, seed, False, source.args, source.group)[asked:]
         kept += cleaner.clean(_named(rows, source, index, group), funnel, source.use)
         asked = wanted
         if len(kept) >= share:

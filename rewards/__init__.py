@@ -10,18 +10,22 @@ Importing this package is cheap: computer algebra, reasoning-gym and torch are i
 from pipeline.config.rewards import RewardSpec, Schedule
 from rewards.builtin.language import language_share
 from rewards.builtin.reward_model import reward_model_text
-from rewards.contract import RewardError
+from rewards.contract import Closes, GivesVerdicts, Prefetches, Reward, RewardError
 from rewards.grading.answers import final_answer
 from rewards.grading.judging import judge_answer, judge_answers, prefetch
 from rewards.grading.verdict import Verdict
 from rewards.grading.voting import answer_key
 from rewards.own.check import check
-from rewards.registry import load, names
+from rewards.registry import judges_answers, load, names
 from rewards.response import Response, split_response
 from rewards.reward_set import RewardContext, RewardSet
 
 __all__ = [
+    "Closes",
+    "GivesVerdicts",
+    "Prefetches",
     "Response",
+    "Reward",
     "RewardContext",
     "RewardError",
     "RewardSet",
@@ -33,6 +37,7 @@ __all__ = [
     "final_answer",
     "judge_answer",
     "judge_answers",
+    "judges_answers",
     "language_share",
     "load",
     "names",

@@ -1,12 +1,72 @@
-"""The contract of a reward function: one value a completion, each a finite float or None."""
+"""The contract of a reward: one value a completion, each a finite float or None.
+
+`Reward` is all that a reward must be, and any function or object written for TRL is one. What it may do beside scoring
+is said by `GivesVerdicts`, `JudgesAnswers`, `Prefetches` and `Closes`: a reward that inherits one, or has what it
+names, is asked for it.
+"""
 
 import asyncio
 import inspect
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+
+class Reward(ABC):
+    """Scores completions. A built-in reward is a class in `rewards/builtin/` that inherits this and has a `name`."""
+
+    name: ClassVar[str]
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    @abstractmethod
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
+    ) -> list[float | None]:
+        """One finite number a completion, in order, or None for one that it has nothing to say about.
+
+        `prompts` and `completions` are texts or lists of chat messages, `completion_ids` the tokens of each completion.
+        `columns` holds each column of the questions, one value a completion, None where a question lacks it; beside
+        them `trainer_state` (its `global_step` is the step), `log_metric(name, value)` and `log_extra(name, values)`.
+        Raises `RewardError` where it cannot score the batch.
+        """
+
+
+@runtime_checkable
+class GivesVerdicts(Protocol):
+    """A reward that also says why: the verdict on each completion of its last call."""
+
+    verdicts: Sequence[StrEnum | None]
+    """A `rewards.Verdict` a completion, None where there is none."""
+
+
+@runtime_checkable
+class Prefetches(Protocol):
+    """A reward that can start on completions while others are still being written."""
+
+    def prefetch(
+        self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
+    ) -> None:
+        """Start on completions that a later call will hold. Called like the reward, from another thread, with one group
+        at a time. It changes when scores are known, not what they are."""
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A reward that holds processes, connections or memory."""
+
+    def close(self) -> None:
+        """Give back what it holds; it is not called again."""
+
+
+class JudgesAnswers:
+    """Mark of a reward that compares answers: it has nothing to say about a question without one to compare with."""
 
 
 class RewardError(Exception):

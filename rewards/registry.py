@@ -4,32 +4,37 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import pkgutil
 import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rewards.contract import RewardError
+from rewards.contract import JudgesAnswers, Reward, RewardError
 
-BUILT_IN = {
-    "accuracy": "rewards.builtin.accuracy:Accuracy",
-    "format": "rewards.builtin.format:Format",
-    "language": "rewards.builtin.language:Language",
-    "soft_overlong": "rewards.builtin.length:SoftOverlong",
-    "kimi_length": "rewards.builtin.length:KimiLength",
-    "cosine_length": "rewards.builtin.length:CosineLength",
-    "repetition": "rewards.builtin.repetition:Repetition",
-    "tag_count": "rewards.builtin.format:TagCount",
-    "reasoning_steps": "rewards.builtin.reasoning_steps:ReasoningSteps",
-    "reward_model": "rewards.builtin.reward_model:RewardModel",
-    "judge": "rewards.builtin.judge:Judge",
-}
+
+@functools.cache
+def built_in() -> dict[str, type[Reward]]:
+    """The built-in rewards by name: every class in a file of `rewards/builtin/` that is a `Reward`."""
+    package = importlib.import_module("rewards.builtin")
+    found = {}
+    for file in sorted(pkgutil.iter_modules(package.__path__), key=lambda file: file.name):
+        module = importlib.import_module(f"{package.__name__}.{file.name}")
+        for value in vars(module).values():
+            if inspect.isclass(value) and issubclass(value, Reward) and value.__module__ == module.__name__:
+                found[value.name] = value
+    return found
 
 
 def names() -> dict[str, str]:
     """Each built-in reward and the first line of its description."""
-    return {name: (inspect.getdoc(find(name)) or "").splitlines()[0] for name in BUILT_IN}
+    return {name: (inspect.getdoc(reward) or "").splitlines()[0] for name, reward in built_in().items()}
+
+
+def judges_answers(use: str) -> bool:
+    """Whether `use` names a built-in reward that has nothing to say about a question without an answer."""
+    return issubclass(built_in().get(use, Reward), JudgesAnswers)
 
 
 def load(use: str, **args: Any) -> Callable[..., Any]:
@@ -72,9 +77,11 @@ def is_factory(function: Callable[..., Any]) -> bool:
 
 def find(use: str) -> Any:
     """The object that `use` names, not yet instantiated."""
-    where, separator, name = BUILT_IN.get(use, use).rpartition(":")
+    if use in built_in():
+        return built_in()[use]
+    where, separator, name = use.rpartition(":")
     if not separator:
-        known = ", ".join(BUILT_IN)
+        known = ", ".join(built_in())
         raise RewardError(
             f"reward {use!r} is not built in ({known}), nor of the form file.py:name or package.module:name"
         )

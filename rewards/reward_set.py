@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.rewards import RewardSpec
-from rewards.contract import RewardError, validated
+from rewards.contract import Closes, GivesVerdicts, Prefetches, RewardError, awaited, validated
 from rewards.grading.verdict import Verdict
 from rewards.own.custom import CustomReward
-from rewards.registry import BUILT_IN, find, load, located
+from rewards.registry import built_in, find, load, located
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,18 @@ class RewardSet:
 
     def last_verdicts(self) -> dict[str, list[Verdict | None]]:
         """The verdict on each completion of the last batch, for each reward that gives verdicts."""
-        return {function.__name__: function.verdicts for function in self.functions if function.verdicts is not None}
+        return {function.__name__: function.verdicts for function in self.functions if function.verdicts}
 
     def close(self) -> None:
         """End the processes of custom rewards."""
         for function in self.functions:
-            if hasattr(function.reward, "close"):
+            if isinstance(function.reward, Closes):
                 function.reward.close()
 
 
 def build(spec: RewardSpec, context: RewardContext) -> Callable[..., Any]:
     """The reward that a spec names; a custom one in a process of its own."""
-    if spec.use not in BUILT_IN:
+    if spec.use not in built_in():
         use = located(spec.use, context.folder)
         return CustomReward(use, spec.args, spec.deadline_s, find_culprit=spec.on_error == "stop")
     takes = inspect.signature(find(spec.use)).parameters
@@ -70,6 +70,7 @@ def build(spec: RewardSpec, context: RewardContext) -> Callable[..., Any]:
 
 
 def name_of(reward: Callable[..., Any]) -> str:
+    """What the reward is called in every record of a run."""
     return getattr(reward, "__name__", type(reward).__name__)
 
 
@@ -81,26 +82,54 @@ class RunReward:
         self.reward = reward
         self.__name__ = name
         self.counted: Counter[Verdict] = Counter()
-        self.verdicts: list[Verdict | None] | None = None
+        self.verdicts: list[Verdict | None] = []
+        """On each completion of the last call; empty where the reward gives none."""
+        self.keeps_failure = False
+        """Whether a `RewardError` is kept in `failure`, every completion unscored, instead of raised."""
+        self.failure: RewardError | None = None
+
+    @classmethod
+    def of(cls, reward: Callable[..., Any]) -> "RunReward":
+        """Any function or object with TRL's signature as a reward of a run; one that is one already, as it is."""
+        if isinstance(reward, RunReward):
+            return reward
+        name = name_of(reward)
+        return cls(RewardSpec(use=name), reward, name)
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        try:
+            return self.scores(prompts, completions, columns)
+        except RewardError as error:
+            if not self.keeps_failure:
+                raise
+            self.failure = error
+            return [None] * len(completions)
+
+    def scores(self, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any]) -> list[float | None]:
+        """One a completion; raises `RewardError` where the reward fails."""
         scores: list[float | None] = [None] * len(completions)
-        self.verdicts = [None] * len(completions) if hasattr(self.reward, "verdicts") else None
+        gives_verdicts = isinstance(self.reward, GivesVerdicts)
+        self.verdicts = [None] * len(completions) if gives_verdicts else []
         factor = self.factor(columns)
         rows = self.applicable(len(completions), columns)
         if factor is None or not rows:
             return scores
         for row, score in zip(rows, self.score(chosen_inputs(prompts, completions, columns, rows)), strict=True):
             scores[row] = None if score is None else factor * score
-        if self.verdicts is not None:
+        if gives_verdicts:
             for row, verdict in zip(rows, self.reward.verdicts, strict=False):
                 self.verdicts[row] = verdict
             self.counted.update(verdict for verdict in self.verdicts if verdict is not None)
         return scores
 
+    @property
+    def prefetches(self) -> bool:
+        """Whether the reward can start on completions before all are written."""
+        return isinstance(self.reward, Prefetches)
+
     def prefetch(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> None:
         """Start scoring completions that a later call will hold, where the reward can: it changes when, not what."""
-        if not hasattr(self.reward, "prefetch") or self.factor(columns) is None:
+        if not self.prefetches or self.factor(columns) is None:
             return
         rows = self.applicable(len(completions), columns)
         if rows:
@@ -110,12 +139,12 @@ class RunReward:
         """The reward's own scores, checked; a failing one stops the run, or is counted and skipped."""
         count = len(inputs["completions"])
         try:
-            return validated(self.spec.use, self.reward, self.reward(**inputs), inputs, count)
+            return validated(self.spec.use, self.reward, awaited(self.reward(**inputs)), inputs, count)
         except RewardError:
             if self.spec.on_error == "stop":
                 raise
             self.counted[Verdict.SCORER_FAILED] += count
-            if hasattr(self.reward, "verdicts"):
+            if isinstance(self.reward, GivesVerdicts):
                 self.reward.verdicts = []
             return [None] * count
 

@@ -16,7 +16,7 @@ from pipeline.core.errors import RunError
 from pipeline.core.files import write_json_lines
 from pipeline.steps.annotation import ANSWERS, judged_pairs
 from pipeline.steps.context import StageContext, StageResult
-from pipeline.steps.questions import render_prompts, training_questions
+from pipeline.steps.questions import PROMPTS, fitting_prompts, training_questions
 from pipeline.steps.sampling import SHARDS, sample_in_shards
 from pipeline.training.reward_model import RewardModelResult, train_reward_model, trainer_folder
 from rewards import reward_model_text
@@ -33,7 +33,9 @@ def run(ctx: StageContext) -> StageResult:
         rng = ctx.rng(f"pairs {name}")
         annotator = make_annotator(ctx.config, name, rng)
         questions = training_questions(ctx, {settings.group: settings.prompts})
-        prompts = render_prompts(ctx.profile, questions, tokenizer, ctx.stage.template, ctx.config.sampling.max_tokens)
+        questions, prompts = fitting_prompts(
+            ctx, questions, tokenizer, ctx.stage.template, ctx.config.sampling.max_tokens, f"{PROMPTS} of {name}"
+        )
         prompt_of = {question.question: prompt for question, prompt in zip(questions, prompts, strict=True)}
         samples = sample_in_shards(ctx, name, questions, prompts, settings.samples_per_prompt, ctx.config.sampling)
         pairs, dropped, unfinished = judged_pairs(ctx, name, settings, annotator, samples, rng)

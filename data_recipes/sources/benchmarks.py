@@ -78,7 +78,9 @@ def find_benchmark(name: str) -> Benchmark:
     return BENCHMARKS[name]
 
 
-def benchmark_questions(name: str, args: BenchmarkArgs, first: int | None = None) -> list[Question]:
+def benchmark_questions(
+    name: str, args: BenchmarkArgs, first: int | None = None, domain: str | None = None
+) -> list[Question]:
     """The benchmark's questions, at most `first` of them from the Hub.
 
     Raises ConfigError for an unknown name, a file that lacks a column, or a data set that cannot be had.
@@ -89,7 +91,7 @@ def benchmark_questions(name: str, args: BenchmarkArgs, first: int | None = None
     mapping = RowMapping.model_validate(benchmark.args.model_dump(exclude={"config", "split", "revision"}))
     if benchmark.code:
         records = (_with_a_test(record) for record in records)
-    return to_questions(records, name, mapping)
+    return to_questions(records, name, mapping, domain)
 
 
 def _with_a_test(record: Record) -> Record:

@@ -181,8 +181,10 @@ def countdown(count: int | None, seed: str, held_out: bool, args: CountdownArgs)
     ]
 
 
-def reasoning_gym(task: str, count: int | None, seed: str, held_out: bool, args: dict[str, Any]) -> list[Question]:
-    """A task of the reasoning-gym package, scored by its own verifier.
+def reasoning_gym(
+    task: str, count: int | None, seed: str, held_out: bool, args: dict[str, Any], domain: str | None = None
+) -> list[Question]:
+    """A task of the reasoning-gym package, scored by its own verifier; `domain` None is the task's name.
 
     Training and held-out questions come from disjoint ranges of the task's seeds.
     """
@@ -201,7 +203,7 @@ def reasoning_gym(task: str, count: int | None, seed: str, held_out: bool, args:
     return [
         Question(
             id=f"{task} {first + index}",
-            domain=task,
+            domain=domain or task,
             question=entry["question"],
             answer=entry["answer"],
             verifier="reasoning_gym",
@@ -262,40 +264,43 @@ def tells_apart(use: str) -> bool:
     return use in TOLD_APART or use.startswith("reasoning_gym:")
 
 
-def load(use: str, count: int | None, seed: str, held_out: bool, args: dict[str, Any]) -> list[Question]:
+def load(
+    use: str, count: int | None, seed: str, held_out: bool, args: dict[str, Any], domain: str | None = None
+) -> list[Question]:
     """Question rows of one source. The same arguments give the same rows, and a larger count begins with them.
 
+    `domain` is that of rows which have none of their own, where a file, a data set or a task would give its name.
     A finite source is shuffled, and is its own split: give held-out sets files of their own.
     Raises ConfigError for an unknown source, wrong arguments, or a bad file.
     """
     check_source(use)
     if is_finite(use):
-        rows = load_finite(use, args)
+        rows = load_finite(use, args, domain=domain)
         random.Random(f"{use} {seed}").shuffle(rows)
         return rows[:count]
     _, colon, rest = use.partition(":")
     if colon:
-        return reasoning_gym(rest, count, seed, held_out, args)
+        return reasoning_gym(rest, count, seed, held_out, args, domain)
     recipe, model = RECIPES[use]
     return recipe(count, seed, held_out, checked_args(use, model, args))
 
 
-def load_finite(use: str, args: dict[str, Any], first: int | None = None) -> list[Question]:
+def load_finite(use: str, args: dict[str, Any], first: int | None = None, domain: str | None = None) -> list[Question]:
     """Rows of a file or a data set in their own order; of one on the Hub at most `first`, the others unfetched."""
-    rows = _finite_rows(use, args, first)
+    rows = _finite_rows(use, args, first, domain)
     if not rows:
         raise ConfigError(f"{use} holds no rows. Expected one question a row.")
     return rows
 
 
-def _finite_rows(use: str, args: dict[str, Any], first: int | None) -> list[Question]:
+def _finite_rows(use: str, args: dict[str, Any], first: int | None, domain: str | None) -> list[Question]:
     scheme, _, rest = use.partition(":")
     if scheme == "hub":
         hub = checked_args(use, HubArgs, args)
-        return to_questions(read_hub(rest, hub, first), rest.rpartition("/")[2], hub)
+        return to_questions(read_hub(rest, hub, first), rest.rpartition("/")[2], hub, domain)
     if scheme == "benchmark":
-        return benchmark_questions(rest, checked_args(use, BenchmarkArgs, args), first)
-    return to_questions(READERS[scheme](Path(rest)), Path(rest).stem, checked_args(use, RowMapping, args))
+        return benchmark_questions(rest, checked_args(use, BenchmarkArgs, args), first, domain)
+    return to_questions(READERS[scheme](Path(rest)), Path(rest).stem, checked_args(use, RowMapping, args), domain)
 
 
 def checked_args(use: str, model: type[Args], args: dict[str, Any]) -> Args:

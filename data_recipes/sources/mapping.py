@@ -13,6 +13,7 @@ from data_recipes.question import Question
 from data_recipes.sources.tables import Record, parsed
 from pipeline.core.errors import ConfigError
 from pipeline.core.strict import Strict
+from rewards.columns import taken_names
 from rewards.grading.answers import boxed
 
 CHOOSE = "Answer with the letter of the right choice."
@@ -66,6 +67,12 @@ class RowMapping(Strict):
                 f"{where}: there is no 'question'. Columns there: {', '.join(row)}. Name the one that holds it in the "
                 "source's args: {columns: {question: …, answer: …}}."
             )
+        for key in taken_names(wanted):
+            raise ConfigError(
+                f"{where}: there is a column '{wanted[key]}' that would be called '{key}', which is what rewards get "
+                "from the trainer by that name. Rename it in the file, or name the columns to take in the source's "
+                "args: {columns: {question: …, answer: …}}."
+            )
         for column in self.options:
             if column not in row:
                 raise ConfigError(
@@ -74,8 +81,11 @@ class RowMapping(Strict):
         return {key: row[column] for key, column in wanted.items()}
 
 
-def to_questions(records: Iterable[Record], name: str, mapping: RowMapping) -> list[Question]:
-    """Question rows of a data set; `name` is the domain and begins the ids of rows that have none.
+def to_questions(
+    records: Iterable[Record], name: str, mapping: RowMapping, domain: str | None = None
+) -> list[Question]:
+    """Question rows of a data set; `name` begins the ids of rows that have none. `domain` is that of rows which neither
+    name one nor have one by the mapping; None: `name`.
 
     A row whose answer lacks the mark that it should follow gets the answer '', which no verifier can read. Raises
     ConfigError naming the place of a row that lacks a column, is malformed or repeats an id, and of the first one where
@@ -84,7 +94,7 @@ def to_questions(records: Iterable[Record], name: str, mapping: RowMapping) -> l
     questions, places, unmarked = [], {}, ""
     marked = (mapping.answer_after or mapping.answer_boxed) and not mapping.options
     for number, (where, row) in enumerate(records, 1):
-        question = _question(row, where, f"{name}-{number}", name, mapping)
+        question = _question(row, where, f"{name}-{number}", domain or name, mapping)
         if question.id in places:
             raise ConfigError(
                 f"{where}: the id '{question.id}' stands at {places[question.id]} already. "
@@ -103,7 +113,7 @@ def to_questions(records: Iterable[Record], name: str, mapping: RowMapping) -> l
     return questions
 
 
-def _question(row: dict[str, Any], where: str, own_id: str, name: str, mapping: RowMapping) -> Question:
+def _question(row: dict[str, Any], where: str, own_id: str, domain: str, mapping: RowMapping) -> Question:
     given = mapping.taken(row, where)
     if mapping.options:
         given |= _choices(given, [parsed(row[column]) for column in mapping.options], where, mapping.ask)
@@ -115,7 +125,7 @@ def _question(row: dict[str, Any], where: str, own_id: str, name: str, mapping: 
     _must_be_json(given, where)
     defaults = {
         "id": own_id,
-        "domain": mapping.domain or name,
+        "domain": mapping.domain or domain,
         "verifier": mapping.verifier or ("choice" if mapping.options else "math"),
         "language": mapping.language,
     }

@@ -45,9 +45,9 @@ class Looked:
 
 def check_data(profile: Profile) -> None:
     """Raises ConfigError for a source that is wrong: its name, its file, its mapping, most of its answers."""
-    for where, source in all_sources(profile):
+    for where, source, group in all_sources(profile):
         with told_with(where):
-            sample_of(source)
+            sample_of(source, group)
     for stage, groups in asked_for(profile):
         for group, count in groups.items():
             if count is None:
@@ -70,19 +70,19 @@ def check_data(profile: Profile) -> None:
 
 def _check_null(profile: Profile, stage: str, group: str) -> None:
     try:
-        check_everything([source.as_source for source in profile.questions[group]])
+        check_everything([source.in_group(group) for source in profile.questions[group]])
     except ConfigError as error:
         raise ConfigError(f"stages.{stage}.questions.{group}: {error}") from None
 
 
-def all_sources(profile: Profile) -> Iterator[tuple[str, QuestionSource]]:
-    """(where the profile has it, source) of every source."""
+def all_sources(profile: Profile) -> Iterator[tuple[str, QuestionSource, str | None]]:
+    """(where the profile has it, source, its group of questions if it is in one) of every source."""
     for name, group in profile.questions.items():
-        yield from ((f"questions.{name}", source) for source in group)
+        yield from ((f"questions.{name}", source, name) for source in group)
     for name, settings in profile.stages.evaluate.sets.items():
-        yield f"evaluate.{name}", settings.source
+        yield f"evaluate.{name}", settings.source, None
     for name, source in profile.cleaning.also_held_out.items():
-        yield f"held out: {name}", source
+        yield f"held out: {name}", source, None
 
 
 def asked_for(profile: Profile) -> Iterator[tuple[str, dict[str, int | None]]]:
@@ -91,26 +91,34 @@ def asked_for(profile: Profile) -> Iterator[tuple[str, dict[str, int | None]]]:
         yield stage, section.questions
 
 
-def sample_of(source: QuestionSource) -> Looked:
-    """The source's rows: all of a local one, some of a recipe or of a data set on the Hub."""
-    return _looked(source.model_dump_json())
+def sample_of(source: QuestionSource, group: str | None = None) -> Looked:
+    """The source's rows, as they are in that group of questions: all of a local one, some of a recipe or of a data set
+    on the Hub."""
+    return _looked(source.model_dump_json(), group)
+
+
+def is_fetched(source: QuestionSource) -> bool:
+    """Whether the rows come from the Hub."""
+    return source.use.startswith("hub:") or (source.use.startswith("benchmark:") and not source.args.get("path"))
 
 
 @cache
-def _looked(source_json: str) -> Looked:
+def _looked(source_json: str, group: str | None) -> Looked:
     source = QuestionSource.model_validate_json(source_json)
     catalogue.check_source(source.use)
     finite = catalogue.is_finite(source.use)
     if source.upsample and not finite:
         raise ConfigError(f"The source '{source.use}' never ends, so upsample has no meaning for it. Leave it out.")
-    fetched = source.use.startswith("hub:") or (source.use.startswith("benchmark:") and not source.args.get("path"))
+    fetched = is_fetched(source)
     try:
         if finite:
-            rows = catalogue.load_finite(source.use, source.args, HUB_ROWS if fetched else None)
+            rows = catalogue.load_finite(source.use, source.args, HUB_ROWS if fetched else None, group)
         else:
-            rows = catalogue.load(source.use, RECIPE_ROWS, "check", False, source.args)
+            rows = catalogue.load(source.use, RECIPE_ROWS, "check", False, source.args, group)
     except HubUnreachableError as error:
         return Looked((), False, {}, str(error))
+    if source.domain:
+        rows = [row.model_copy(update={"domain": source.domain}) for row in rows]
     tried = rows[:MOST_TRIED]
     unreadable = unreadable_answers(tried)
     if len(unreadable) > MOST_UNREADABLE * len(tried):
@@ -132,8 +140,8 @@ def data_table(profile: Profile) -> Table:
     table = Table(title="questions", title_justify="left")
     for column in ("where", "source", "share", "rows", "no answer", "unreadable answers"):
         table.add_column(column)
-    for where, source in all_sources(profile):
-        looked = sample_of(source)
+    for where, source, group in all_sources(profile):
+        looked = sample_of(source, group)
         count = str(len(looked.rows)) if looked.whole else "no end" if not looked.note else "?"
         if looked.rows and not looked.whole and catalogue.is_finite(source.use):
             count = f"the first {len(looked.rows)} looked at"
@@ -146,8 +154,8 @@ def data_table(profile: Profile) -> Table:
 
 def data_notes(profile: Profile) -> Iterator[str]:
     """What the table has no room for: sources that are not here, unreadable answers, funnels of files."""
-    for where, source in all_sources(profile):
-        looked = sample_of(source)
+    for where, source, group in all_sources(profile):
+        looked = sample_of(source, group)
         if looked.note:
             yield f"{where}: {looked.note}"
         if looked.unreadable:
@@ -161,12 +169,12 @@ def data_notes(profile: Profile) -> Iterator[str]:
 
 def _funnels(profile: Profile) -> Iterator[str]:
     """The funnel of each group of local files, as large as a stage asks for."""
-    if any(sample_of(source).note for _, source in all_sources(profile)):
+    if any(sample_of(source, group).note for _, source, group in all_sources(profile)):
         yield "Groups are not mixed here, because a source is not on this machine."
         return
     held_out = held_out_texts(profile)
     for name, group in profile.questions.items():
-        looked = [sample_of(source) for source in group]
+        looked = [sample_of(source, name) for source in group]
         counts = {counts[name] for _, counts in asked_for(profile) if name in counts}
         if not counts or not all(each.whole for each in looked) or sum(len(e.rows) for e in looked) > MOST_CHEAP_ROWS:
             continue

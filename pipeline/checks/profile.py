@@ -7,6 +7,7 @@ from rich.text import Text
 from data_recipes.question import Question
 from pipeline.checks.data import check_data, data_notes, data_table, sample_of
 from pipeline.checks.models import check_models, memory_table, model_notes, models_table
+from pipeline.checks.questions import check_questions, question_notes
 from pipeline.config.profile import Profile
 from pipeline.config.stages import RewardModelStage, RLStage, SampledData, SFTStage
 from pipeline.core.errors import ConfigError
@@ -15,6 +16,7 @@ from pipeline.ladder import EVALUATE, STAGES, of_kind, rungs
 from pipeline.sandbox import describe
 from pipeline.steps.trackers import check_trackers
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
+from rewards.columns import as_columns
 
 SAMPLE_ROWS = 3
 WRONG_ANSWER = "no answer at all"
@@ -26,6 +28,7 @@ def check_profile(profile: Profile) -> None:
     """Raises ConfigError for what the profile names and this machine lacks: files, recipes, models, rewards."""
     check_models(profile)
     check_data(profile)
+    check_questions(profile)
     check_trackers(profile.trackers)
     for stage, section in profile.stages.of(RLStage).items():
         for spec in section.rewards:
@@ -82,7 +85,7 @@ def print_check(profile: Profile, processes: int = 1) -> None:
     for note in model_notes(profile):
         console.print(note, markup=False, highlight=False)
     console.print(data_table(profile))
-    for note in data_notes(profile):
+    for note in (*data_notes(profile), *question_notes(profile)):
         console.print(note, markup=False, highlight=False)
     console.print(_arithmetic_table(profile, processes))
     table, notes = _rewards_table(profile)
@@ -123,7 +126,7 @@ def _rewards_table(profile: Profile) -> tuple[Table, list[str]]:
     for column in ("stage", "reward", "weight", "from step", "right", "wrong"):
         table.add_column(column)
     for stage, section in profile.stages.of(RLStage).items():
-        rows = [q for group in section.questions for q in _sample_rows(profile, group)]
+        rows = _sample_rows(profile, section)
         for spec in section.rewards:
             start = str(spec.schedule.from_step) if spec.schedule else "0"
             tried = _try_reward(stage, spec, rows)
@@ -148,14 +151,11 @@ def _is_number(text: str) -> bool:
     return text.replace(".", "", 1).isdigit()
 
 
-def _sample_rows(profile: Profile, group: str) -> list[Question]:
-    """A few rows of the first source of a group that is on this machine."""
-    for source in profile.questions[group]:
-        found = sample_of(source)
-        if found.rows:
-            domain = {"domain": source.domain} if source.domain else {}
-            return [row.model_copy(update=domain) for row in found.rows[:SAMPLE_ROWS]]
-    return []
+def _sample_rows(profile: Profile, section: RLStage) -> list[Question]:
+    """A few rows of each source of the stage's questions that is on this machine."""
+    sources = [(source, group) for group in section.questions for source in profile.questions[group]]
+    each = SAMPLE_ROWS if len(sources) == 1 else SAMPLE_ROWS - 1
+    return [row for source, group in sources for row in sample_of(source, group).rows[:each]]
 
 
 def _try_reward(stage: str, spec: RewardSpec, rows: list[Question]) -> tuple[str, str]:
@@ -173,12 +173,11 @@ def _try_reward(stage: str, spec: RewardSpec, rows: list[Question]) -> tuple[str
     try:
         for wrong in (False, True):
             texts = [shape.format(q=row.question, a=WRONG_ANSWER if wrong else row.answer) for row in rows]
-            columns = [row.columns() for row in rows]
             scores = rewards.functions[0](
                 prompts=[row.question for row in rows],
                 completions=texts,
                 completion_ids=[list(text.encode()) for text in texts],
-                **{key: [column.get(key) for column in columns] for key in columns[0]},
+                **as_columns(row.columns() for row in rows),
             )
             shown.append(" ".join("–" if score is None else f"{score:.2g}" for score in scores))
     except RewardError as error:

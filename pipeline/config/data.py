@@ -49,6 +49,9 @@ class Source:
     weight: float = 1.0
     upsample: bool = False
     domain: str | None = None
+    """Domain of all its questions, in place of their own."""
+    group: str | None = None
+    """The group's name: the domain of questions that have none of their own."""
 
 
 QuestionCount = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -69,11 +72,11 @@ class QuestionSource(Strict):
     upsample: bool = False
     """Whether a file or data set with fewer questions than its share repeats them; else the other sources give more."""
     domain: str | None = Field(None, min_length=1)
-    """Domain of all its questions, which rewards go by, in place of their own."""
+    """Domain of all its questions, which rewards go by, in place of their own. Questions that have none get the name
+    of their group."""
 
-    @property
-    def as_source(self) -> Source:
-        return Source(self.use, self.args, self.weight, self.upsample, self.domain)
+    def in_group(self, group: str | None) -> Source:
+        return Source(self.use, self.args, self.weight, self.upsample, self.domain, group)
 
 
 class Cleaning(Strict):

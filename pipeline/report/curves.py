@@ -1,6 +1,7 @@
 """Curves of the RL stages: what each chart shows, as data for the page's script."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pipeline.config.rewards import scorer_named
@@ -70,20 +71,31 @@ def _charts(records, heldout):
     yield "Clipped ratios", "share of tokens", {"clipped": _key("clip_ratio/region_mean")}, {}
 
 
-def reward_labels(stage: StageRecord) -> list[str]:
-    """A name for each reward of the stage, in the profile's order, that tells two of one kind apart."""
-    labels: list[str] = []
-    for spec in stage.config["rewards"]:
-        scorer = scorer_named(spec["args"])
-        label = spec["use"].rpartition(":")[2] if scorer is None else f"{scorer} model"
-        alike = sum(other == label or other.startswith(f"{label} ") for other in labels)
-        labels.append(f"{label} {alike + 1}" if alike else label)
+def specs_of(stage: StageRecord, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What the profile says of the rewards called `names` in the stage's records.
+
+    The trainer writes those of the profile first, in its order; what a recipe adds (`overlong`) stands behind them and
+    has nothing in the profile.
+    """
+    return dict(zip(names, stage.config["rewards"], strict=False))
+
+
+def reward_labels(stage: StageRecord, names: Iterable[str]) -> dict[str, str]:
+    """What the page calls the rewards called `names` in the records: a scorer of the ladder by what it scores, any
+    other as it is, with its number apart."""
+    names = list(names)
+    specs, labels = specs_of(stage, names), {}
+    for name in names:
+        scorer = scorer_named(specs[name]["args"]) if name in specs else None
+        label = f"{scorer} model" if scorer else re.sub(r"_(\d+)$", r" \1", name)
+        labels[name] = name if label in labels.values() else label
     return labels
 
 
 def labelled(stage: StageRecord, rewards: dict[str, Any]) -> dict[str, Any]:
-    """Values of the rewards, as the trainer wrote them in the profile's order, by `reward_labels`."""
-    return dict(zip(reward_labels(stage), rewards.values(), strict=True))
+    """Values of the rewards, by name in the records, by `reward_labels`."""
+    labels = reward_labels(stage, rewards)
+    return {labels[name]: value for name, value in rewards.items()}
 
 
 def _steps(stage: StageRecord) -> list[dict]:
@@ -98,9 +110,11 @@ def marks(run: RunRecord, stage_id: str, last_step: int) -> list[dict[str, Any]]
         found += [{"step": step, "what": "reference refreshed"} for step in range(every, last_step + 1, every)]
     for change in config["grpo"]["max_completion_schedule"]:
         found.append({"step": change["from_step"], "what": f"up to {change['tokens']} tokens"})
-    for label, spec in zip(reward_labels(run.stages[stage_id]), config["rewards"], strict=True):
+    first = next(iter(run.stages[stage_id].lines("metrics.jsonl")), {"rewards": {}})["rewards"]
+    labels = reward_labels(run.stages[stage_id], first)
+    for name, spec in specs_of(run.stages[stage_id], first).items():
         if spec["schedule"]:
-            found.append({"step": spec["schedule"]["from_step"], "what": f"{label} counts"})
+            found.append({"step": spec["schedule"]["from_step"], "what": f"{labels[name]} counts"})
     return sorted((mark for mark in found if mark["step"] <= last_step), key=lambda mark: mark["step"])
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.ladder import EVALUATE
-from pipeline.report.curves import RL_STAGES, labelled
+from pipeline.report.curves import RL_STAGES, labelled, specs_of
 from pipeline.report.records import RunRecord, StageRecord, read_lines
 
 MOST_BYTES = 12 * 2**20
@@ -122,21 +122,26 @@ def _sample(row: dict, set_name: str) -> dict[str, Any]:
 
 def _rollout(row: dict, stage: StageRecord) -> dict[str, Any]:
     """A training completion, as the GRPO trainer writes it: the weighted reward, and accuracy as the verdict."""
-    every = labelled(stage, row["rewards"])
-    weights = {label: spec["weight"] for label, spec in zip(every, stage.config["rewards"], strict=True)}
-    scores = {label: score for label, score in every.items() if score is not None}
-    accuracy, form = scores.get("accuracy"), scores.get("format")
+    scores = {label: score for label, score in labelled(stage, row["rewards"]).items() if score is not None}
+    accuracy, form = row["rewards"].get("accuracy"), row["rewards"].get("format")
     return {
         "question": (row["id"], "training", row["prompt"], row.get("answer")),
         "text": _cut(row["completion"]),
-        "reward": sum(weights[label] * score for label, score in scores.items()) if scores else None,
+        "reward": row["reward"] if "reward" in row else _weighted(stage, row["rewards"]),
         "verdict": "not judged" if accuracy is None else "correct" if accuracy > 0 else "wrong",
         "tokens": row["tokens"],
         "truncated": row["finish_reason"] == "length",
-        "language": scores.get("language"),
+        "language": row["rewards"].get("language"),
         "well_formed": None if form is None else form > 0,
         "rewards": scores | {"advantage": row["advantage"]},
     }
+
+
+def _weighted(stage: StageRecord, rewards: dict[str, float | None]) -> float | None:
+    """The weighted sum of the rewards, for runs whose rollouts do not hold it: what a recipe adds counts once."""
+    specs = specs_of(stage, rewards)
+    parts = [specs.get(name, {}).get("weight", 1.0) * value for name, value in rewards.items() if value is not None]
+    return sum(parts) if parts else None
 
 
 def _within(blocks: list[Block], most: int) -> list[list[dict]]:

@@ -17,6 +17,8 @@ from pipeline.sandbox import SandboxError, require
 from pipeline.steps.context import StageContext
 
 FUNNELS = "question_funnels.json"
+PROMPTS = "prompts that fit"
+"""The funnel of questions whose prompts do not fit."""
 
 
 def evaluation_questions(profile: Profile, name: str) -> list[Question]:
@@ -57,7 +59,7 @@ def mixed_group(
 ) -> tuple[list[Question], QuestionFunnel]:
     """(questions, funnel) of a group of the profile, cleaned as the profile's `cleaning` says."""
     cleaning = profile.cleaning
-    group = [source.as_source for source in profile.questions[name]]
+    group = [source.in_group(name) for source in profile.questions[name]]
     return mix(group, count, seed, held_out, cleaning.duplicates, cleaning.near_similarity)
 
 
@@ -95,26 +97,66 @@ def _texts(row: Question) -> list[str]:
     return [row.whole, solution] if isinstance(solution, str) else [row.whole]
 
 
+def fitting_prompts(
+    ctx: StageContext, questions: Sequence[Question], tokenizer, template: str, max_tokens: int, name: str = PROMPTS
+) -> tuple[list[Question], list[str]]:
+    """(questions, their prompts) of those that leave room for `max_tokens` of completion in the engine's context.
+
+    The others are left out, and counted under `name` in the stage's funnels. Raises ConfigError where none is left.
+    """
+    prompts, lengths = _rendered(ctx.profile, questions, tokenizer, template)
+    room = ctx.profile.engine.max_model_len - max_tokens
+    funnel = QuestionFunnel(rows_in=len(questions))
+    kept = []
+    for question, prompt, length in zip(questions, prompts, lengths, strict=True):
+        if length > room:
+            funnel.drop("prompt_too_long", f"{question.id}: {length} tokens, room for {room}")
+        else:
+            kept.append((question, prompt))
+    funnel.rows_out = len(kept)
+    if questions and not kept:
+        raise ConfigError(
+            f"{ctx.stage_id}: the prompts of all {len(questions)} questions are too long: the shortest has "
+            f"{min(lengths)} tokens, and {_room_in_words(ctx.profile, max_tokens)}."
+        )
+    if funnel.dropped:
+        note_funnel(ctx, name, funnel)
+    return [question for question, _ in kept], [prompt for _, prompt in kept]
+
+
 def render_prompts(
     profile: Profile, questions: Sequence[Question], tokenizer, template: str, max_tokens: int
 ) -> list[str]:
-    """Prompts of the asked template (`r1_zero` or `chat`).
+    """Prompts of the asked template (`r1_zero` or `chat`) for questions of which none may be left out.
 
     Raises ConfigError where the tokenizer has no chat template, or where a prompt leaves no room for `max_tokens` of
     completion in the engine's context.
     """
+    prompts, lengths = _rendered(profile, questions, tokenizer, template)
+    for question, length in zip(questions, lengths, strict=True):
+        if length > profile.engine.max_model_len - max_tokens:
+            raise ConfigError(
+                f"The prompt of question '{question.id}' has {length} tokens, but "
+                f"{_room_in_words(profile, max_tokens)}, or remove the question."
+            )
+    return prompts
+
+
+def _rendered(profile: Profile, questions: Sequence[Question], tokenizer, template: str) -> tuple[list[str], list[int]]:
+    """The prompts and their lengths in tokens."""
     if template == "chat" and not tokenizer.chat_template:
         raise ConfigError(
             f"The tokenizer of {tokenizer.name_or_path} has no chat template, which every stage after R1-Zero needs. "
             "Set `chat_template` in its tokenizer_config.json, or start from a model that has one."
         )
     prompts = prompts_for(list(questions), tokenizer, template, profile.templates.r1_zero)
-    room = profile.engine.max_model_len - max_tokens
-    for question, ids in zip(questions, tokenizer(prompts, add_special_tokens=False)["input_ids"], strict=True):
-        if len(ids) > room:
-            raise ConfigError(
-                f"The prompt of question '{question.id}' has {len(ids)} tokens, but engine.max_model_len "
-                f"{profile.engine.max_model_len} minus {max_tokens} tokens of completion leaves room for {room}. "
-                "Raise engine.max_model_len, lower the completion length, or remove the question."
-            )
-    return prompts
+    encoded = tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
+    return prompts, [len(ids) for ids in encoded]
+
+
+def _room_in_words(profile: Profile, max_tokens: int) -> str:
+    context = profile.engine.max_model_len
+    return (
+        f"engine.max_model_len {context} minus {max_tokens} tokens of completion leaves room for "
+        f"{context - max_tokens}. Raise engine.max_model_len or lower the completion length"
+    )

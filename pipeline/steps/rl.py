@@ -13,7 +13,14 @@ from pipeline.engines import Completion
 from pipeline.steps.context import StageContext, StageResult
 from pipeline.steps.difficulty import sometimes_solved
 from pipeline.steps.evaluation import judged_rows, score_samples, summarise
-from pipeline.steps.questions import evaluation_questions, render_prompts, training_questions
+from pipeline.steps.questions import (
+    FUNNELS,
+    evaluation_questions,
+    fitting_prompts,
+    render_prompts,
+    training_questions,
+)
+from pipeline.steps.rewarded import check_rewards_apply
 from pipeline.steps.sampling import SHARDS
 from pipeline.steps.step_table import StepTable
 from pipeline.steps.trackers import Trackers
@@ -36,11 +43,20 @@ def climb(ctx: StageContext, token_budget: int | None = None) -> StageResult:
     """
     config, start, template = ctx.config, ctx.start(), ctx.stage.template
     tokenizer = ctx.serve(start, config.grpo.served_adapter_rank(ctx.profile.engine.kind)).tokenizer
+    longest = config.grpo.longest_completion
     questions = training_questions(ctx, config.questions)
+    check_rewards_apply(ctx.stage_id, config.rewards, questions)
+    questions, prompts = fitting_prompts(ctx, questions, tokenizer, template, longest)
     tried = 0
     if config.difficulty:
         questions, tried = sometimes_solved(ctx, tokenizer, questions, template)
-    prompts = render_prompts(ctx.profile, questions, tokenizer, template, config.grpo.longest_completion)
+        prompts = render_prompts(ctx.profile, questions, tokenizer, template, longest)
+    if len(questions) < config.grpo.prompts_per_rollout:
+        raise RunError(
+            f"{ctx.stage_id}: {len(questions)} questions are left ({FUNNELS} says what became of the others), and a "
+            f"rollout asks {config.grpo.prompts_per_rollout} different ones. Give more questions, or lower "
+            f"stages.{ctx.stage_id}.grpo.rollout_prompts, or prompts_per_step."
+        )
     curve = config.heldout
     heldout = evaluation_questions(ctx.profile, curve.set)[: curve.questions] if curve else []
     result = ctx.together(

@@ -14,7 +14,7 @@ from pipeline.engines import Completion
 from pipeline.steps.annotation import count_on
 from pipeline.steps.context import StageContext
 from pipeline.steps.difficulty import pass_rate
-from pipeline.steps.questions import render_prompts, training_questions
+from pipeline.steps.questions import fitting_prompts, training_questions
 from pipeline.steps.sampling import sample_in_shards
 from rewards import judge_answers
 
@@ -51,7 +51,7 @@ def collect_rows(ctx: StageContext, rewriter: Rewriter | None = None) -> tuple[l
     settings: SampledData = ctx.config
     engine, template = ctx.serve(ctx.start()), ctx.stage.template
     questions = training_questions(ctx, settings.questions)
-    prompts = render_prompts(ctx.profile, questions, engine.tokenizer, template, settings.sampling.max_tokens)
+    questions, prompts = fitting_prompts(ctx, questions, engine.tokenizer, template, settings.sampling.max_tokens)
     funnel, rows, dropped = Funnel(questions=len(questions)), [], []
     samples = sample_in_shards(
         ctx, "samples", questions, prompts, settings.samples_per_question, settings.sampling,

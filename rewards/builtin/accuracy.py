@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rewards.contract import GivesVerdicts, JudgesAnswers, Prefetches, Reward
 from rewards.grading.judging import judge_columns, prefetch, to_judge
 from rewards.grading.verdict import Verdict
 
 
-class Accuracy:
+class Accuracy(Reward, JudgesAnswers, GivesVerdicts, Prefetches):
     """1 if the final answer is right by the row's `verifier`, 0 if it is wrong or missing, None if nothing can be said.
 
     The answer is read from the answer part only, never from the reasoning. Rows without a verifier, and rows whose gold
     answer or scorer fails, give None.
     """
 
-    __name__ = "accuracy"
+    name = "accuracy"
 
     def __init__(self, allow_weak_sandbox: bool = False):
         self.allow_weak_sandbox = allow_weak_sandbox

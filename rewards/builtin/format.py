@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.contract import RewardError
+from rewards.contract import Reward, RewardError
 from rewards.response import SHAPES, has_shape, text_of, whole_text
 
 
-class Format:
+class Format(Reward):
     """1 if the completion has the shape exactly, else 0: nothing before, after or twice, and nothing empty.
 
     `shape: r1_zero` is `<think> … </think> <answer> … </answer>`; `shape: r1` is `<think> … </think>` and a summary. A
     prompt that ends in `<think>` has opened the reasoning already; `think_prefilled: true` says so of a chat template.
     """
 
-    __name__ = "format"
+    name = "format"
 
     def __init__(self, shape: str = "r1_zero", think_prefilled: bool = False):
         if shape not in SHAPES:
@@ -29,10 +29,10 @@ class Format:
         ]
 
 
-class TagCount:
+class TagCount(Reward):
     """A quarter for each of `<think>`, `</think>`, `<answer>`, `</answer>` that stands exactly once (after open-r1)."""
 
-    __name__ = "tag_count"
+    name = "tag_count"
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         tags = ("<think>", "</think>", "<answer>", "</answer>")

@@ -14,7 +14,7 @@ from pipeline.core.chat import Chat, ChatReply, ChatRequest
 from pipeline.core.errors import RunError
 from pipeline.core.files import append_json_line, read_json_lines
 from pipeline.core.http import HTTPFault, each
-from rewards.contract import RewardError
+from rewards.contract import GivesVerdicts, Prefetches, Reward, RewardError
 from rewards.grading.verdict import Verdict
 from rewards.response import segments, split_response, text_of
 
@@ -39,7 +39,7 @@ _asking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judge")
 """Runs one batch of requests after another, so that no mark is asked for twice."""
 
 
-class Judge:
+class Judge(Reward, GivesVerdicts, Prefetches):
     """The mark, from 0 to 1, that a model behind an OpenAI-compatible endpoint gives to the answer part.
 
     `endpoint` is the base address (ending in /v1), `api_key_env` names the environment variable with the key. Every
@@ -50,7 +50,7 @@ class Judge:
     the scorer; when all of a batch fail, that is an error.
     """
 
-    __name__ = "judge"
+    name = "judge"
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.contract import RewardError
+from rewards.contract import Reward, RewardError
 from rewards.response import split_response, whole_text
 
 NOT_LANGUAGE = (
@@ -100,14 +100,14 @@ def latin_language(words: Sequence[str]) -> str:
     return max(scores, key=lambda language: (scores[language], language == "en"))
 
 
-class Language:
+class Language(Reward):
     """The share of target-language words in the chain of thought (the paper's language consistency), from 0 to 1.
 
     The target is the row's `language`, or the argument `language` where it is given. None for a completion without
     words in its chain of thought, and for a row without a language.
     """
 
-    __name__ = "language"
+    name = "language"
 
     def __init__(self, language: str | None = None):
         if language is not None and language not in LANGUAGES:

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewards.columns import groups_of, token_lengths
-from rewards.contract import RewardError
+from rewards.contract import GivesVerdicts, JudgesAnswers, Reward, RewardError
 from rewards.grading.judging import judge_columns
 from rewards.grading.verdict import Verdict
 
 
-class SoftOverlong:
+class SoftOverlong(Reward):
     """0 up to `max_tokens` − `cache_tokens`, then falling to −1 at `max_tokens` and beyond.
 
     DAPO (arXiv 2503.14476), equation 13. `max_tokens` should be the longest completion that is sampled, so that a
     completion cut off there gets the whole penalty.
     """
 
-    __name__ = "soft_overlong"
+    name = "soft_overlong"
 
     def __init__(self, max_tokens: int, cache_tokens: int):
         if not 0 < cache_tokens <= max_tokens:
@@ -36,14 +36,14 @@ class SoftOverlong:
         return [-min(1.0, max(0.0, (length - free) / self.cache_tokens)) for length in lengths]
 
 
-class KimiLength:
+class KimiLength(Reward, JudgesAnswers, GivesVerdicts):
     """Within a group, from +0.5 for its shortest completion to −0.5 for its longest; a wrong one gets no more than 0.
 
     Kimi k1.5 (arXiv 2501.12599), section 2.3.3. A group is the completions of one prompt, counted off by
     `num_generations`; where all have one length, all get 0. None where the completion has no verdict.
     """
 
-    __name__ = "kimi_length"
+    name = "kimi_length"
 
     def __init__(self, num_generations: int | None = None, allow_weak_sandbox: bool = False):
         self.num_generations = num_generations
@@ -69,14 +69,14 @@ class KimiLength:
         return scores
 
 
-class CosineLength:
+class CosineLength(Reward, JudgesAnswers, GivesVerdicts):
     """A right answer earns less the longer it is, a wrong one loses less the longer it is, along half a cosine.
 
     "Demystifying Long Chain-of-Thought Reasoning" (arXiv 2502.03373), appendix C.1. From the first value of `correct`
     and `wrong` at no length to the second at `max_tokens`; beyond that it stays at the second. None without a verdict.
     """
 
-    __name__ = "cosine_length"
+    name = "cosine_length"
 
     def __init__(
         self,

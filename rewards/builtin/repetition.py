@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewards.columns import token_lengths
-from rewards.contract import RewardError
+from rewards.contract import Reward, RewardError
 
 
-class Repetition:
+class Repetition(Reward):
     """`max_penalty` times the share of token n-grams that occurred before in the completion; 0 if all are new.
 
     "Demystifying Long Chain-of-Thought Reasoning" (arXiv 2502.03373), appendix C.2. Tokens make it independent of the
     language.
     """
 
-    __name__ = "repetition"
+    name = "repetition"
 
     def __init__(self, ngram_size: int = 20, max_penalty: float = -1.0):
         if ngram_size < 1 or max_penalty > 0:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rewards.contract import RewardError, row_name
+from rewards.contract import Closes, Reward, RewardError, row_name
 from rewards.response import split_response, text_of
 
 PARTS = ("summary", "whole")
@@ -34,14 +34,14 @@ def reward_model_ids(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text if text.endswith(end) else text + end)["input_ids"]
 
 
-class RewardModel:
+class RewardModel(Reward, Closes):
     """The score of a reward model (a folder with a sequence-classification checkpoint), of the summary or of the whole.
 
     The score is (logit − `center`) / `scale`, and its sigmoid if `squash: sigmoid`, which bounds what a policy can gain
     from one completion. `max_tokens` keeps the end of longer texts. The model is loaded at the first call.
     """
 
-    __name__ = "reward_model"
+    name = "reward_model"
 
     def __init__(
         self,

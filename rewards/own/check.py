@@ -8,10 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from rewards.contract import RewardError, awaited, validated
+from rewards.contract import GivesVerdicts, RewardError, awaited, validated
 from rewards.own.custom import CustomReward, one_row
 from rewards.own.samples import checked_row, columns_of, read_rows, sample_rows
-from rewards.registry import BUILT_IN, load
+from rewards.registry import built_in, load
 from rewards.response import text_of
 
 DEADLINE_S = 60.0
@@ -29,7 +29,7 @@ def check(use: str, rows: Sequence[dict[str, Any]] | str | Path | None = None, *
     try:
         chosen = chosen_rows(rows)
         reward = load(use, **args)
-        runner = reward if use in BUILT_IN else CustomReward(use, args, DEADLINE_S)
+        runner = reward if use in built_in() else CustomReward(use, args, DEADLINE_S)
         try:
             return report(console, use, reward, runner, columns_of(chosen))
         finally:
@@ -55,7 +55,7 @@ def report(
     from rich.table import Table
 
     scores = called(use, runner, columns)
-    verdicts = getattr(reward, "verdicts", []) or [None] * len(scores)
+    verdicts = (reward.verdicts if isinstance(reward, GivesVerdicts) else ()) or [None] * len(scores)
     table = Table(title=f"{use} on {len(scores)} rows", title_justify="left")
     table.add_column("row", justify="right", no_wrap=True)
     table.add_column("completion", ratio=1, overflow="ellipsis", no_wrap=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import read_user_json_lines
+from rewards.columns import as_columns
 from rewards.contract import RewardError
 from rewards.response import text_of
 
@@ -47,8 +48,7 @@ SAMPLES: tuple[tuple[dict[str, Any], str], ...] = (
 
 def columns_of(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     """Rows as the columns that a reward is called with; words stand in for tokens where no `completion_ids` are."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: [row.get(name) for row in rows] for name in names if name not in ("prompt", "completion")}
+    columns = {name: values for name, values in as_columns(rows).items() if name not in ("prompt", "completion")}
     columns["prompts"] = [row.get("prompt", row.get("question") or "") for row in rows]
     columns["completions"] = [row["completion"] for row in rows]
     given = columns.get("completion_ids") or [None] * len(rows)

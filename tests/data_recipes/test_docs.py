@@ -80,9 +80,11 @@ def questions(folder, name, groups=None):
 
 def test_the_mixture_has_its_shares(folder):
     rows = questions(folder, "mixture")
-    domains = [row.domain for row in rows]
-    assert {domain: domains.count(domain) for domain in set(domains)} == {"math": 30, "reasoning": 20, "choices": 10}
-    assert len({row.question for row in rows if row.domain == "choices"}) == 1
+    sources = [row.verifier for row in rows]
+    shares = {"math": 30, "reasoning_gym": 10, "countdown": 10, "choice": 10}
+    assert {source: sources.count(source) for source in set(sources)} == shares
+    assert len({row.question for row in rows if row.verifier == "choice"}) == 1
+    assert {row.domain for row in rows} == {"reasoning"}
 
 
 def test_the_hub_and_parquet_give_final_answers(folder):

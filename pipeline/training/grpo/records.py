@@ -68,10 +68,11 @@ class RunRecords:
 
 
 def rollout_lines(answers: Answers, rewards, rows: list[Row], names: list[str]) -> list[dict]:
-    """One line a completion: what was asked and written, each reward (null: did not apply), verdicts, the advantage."""
+    """One line a completion: what was asked and written, each reward (null: did not apply) by the name that
+    `metrics.jsonl` has it under, the reward in all, verdicts, the advantage."""
     lines = []
-    columns = (answers.inputs, answers.completions, rewards.tolist(), rows)
-    for place, (question, completion, scores, row) in enumerate(zip(*columns, strict=True)):
+    columns = (answers.inputs, answers.completions, rewards.tolist(), answers.totals, rows)
+    for place, (question, completion, scores, total, row) in enumerate(zip(*columns, strict=True)):
         verdicts = {name: values[place] for name, values in answers.verdicts.items()}
         line = {
             "id": question.get("id"),
@@ -79,6 +80,7 @@ def rollout_lines(answers: Answers, rewards, rows: list[Row], names: list[str]) 
             "answer": question.get("answer"),
             "completion": completion.text,
             "rewards": dict(zip(names, scores, strict=True)),
+            "reward": total,
             "verdicts": {name: str(verdict) for name, verdict in verdicts.items() if verdict is not None},
             "advantage": row.advantage,
             "tokens": len(completion.token_ids),

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from accelerate.utils import gather_object
@@ -28,6 +28,8 @@ class Answers:
     """(completions of all processes, reward functions)"""
     verdicts: dict[str, list]
     """Of each reward function that gives verdicts, one a completion of this process, or None."""
+    totals: list[float] = field(default_factory=list)
+    """The reward that each completion of this process trains on; NaN where none was given."""
 
 
 @dataclass
@@ -103,8 +105,7 @@ class Rollouts:
         return {name: dict(counts) for name, counts in found.items()}
 
     def _verdicts_so_far(self) -> dict[str, Counter]:
-        functions = zip(self._trainer.reward_func_names, self._trainer.reward_funcs, strict=True)
-        return {name: Counter(getattr(function, "counted", {})) for name, function in functions}
+        return {reward.__name__: Counter(reward.counted) for reward in self._trainer.reward_funcs}
 
     def start(self, step: int, inputs: list[dict]) -> None:
         """Begin to write the rollout due at `step`, with the weights that the engine has now."""
@@ -133,6 +134,7 @@ class Rollouts:
         if self._extra_rounds:
             result = self._replace_flat_groups(answers, result)
         rows = self._rows(answers, result)
+        answers.totals = result.rewards[self._mine(rows)].tolist()
         trainer = self._trainer
         (self.loss_tokens,) = trainer.totals([sum(row.loss_tokens for row in rows)])
         self._describe(rows, answers.rewards, result, first_flat)
@@ -187,19 +189,15 @@ class Rollouts:
             rewards = trainer._calculate_rewards(inputs, prompts, texts, [c.token_ids for c in completions])
             raise_failures(trainer.reward_funcs)
         trainer.seconds["scoring"] += time.perf_counter() - started
-        verdicts = {
-            name: list(function.verdicts)
-            for name, function in zip(trainer.reward_func_names, trainer.reward_funcs, strict=True)
-            if len(getattr(function, "verdicts", None) or []) == len(completions)
-        }
+        verdicts = {reward.__name__: list(reward.verdicts) for reward in trainer.reward_funcs if reward.verdicts}
         return Answers(inputs, prompt_ids, completions, rewards, verdicts)
 
     def _score_ahead(self, inputs: list[dict]) -> OnGroup | None:
         """Hands each finished group to the rewards that can start on it (those with a `prefetch`), with the columns
         that TRL will give them; None where there is no such reward."""
         trainer = self._trainer
-        able = [function.prefetch for function in trainer.reward_funcs if hasattr(function, "prefetch")]
-        columns = [name for name in inputs[0] if name not in ("prompt", "completion", "completion_ids")]
+        able = [reward.prefetch for reward in trainer.reward_funcs if reward.prefetches]
+        columns = [name for name in inputs[0] if name not in ("prompt", "completion")]
 
         def ahead(place: int, group: list[Completion]) -> None:
             rows = inputs[place * self._size : (place + 1) * self._size]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import GRPOConfig
 
@@ -21,13 +20,13 @@ from pipeline.core.ranks import process_count
 from pipeline.core.watchdog import phase
 from pipeline.engines import Engine
 from pipeline.training.checkpoints import checkpoint_step, tokens_seen
-from pipeline.training.grpo.failures import held
 from pipeline.training.grpo.records import RunRecords
 from pipeline.training.grpo.trainer import LadderGRPOTrainer
 from pipeline.training.lora import adapters_in_float32, load_policy, merged_model, peft_config, save_adapter
 from pipeline.training.trainer_io import agreed_checkpoint, save_checkpoint
 from rewards import RewardError
 from rewards.builtin.length import SoftOverlong
+from rewards.columns import taken_names
 
 
 @dataclass
@@ -74,7 +73,8 @@ def train_grpo(
     With `settings.lora` adapters are trained, saved to `output_dir/adapter` and merged into the checkpoint.
 
     Args:
-        dataset: rows with a `prompt` (text, or chat messages) and any columns that the reward functions read.
+        dataset: rows with a `prompt` (text, or chat messages) and any columns that the reward functions read. A
+            column that some rows lack is None for them; its values may be of any type.
         engine: an open engine that writes the completions; it gets the policy's weights before each rollout, and
             is left open, with the weights of the last rollout.
         reward_functions: TRL's signature, `f(prompts, completions, completion_ids, **columns)`, with `trainer_state`
@@ -127,9 +127,9 @@ def train_grpo(
         on_rollout=records.rollout if leads else None,
         on_step=on_step,
         model=load_policy(model_path, settings.lora, dtype),
-        reward_funcs=held(reward_functions),
+        reward_funcs=reward_functions,
         args=arguments,
-        train_dataset=Dataset.from_list(list(dataset)),
+        train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=peft_config(settings.lora) if settings.lora else None,
         nonfinite_steps=nonfinite_steps,
@@ -171,8 +171,14 @@ def _check(dataset, settings: GRPOSettings, engine, tokenizer, functions, weight
             f"the dataset has {len(dataset)} questions and a rollout asks {settings.prompts_per_rollout} different "
             "ones (rollout_prompts, or prompts_per_step); lower that, or give more questions"
         )
-    if "prompt" not in dataset[0]:
-        raise ValueError(f"dataset rows need a 'prompt'; the first has {sorted(dataset[0])}")
+    for place, row in enumerate(dataset):
+        if "prompt" not in row:
+            raise ValueError(f"dataset rows need a 'prompt'; row {row.get('id', place)!r} has {sorted(row)}")
+        if taken := taken_names(row):
+            raise ValueError(
+                f"row {row.get('id', place)!r} has a column {taken[0]!r}, which is what the trainer calls something "
+                "else that it gives to rewards; rename the column"
+            )
     completion = settings.longest_completion
     room = engine.max_model_len - completion
     lengths = [len(_prompt_ids(row["prompt"], tokenizer)) for row in dataset]

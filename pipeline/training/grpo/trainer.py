@@ -8,10 +8,12 @@ from a packed forward pass, and is weighted so that their sum is the loss of the
 
 import contextlib
 import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
 from accelerate.utils import is_peft_model
+from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
@@ -28,6 +30,8 @@ from pipeline.training.grpo.sampler import QuestionSampler
 from pipeline.training.grpo.schedule import follow_budget
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.training.lora import plain_model
+from rewards.columns import with_every_column
+from rewards.reward_set import RunReward
 
 ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
 """Losses that TRL divides by the number of rows; `bnpo` divides by their tokens, the others by the whole batch's."""
@@ -46,12 +50,26 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         *,
         engine: Engine,
         settings: GRPOSettings,
+        train_dataset: Iterable[Mapping],
+        reward_funcs: Iterable[Callable],
         on_rollout=None,
         on_step=None,
         token_budget: int | None = None,
         **kwargs,
     ):
-        super().__init__(keep_checkpoints=settings.keep_checkpoints, **kwargs)
+        questions = with_every_column(train_dataset)
+        prompts = Dataset.from_dict({"prompt": [question["prompt"] for question in questions]})
+        super().__init__(
+            keep_checkpoints=settings.keep_checkpoints,
+            train_dataset=prompts,
+            reward_funcs=[RunReward.of(reward) for reward in reward_funcs],
+            **kwargs,
+        )
+        for reward in self.reward_funcs:
+            reward.keeps_failure = self.accelerator.num_processes > 1
+        self.train_dataset = questions
+        """Rows as Python holds them, all with the same columns: TRL asks for an Arrow table, in which every column
+        has one type, so that values of several sources would be refused or changed."""
         self._token_budget = token_budget
         self.engine = engine
         self.settings = settings

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.config.loading import load_profile
+from pipeline.core.files import write_json_lines
 from pipeline.report import RunRecord, viewer, write_report
 from pipeline.report.claims import judge_run
 from pipeline.report.curves import stage_curves
@@ -261,6 +262,24 @@ def test_rewards_of_one_kind_keep_names_and_weights_of_their_own(home):
         c for c in stage_curves([RunRecord.of_folder(profile, run)], "r1_zero")["charts"] if "each apart" in c["title"]
     ]
     assert [line["name"] for line in chart["lines"]] == ["accuracy", "accuracy 2", "format"]
+
+
+def test_a_reward_that_the_recipe_adds_is_shown_by_its_own_name(home):
+    """The trainer writes it behind those of the profile, which does not list it."""
+    profile = smoke_profile("stages.r1_zero.grpo.recipe=dapo")
+    run = make_run("smoke", profile, upto="r1_zero")
+    stage = run.stage("r1_zero")
+    for path in (stage / "metrics.jsonl", *(stage / "rollouts").iterdir()):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        write_json_lines(path, [{**row, "rewards": {**row["rewards"], "overlong": -0.25}} for row in rows])
+    [chart] = [
+        c for c in stage_curves([RunRecord.of_folder(profile, run)], "r1_zero")["charts"] if "each apart" in c["title"]
+    ]
+    assert {line["name"]: line["y"][0] for line in chart["lines"]}["overlong"] == -0.25
+    [block] = [b for b in viewer_rows(written(profile, run))["blocks"] if b["kind"] == "training"][:1]
+    for row, total in enumerate(block["reward"]):
+        parts = [values[row] for name, values in block["rewards"].items() if name != "advantage"]
+        assert total == pytest.approx(sum(parts), abs=1e-2)
 
 
 def test_long_answers_lose_their_middle_and_say_so():

@@ -14,7 +14,13 @@ from pipeline.config.data import QuestionSource
 from pipeline.config.loading import load_profile
 from pipeline.core.errors import ConfigError
 from pipeline.steps.context import StageContext
-from pipeline.steps.questions import evaluation_questions, render_prompts, training_questions
+from pipeline.steps.questions import (
+    FUNNELS,
+    evaluation_questions,
+    fitting_prompts,
+    render_prompts,
+    training_questions,
+)
 
 
 def context(overrides=(), seed=None, stage_id="r1_zero"):
@@ -107,3 +113,22 @@ def test_rows_of_two_groups_never_share_an_id(tmp_path):
     ctx = dataclasses.replace(ctx, profile=ctx.profile.model_copy(update={"questions": groups}))
     rows = training_questions(ctx, {"x": None, "y": None})
     assert len({row.id for row in rows}) == 2
+
+
+def test_a_training_prompt_that_is_too_long_is_left_out_and_counted(tokenizer):
+    ctx = context()
+    short, other = training_questions(ctx, {"reasoning": 2})
+    long = other.model_copy(update={"question": "1+" * 300 + "1?"})
+    kept, prompts = fitting_prompts(ctx, [long, short], tokenizer, "r1_zero", 64)
+    assert kept == [short] and prompts == render_prompts(ctx.profile, [short], tokenizer, "r1_zero", 64)
+    funnel = json.loads((ctx.folder / FUNNELS).read_text())["prompts that fit"]
+    assert (funnel["rows_in"], funnel["rows_out"]) == (2, 1)
+    assert funnel["dropped"][0]["reason"] == "prompt_too_long" and long.id in funnel["dropped"][0]["examples"][0]
+
+
+def test_prompts_that_are_all_too_long_are_refused(tokenizer):
+    ctx = context()
+    [question] = training_questions(ctx, {"reasoning": 1})
+    long = question.model_copy(update={"question": "1+" * 300 + "1?"})
+    with pytest.raises(ConfigError, match="all 1 questions are too long"):
+        fitting_prompts(ctx, [long], tokenizer, "r1_zero", 64)

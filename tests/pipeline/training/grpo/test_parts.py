@@ -83,6 +83,68 @@ def test_unscored_completions_neither_train_nor_count():
     assert result.rewards.isnan().tolist() == [False, False, True, True]
 
 
+def test_a_missing_score_is_neither_the_worst_nor_the_best_of_its_group():
+    """Two rewards; the second says nothing about the first completion, which is the better one by the first reward."""
+    nan = math.nan
+    rewards = torch.tensor([[1.0, nan], [0.0, 1.0], [0.0, 0.5], [0.0, 0.0]])
+    result = group_advantages(rewards, torch.tensor([1.0, 1.0]), 4, "none")
+    assert result.advantages.tolist() == pytest.approx([0.75, 0.25, -0.25, -0.75])
+    equal = torch.tensor([[1.0, nan], [1.0, 0.7], [1.0, 0.7]])
+    assert group_advantages(equal, torch.tensor([1.0, 1.0]), 3, "group").advantages.tolist() == [0.0, 0.0, 0.0]
+
+
+scores = st.lists(
+    st.tuples(*[st.none() | st.floats(-3, 3, width=32)] * 3), min_size=2, max_size=6
+)  # completions of one group × functions
+
+
+@given(scores, st.lists(st.floats(0.125, 3, width=32), min_size=3, max_size=3))
+def test_each_function_compares_only_what_it_scored(group, weights):
+    """What an advantage is made of: each score against the mean of those that the function gave in the group."""
+    rewards = torch.tensor([[math.nan if s is None else s for s in row] for row in group], dtype=torch.float64)
+    weights = torch.tensor(weights, dtype=torch.float64)
+    found = group_advantages(rewards, weights, len(group), "none").advantages
+    by_function = ((rewards - rewards.nanmean(dim=0)) * weights).nan_to_num(nan=0.0).sum(dim=1)
+    assert torch.allclose(found, by_function, atol=1e-9)
+    assert not found[rewards.isnan().all(dim=1)].any()
+
+
+@given(scores, st.lists(st.floats(0.125, 3, width=32), min_size=3, max_size=3), st.sampled_from(["group", "none"]))
+def test_whole_scores_give_trls_advantage(group, weights, scale):
+    """TRL 1.16: the weighted sum less its group mean, over the sample deviation and 1e-4."""
+    rewards = torch.tensor([[s or 0.0 for s in row] for row in group])
+    weights = torch.tensor(weights)
+    result = group_advantages(rewards, weights, len(group), scale)
+    total = (rewards * weights).sum(dim=1)
+    expected = total - total.mean()
+    if scale == "group":
+        expected = expected / (total.std() + 1e-4)
+    if result.zero_spread.any():
+        assert not result.advantages.any() and expected.abs().max() < 1e-2
+    else:
+        assert torch.allclose(result.advantages, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@given(
+    st.tuples(*[st.none() | st.floats(-10, 10)] * 3), st.integers(2, 17), st.sampled_from(["group", "batch", "none"])
+)
+def test_equal_rewards_move_nothing_in_any_width(dtype, row, size, scale):
+    rewards = torch.tensor([[math.nan if s is None else s for s in row]] * size, dtype=dtype)
+    weights = torch.tensor([0.1, 1.0, 0.7])
+    other = torch.arange(size, dtype=dtype)[:, None].expand(size, 3)  # a group with a spread, for the batch's scale
+    result = group_advantages(torch.cat([rewards, other]), weights, size, scale)
+    assert result.advantages[:size].tolist() == [0.0] * size
+    assert result.zero_spread.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_sums_that_differ_by_rounding_alone_are_equal(dtype):
+    rewards = torch.tensor([[0.1, 0.2], [0.3, 0.0], [0.2, 0.1]], dtype=dtype)
+    result = group_advantages(rewards, torch.tensor([1.0, 1.0]), 3, "group")
+    assert result.zero_spread.tolist() == [True] and not result.advantages.any()
+
+
 def test_a_group_with_one_score_has_no_spread():
     result = group_advantages(torch.tensor([[1.0], [math.nan]]), torch.tensor([1.0]), 2, "group")
     assert result.advantages.tolist() == [0.0, 0.0]
