@@ -45,16 +45,26 @@ class StageDefinition:
     summary: str = ""
 
     @property
+    def has_teacher(self) -> bool:
+        """Whether it gives a checkpoint of the teacher."""
+        return self.trains in ("teacher", "teacher and students")
+
+    @property
+    def has_students(self) -> bool:
+        """Whether it gives a checkpoint of every student."""
+        return self.trains in ("students", "teacher and students")
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """What its result depends on: a stage, or `stage/output` where it reads only that output, so that a change of
         another output (a further student, say) leaves it valid."""
         if self.kind == "evaluate":
             return tuple(stage.id for stage in LADDER if stage.rung)
         if self.kind == "report":
-            return tuple(stage.id for stage in LADDER if stage is not self)
+            return tuple(stage.id for stage in LADDER if stage != self)
         start = self.starts_from
         if start and STAGES[start].kind == "base":
-            start += "/checkpoint" if self.trains == "teacher" else "/students"
+            start += "/checkpoint" if self.has_teacher else "/students"
         return tuple(read for read in (start, self.learns_from) if read)
 
     @property
@@ -139,7 +149,7 @@ def of_kind(*kinds: Kind) -> tuple[StageDefinition, ...]:
 
 
 [BASE], [EVALUATE], [REPORT] = of_kind("base"), of_kind("evaluate"), of_kind("report")
-[DISTILL] = [stage for stage in of_kind("sft") if stage.trains == "students"]
+DISTILL = next(stage for stage in of_kind("sft") if stage.has_students)
 STUDENT_RL = next(stage for stage in of_kind("rl") if stage.learns_from == DISTILL.id)
 """What the paper compares distillation with."""
 
@@ -180,11 +190,11 @@ def rungs(students: Collection[str], chosen: Mapping[str, str]) -> list[Rung]:
     `chosen` says of each stage that trains one student which one: stage id -> student.
     """
     measured = [stage for stage in LADDER if stage.rung]
-    found = [Rung(stage) for stage in measured if stage.trains.startswith("teacher")]
+    found = [Rung(stage) for stage in measured if stage.has_teacher]
     for stage in measured:
         if stage.trains == "one student":
             found.append(Rung(stage, chosen[stage.id]))
-        elif stage.trains.endswith("students"):
+        elif stage.has_students:
             found += [Rung(stage, student) for student in students]
     return found
 

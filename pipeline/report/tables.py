@@ -70,7 +70,12 @@ def students_table(run: RunRecord) -> dict[str, Any] | None:
     if not results:
         return None
     columns = _student_columns(run, results)
-    rungs = [Rung(stage, student).name for student in run.students for stage in (BASE, DISTILL)]
+    rungs = [
+        rung.name
+        for student in run.students
+        for rung in run.rungs
+        if rung.student == student and rung.stage.has_students
+    ]
     return {
         "columns": _headings(run, columns),
         "rows": [{"rung": rung, "cells": _student_cells(results[rung], columns)} for rung in rungs if rung in results],

@@ -92,7 +92,7 @@ def checkpoint_of(run: RunFolder, name: str, variable: str = "MODEL") -> Path:
             f"Run `make {stage.target} RUN={run.name}` first, or name {_names(run)}."
         )
     found = folder / stage.checkpoint(student)
-    misnamed = "/" in name and not (student and stage.trains.endswith("students"))
+    misnamed = "/" in name and not (student and stage.has_students)
     if misnamed or not (found / "config.json").is_file():
         students = sorted(path.name for path in (folder / "students").glob("*"))
         beside = f" It has {', '.join(f'{stage_id}/{name}' for name in students)}." if students else ""

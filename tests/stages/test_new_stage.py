@@ -1,6 +1,6 @@
 """A stage of reinforcement learning is added by its script, a row of the ladder and a field of the profile's sections.
 
-Done here in a copy of the tree, with a stage that no recipe has, and a profile that gives it two steps.
+Done here in a copy of the tree as the documentation says it, with a profile that gives the new stage two steps.
 """
 
 import json
@@ -15,32 +15,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-SCRIPT = '''"""RL from the base with the second of two seeds."""
-
-from pipeline.steps.context import StageContext, StageResult
-from pipeline.steps.rl import climb
-
-
-def run(ctx: StageContext) -> StageResult:
-    return climb(ctx)
-'''
-ROW = """    StageDefinition(
-        "second_zero", "rl", starts_from="base_model", template="r1_zero", rung="Second-Zero",
-        paper_name="another Zero", summary="GRPO from the base once more"),
-"""
-FIELD = "    second_zero: RLStage\n"
-PROFILE = """
-extends: smoke
-name: extended
-engine: {kind: transformers}
-stages:
-  second_zero:
-    questions: {reasoning: 8}
-    grpo: {prompts_per_step: 2, group_size: 2, rollout_prompts: null, max_steps: 2, max_completion_tokens: 8,
-      max_completion_schedule: [], log_rollouts_every: 1}
-    rewards: [{use: accuracy}, {use: format}]
-    heldout: {set: reasoning, every: 2, questions: 2, samples: 2}
-"""
+PAGE = (ROOT / "docs" / "reinforcement-learning.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```\w+\n(.*?)```", PAGE.partition("## A stage of your own")[2], re.DOTALL)
+SCRIPT, ROW, FIELD, PROFILE = BLOCKS[:4]
 COMMANDS = """
 import sys
 from pipeline.cli import main
