@@ -10,6 +10,7 @@ WITH ?=
 STAGE ?=
 VARIANT ?= auto
 PROCESSES ?=
+EXTRAS ?=
 PYTHON ?= python3
 
 ladder := .venv/bin/python -m pipeline
@@ -22,7 +23,7 @@ made = $(or $(RUN),$(PROFILE)$(if $(SEED),-seed$(SEED)))
 ids := $(shell sed -n 's/^        "\([a-z0-9_]*\)", "[a-z]*",.*/\1/p' pipeline/ladder.py)
 stages := $(filter-out report,$(subst _,-,$(ids)))
 targets := help setup quickstart all $(stages) report compare status check check-reward claims chaos bench bench-rewards \
-           bench-grpo pocket-bases export upload chat lm-eval verify explain clean-run test lint
+           bench-grpo pocket-bases export upload chat lm-eval verify explain clean-run test lint audit
 
 # A mistyped variable would change nothing, without a word. Known are those that this file reads.
 given := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
@@ -45,10 +46,14 @@ help: ## this list
 	@echo "  stages, each with those before it that are missing or stale:"
 	@echo "    $(stages)" | fold -s -w 76 | sed '2,$$s/^/    /'
 
-.venv/ready: requirements/install.sh $(wildcard requirements/*.txt)
+.venv/ready: requirements/install.sh requirements/install.py $(wildcard requirements/*.txt)
 	@bash requirements/install.sh '$(VARIANT)'
 
-setup: .venv/ready ## make .venv with pinned packages (VARIANT=auto, cpu, gpu or no-vllm)
+.venv/extras/%: .venv/ready
+	@bash requirements/install.sh '$(VARIANT)' '$*'
+
+setup: ## make .venv with pinned packages (VARIANT=auto, cpu, gpu or no-vllm; EXTRAS="puzzles server")
+	@bash requirements/install.sh '$(VARIANT)' '$(EXTRAS)'
 
 quickstart: all ## the whole ladder on the profile, from nothing to students and a report
 
@@ -96,7 +101,7 @@ verify: .venv/ready ## hash every file of a run again (RUN, or the profile's own
 explain: .venv/ready ## what made a stage or a file of it: STAGE=distill/students/qwen [RUN=name]
 	@$(ladder) explain '$(made)' '$(STAGE)'
 
-lm-eval: .venv/ready ## lm-evaluation-harness on a checkpoint: MODEL=distill/qwen TASKS="gsm8k ours.yaml" [LIMIT=50]
+lm-eval: .venv/extras/lm-eval ## lm-evaluation-harness on a checkpoint: MODEL=distill/qwen TASKS="gsm8k ours.yaml" [LIMIT=50]
 	@$(ladder) lm-eval '$(MODEL)' '$(TASKS)' $(if $(LIMIT),--limit '$(LIMIT)') $(if $(BATCH),--batch-size '$(BATCH)') \
 	    $(options)
 
@@ -112,9 +117,11 @@ chat: .venv/ready ## talk to a checkpoint: MODEL=general-rl, MODEL=distill/qwen
 clean-run: .venv/ready ## remove a run's folder (RUN, or the profile's own)
 	@$(ladder) clean-run $(options)
 
-lint: .venv/ready ## check style
+audit: .venv/extras/audit ## look the pinned packages up among the published advisories
+	@.venv/bin/python requirements/audit.py
+
+lint: .venv/extras/dev ## check style
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 
-test: .venv/ready ## every test, with a whole ladder at smoke size
-	@command -v chromium >/dev/null || WITH_BROWSER=1 bash requirements/install.sh '$(VARIANT)'
+test: .venv/extras/dev ## every test, with a whole ladder at smoke size
 	@.venv/bin/python -m pytest

@@ -95,6 +95,7 @@ def _words(text: str, variable: str) -> list[str]:
 
 
 def _run(options) -> int | None:
+    from pipeline.checks.packages import fetch_extras
     from pipeline.checks.profile import check_processes, check_profile
     from pipeline.ladder import find_stage
     from pipeline.runs.runner import follow, run_stages
@@ -109,6 +110,7 @@ def _run(options) -> int | None:
         crew.leave()
         return None
     target = None if options.stage == "all" else find_stage(options.stage)
+    fetch_extras(profile)
     check_profile(profile)
     check_processes(profile, max(options.processes, process_count()))
     if options.processes > 1 and process_count() == 1:
@@ -132,6 +134,7 @@ def _status(options) -> None:
 
 
 def _check(options) -> None:
+    from pipeline.checks.packages import fetch_extras
     from pipeline.checks.profile import check_processes, check_profile, print_check
 
     profile, _ = _load(options)
@@ -139,6 +142,7 @@ def _check(options) -> None:
     count = made_for if options.processes is None else options.processes
     if count < 1:
         raise ConfigError(f"PROCESSES={count}: expected a whole number from 1.")
+    fetch_extras(profile)
     check_profile(profile)
     check_processes(profile, count)
     print_check(profile, count)
@@ -163,12 +167,16 @@ def _check_reward(options) -> int:
 
 
 def _claims(options) -> int:
+    from pipeline.checks.packages import fetch_extras
+    from pipeline.config.loading import load_profile
     from pipeline.report.claims import climb_and_judge
 
     seeds = options.seeds.split()
     if not seeds or not all(seed.isdigit() for seed in seeds):
         raise ConfigError(f"SEEDS={options.seeds!r}: expected whole numbers with blanks between them, such as '0 1 2'.")
-    return climb_and_judge(options.profile, _words(options.set, "SET"), [int(seed) for seed in seeds])
+    overrides = _words(options.set, "SET")
+    fetch_extras(load_profile(options.profile, overrides).profile)
+    return climb_and_judge(options.profile, overrides, [int(seed) for seed in seeds])
 
 
 def _report(options) -> None:

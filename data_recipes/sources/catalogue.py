@@ -192,7 +192,7 @@ def reasoning_gym(
         import reasoning_gym as gym
     except ImportError as error:
         raise ConfigError(
-            f"'reasoning_gym:{task}' needs the package reasoning-gym ({error}). Run `make setup`."
+            f"'reasoning_gym:{task}' needs the package reasoning-gym ({error}). Run `make setup EXTRAS=puzzles`."
         ) from error
     size = _wanted(count, f"reasoning_gym:{task}")
     first = random.Random(f"reasoning_gym {task} {seed}").randrange(2**29) + (2**30 if held_out else 0)

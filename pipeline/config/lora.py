@@ -43,7 +43,7 @@ class LoRASettings(Strict):
             return None
         return (
             f"lora.quantize is {self.quantize}, which needs the package bitsandbytes, and it is not installed. "
-            "Run `.venv/bin/python -m pip install -c requirements/constraints.txt bitsandbytes`, or set quantize: none"
+            "Run `make setup EXTRAS=quantize`, or set quantize: none"
         )
 
     def parameters(self, shapes: list[tuple[int, int]]) -> int:

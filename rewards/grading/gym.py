@@ -6,11 +6,13 @@ that calls, imports or reaches into objects is wrong without being evaluated.
 
 import ast
 import functools
+import importlib.util
 import inspect
 import json
 import re
 from typing import Any
 
+from rewards.contract import RewardError
 from rewards.grading.answers import final_answers, unwrap
 from rewards.grading.verdict import Verdict
 from rewards.grading.verifiers import Job, Judged
@@ -31,6 +33,7 @@ def reasoning_gym(text: str, row: dict[str, Any]) -> Judged:
     holds counts as it is written too, and where nothing is marked as the answer, the whole answer part does if it is
     right and says no more than the gold answer does; if not, no answer was found.
     """
+    require()
     metadata = row.get("metadata")
     if isinstance(metadata, str):
         metadata = read_metadata(metadata)
@@ -48,6 +51,16 @@ def reasoning_gym(text: str, row: dict[str, Any]) -> Judged:
     return [
         Job("rewards.grading.gym:check", {**payload, "forms": forms}, deadline_s=30.0, cpu_s=5.0) for forms in stated
     ]
+
+
+@functools.cache
+def require() -> None:
+    """Raises RewardError where reasoning-gym is not installed."""
+    if importlib.util.find_spec("reasoning_gym") is None:
+        raise RewardError(
+            "rows with the verifier reasoning_gym need the package reasoning-gym, which is not installed. "
+            "Run `make setup EXTRAS=puzzles`."
+        )
 
 
 def stated_forms(text: str) -> list[list[str]]:
