@@ -10,11 +10,12 @@ from pipeline.checks.models import check_models, memory_table, model_notes, mode
 from pipeline.checks.questions import check_questions, question_notes
 from pipeline.config.profile import Profile
 from pipeline.config.stages import RewardModelStage, RLStage, SampledData, SFTStage
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, told_with
 from pipeline.core.ranks import rows_in_a_pass
 from pipeline.ladder import EVALUATE, STAGES, of_kind, rungs
 from pipeline.sandbox import describe
 from pipeline.steps.trackers import check_trackers
+from pipeline.training.grpo.own_loss import find_loss
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
 from rewards.columns import as_columns
 
@@ -31,6 +32,9 @@ def check_profile(profile: Profile) -> None:
     check_questions(profile)
     check_trackers(profile.trackers)
     for stage, section in profile.stages.of(RLStage).items():
+        if section.grpo.loss:
+            with told_with(f"stages.{stage}"):
+                find_loss(section.grpo.loss)
         for spec in section.rewards:
             _check_scorer(stage, spec)
             build_reward(stage, spec, profile.allow_weak_sandbox).close()

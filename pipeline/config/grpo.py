@@ -109,6 +109,9 @@ class GRPOSettings(Strict):
     """The reference becomes the latest policy every this many steps (paper: 400). None: it stays the start model."""
     loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "luspo", "sapo"] = "grpo"
     """TRL's losses. `grpo`: mean over each completion, then over completions, as in the paper."""
+    loss: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """A loss of your own for each token, `file.py:name` or `package.module:name`, in place of that of `loss_type`,
+    which then says only how tokens are averaged (docs/reinforcement-learning.md)."""
     importance_sampling_level: Literal["token", "sequence"] = "token"
     """`sequence` is GSPO (arXiv 2507.18071)."""
     epsilon: Number = Field(default=0.2, gt=0)

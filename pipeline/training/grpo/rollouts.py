@@ -116,7 +116,7 @@ class Rollouts:
     def settle(self) -> None:
         """Wait until the engine is free."""
         if self._ahead:
-            self._trainer.seconds["rollout"] += self._ahead.settle()
+            self._trainer.figures.seconds["rollout"] += self._ahead.settle()
 
     def close(self) -> None:
         """Nothing is written any more; to be called however training ends."""
@@ -158,7 +158,7 @@ class Rollouts:
         step, started = self._trainer.state.global_step, time.perf_counter()
         with phase("generation"):
             written = self._write(inputs, seed, step, step)
-        self._trainer.seconds["rollout"] += time.perf_counter() - started
+        self._trainer.figures.seconds["rollout"] += time.perf_counter() - started
         return written
 
     def _write(self, inputs: list[dict], seed: int, step: int, made: int) -> Written:
@@ -188,7 +188,7 @@ class Rollouts:
         with phase("scoring"):
             rewards = trainer._calculate_rewards(inputs, prompts, texts, [c.token_ids for c in completions])
             raise_failures(trainer.reward_funcs)
-        trainer.seconds["scoring"] += time.perf_counter() - started
+        trainer.figures.seconds["scoring"] += time.perf_counter() - started
         verdicts = {reward.__name__: list(reward.verdicts) for reward in trainer.reward_funcs if reward.verdicts}
         return Answers(inputs, prompt_ids, completions, rewards, verdicts)
 

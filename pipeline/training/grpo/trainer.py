@@ -1,9 +1,9 @@
 """TRL's GRPOTrainer with our rollout engines, the recipe's features and exact speed-ups.
 
-TRL owns the loss definitions (`_compute_loss`), reward calling, PEFT, accelerate and the training loop. This subclass
-replaces how completions are made (`_prepare_inputs`), and how a step's batch is put through the model
-(`training_step`): the batch becomes micro-batches of real tokens, each goes through TRL's loss with log-probabilities
-from a packed forward pass, and is weighted so that their sum is the loss of the whole batch.
+TRL owns configuration, reward calling, PEFT, accelerate and the training loop. This subclass replaces how completions
+are made (`_prepare_inputs`), and how a step's batch is put through the model (`training_step`): the batch becomes
+micro-batches of real tokens, each with log-probabilities from a packed forward pass, and the losses of
+`pipeline.training.grpo.loss` add up to that of the whole batch. `TAKEN_FROM_TRL` lists what is used of TRL's insides.
 """
 
 import contextlib
@@ -14,15 +14,18 @@ from pathlib import Path
 import torch
 from accelerate.utils import is_peft_model
 from datasets import Dataset
-from transformers import TrainerCallback
+from torch.nn.utils.rnn import pad_sequence
 from trl import GRPOTrainer
 
 from pipeline.config.grpo import GRPOSettings
 from pipeline.core.watchdog import beat, phase
 from pipeline.engines import Engine
-from pipeline.training.flops import ModelFlops, attended_pairs, matmul_peak
+from pipeline.training.flops import ModelFlops
 from pipeline.training.grpo.attention import attach_packed_forward
-from pipeline.training.grpo.packing import Row, pack, packed_tokens, plan_microbatches
+from pipeline.training.grpo.figures import StepFigures
+from pipeline.training.grpo.loss import BatchSize, LossInputs, policy_loss
+from pipeline.training.grpo.own_loss import find_loss
+from pipeline.training.grpo.packing import Row, pack, plan_microbatches
 from pipeline.training.grpo.records import rollout_lines
 from pipeline.training.grpo.reference import Reference, RefreshReference
 from pipeline.training.grpo.rollouts import Rollouts
@@ -33,10 +36,21 @@ from pipeline.training.lora import plain_model
 from rewards.columns import with_every_column
 from rewards.reward_set import RunReward
 
-ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
-"""Losses that TRL divides by the number of rows; `bnpo` divides by their tokens, the others by the whole batch's."""
-EXTREMES = ("clip_ratio/low_min", "clip_ratio/high_max")
-"""TRL's metrics of the loss that are no means and cannot be averaged over micro-batches."""
+TAKEN_FROM_TRL = {
+    "_prepare_inputs": "overridden: the rows of a micro-step, from our engines",
+    "_get_train_sampler": "overridden: questions by step number alone",
+    "_buffered_inputs": "the rollout that micro-steps take their slices of",
+    "_step": "micro-steps made so far",
+    "_tokenizer": "its padding token",
+    "_get_per_token_logps_and_entropies": "the padded forward pass, where packing is off",
+    "_tokenize_prompts": "a prompt's ids",
+    "_calculate_rewards": "calls the reward functions, sync and async",
+    "_pending_metrics": "what reward functions have logged",
+    "_pending_extra_logs": "likewise, a value a completion",
+    "_save_checkpoint": "transformers': writes a checkpoint",
+    "_load_optimizer_and_scheduler": "transformers', overridden: the reference is loaded beside them",
+}
+"""Members of TRL's GRPOTrainer that are no public interface, and what each is used for. A test looks for them all."""
 
 
 class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
@@ -76,19 +90,10 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         self._on_step = on_step
         self._shares = settings.speedups.packing and settings.speedups.share_prompts
         self._synced_step: int | None = None
-        self._forward_result: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._gap_max = 0.0
-        self.use_vllm = settings.sampler_correction is not None  # TRL's name for "the loss takes the sampler's ratio"
-        self.seconds = dict.fromkeys(("rollout", "scoring", "sync", "update"), 0.0)
+        self._term = find_loss(settings.loss) if settings.loss else None
         self.rollouts = Rollouts(self, engine, on_rollout)
-        self.step_record: dict = {}
-        self._positions = torch.zeros(2, dtype=torch.long)
-        """Tokens that went through attention in this step, and positions computed for them, padding included."""
-        self._flops = ModelFlops(self._without_adapters(self.model))
-        self._peak = matmul_peak(self.accelerator.device, torch.bfloat16 if self.args.bf16 else torch.float32)
-        self._step_started: float | None = None
-        self._optimizer_stepped = 0.0
-        self.add_callback(_AtOptimizerStep(self))
+        self.figures = StepFigures(self, ModelFlops(self._without_adapters(self.model)))
+        self.add_callback(self.figures)
         if settings.speedups.packing:
             for model in filter(None, (self.model, self.ref_model)):
                 attach_packed_forward(self._without_adapters(model), self.temperature)
@@ -121,7 +126,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
             self.sync()
             self._buffered_inputs = self._split(self.rollouts.make(generation_batch))
             (written,) = self.totals([self.rollouts.written_tokens])
-            self.step_record |= {"rollout_tokens": int(written), "verdicts": self.rollouts.verdicts()}
+            self.figures.record |= {"rollout_tokens": int(written), "verdicts": self.rollouts.verdicts()}
         self._start_next_rollout()
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
@@ -166,7 +171,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
             with phase("weight sync"):
                 self.engine.sync_weights(plain_model(self.accelerator.unwrap_model(self.model)))
             self._synced_step = self.state.global_step
-            self.seconds["sync"] += time.perf_counter() - started
+            self.figures.seconds["sync"] += time.perf_counter() - started
 
     def totals(self, values) -> list[float]:
         """Sums over processes."""
@@ -191,24 +196,21 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
     def training_step(self, model, inputs, num_items_in_batch=None):
         """Forward and backward over one batch; returns its loss. Gradients meet across processes once, at the end."""
         model.train()
-        self._step_started = self._step_started or time.perf_counter()
+        self.figures.begin()
         rows = self._prepare_inputs(inputs)
         started = time.perf_counter()
         trained = [row for row in rows if not self._contributes_nothing(row)]
-        batches = self._plan(trained, rows)
+        batches, size = self._plan(trained, rows), self._size(rows)
         total = torch.zeros((), device=self.accelerator.device)
-        metrics = []
         for i, (batch, weight) in enumerate(batches):
             with contextlib.nullcontext() if i == len(batches) - 1 else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
-                    loss = self._compute_loss(model, batch) * weight
+                    loss = self.compute_loss(model, batch, num_items_in_batch=size) * weight
                 self.accelerator.backward(loss)
             total += loss.detach()
-            metrics.append(self._take_metrics())
             beat()
-        tokens = [sum(row.loss_tokens for row in batch) if weight else 0 for batch, weight in batches]
-        self._record_update(metrics, tokens, trained, rows, [batch for batch, _ in batches])
-        self.seconds["update"] += time.perf_counter() - started
+        self.figures.update(trained, rows, batches)
+        self.figures.seconds["update"] += time.perf_counter() - started
         self._step += 1
         self.saw_batch(total, rows)
         return total
@@ -220,68 +222,48 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         return row.masked or (row.advantage == 0 and self.beta == 0)
 
     def _plan(self, trained: list[Row], rows: list[Row]) -> list[tuple[list[Row], float]]:
-        """Micro-batches and their weights.
+        """Micro-batches, each with the factor of its loss: 1.
 
-        Where nothing is left to train the shortest row runs with weight zero: the optimizer then sees gradients of
+        Where nothing is left to train the shortest row runs with factor 0: the optimizer then sees gradients of
         zero, as it would have, and other processes find this one in their reduction of gradients.
         """
         batches = plan_microbatches(trained, self.settings.max_tokens_per_microbatch, self._shares)
         if not batches:
             return [([min(rows, key=lambda row: len(row.prompt_ids) + len(row.completion_ids))], 0.0)]
-        return [(batch, self._weight(batch, rows)) for batch in batches]
+        return [(batch, 1.0) for batch in batches]
 
-    def _weight(self, batch: list[Row], rows: list[Row]) -> float:
-        """The factor that turns TRL's mean over a micro-batch into its share of the mean over the whole batch."""
-        if self.loss_type in ROW_MEAN_LOSSES:
-            return len(batch) / len(rows)
-        if self.loss_type == "bnpo":
-            return sum(row.loss_tokens for row in batch) / max(1, sum(row.loss_tokens for row in rows))
-        return 1.0
+    def _size(self, rows: list[Row]) -> BatchSize:
+        """What the loss of `rows` is averaged over: they are one of the micro-steps of an optimizer step."""
+        micro_steps, tokens = self.current_gradient_accumulation_steps, sum(row.loss_tokens for row in rows)
+        share = micro_steps / self.args.steps_per_generation / self.accelerator.num_processes
+        return BatchSize(
+            rows=len(rows) * micro_steps,
+            tokens=tokens * micro_steps,
+            shared_tokens=max(1.0, self.rollouts.loss_tokens) * share,
+            longest=self.max_completion_length,
+        )
 
-    def _compute_loss(self, model, rows: list[Row]) -> torch.Tensor:
-        """TRL's loss of `rows` as one micro-batch."""
+    def compute_loss(self, model, inputs: list[Row], return_outputs=False, num_items_in_batch: BatchSize | None = None):
+        """The loss of `inputs` as one micro-batch of a batch of size `num_items_in_batch`."""
+        tensors = self._loss_inputs(model, inputs)
+        loss, figures = policy_loss(tensors, self.settings, num_items_in_batch, self._term)
+        self.figures.saw_loss(tensors, figures, sum(row.loss_tokens for row in inputs))
+        return loss
+
+    def _loss_inputs(self, model, rows: list[Row]) -> LossInputs:
         logprobs, entropies = self.logprobs_and_entropies(model, rows)
-        inputs = self._padded(rows, logprobs)
-        if self.beta != 0:
-            inputs["ref_per_token_logps"] = self.reference.logprobs(rows)
-        if "sampling_per_token_logps" in inputs:
-            old = inputs.get("old_per_token_logps", logprobs.detach())
-            difference = (old - inputs["sampling_per_token_logps"]) * inputs["completion_mask"]
-            inputs["importance_sampling_ratio"] = self._sampler_ratio(torch.nan_to_num(difference, nan=0.0))
-            self._record_gap(difference, inputs["completion_mask"])
-        self._forward_result = (logprobs, entropies)
-        with self._local_metrics():
-            if self.beta == 0 or self.settings.kl_estimator == "k3":
-                return super()._compute_loss(model, inputs)
-            return self._policy_loss(model, inputs) + self.beta * self._kl(inputs, logprobs)
-
-    def _policy_loss(self, model, inputs) -> torch.Tensor:
-        """TRL's loss without its KL term."""
-        beta, self.beta = self.beta, 0.0
-        try:
-            return super()._compute_loss(model, inputs)
-        finally:
-            self.beta = beta
-
-    def _kl(self, inputs, logprobs: torch.Tensor) -> torch.Tensor:
-        """The k1 or k2 estimate of KL(policy ‖ reference), averaged as TRL averages its k3 under the same loss type."""
-        difference = inputs["ref_per_token_logps"] - logprobs
-        estimate = -difference if self.settings.kl_estimator == "k1" else difference.square() / 2
-        mask = inputs["completion_mask"]
-        summed, tokens = (estimate * mask).sum(-1), mask.sum(-1)
-        self._metrics["train"]["kl"].append((summed.sum() / tokens.sum().clamp(min=1)).item())
-        if self.loss_type in ("grpo", "sapo"):
-            return (summed / tokens.clamp(min=1)).mean()
-        if self.loss_type == "bnpo":
-            return summed.sum() / tokens.sum().clamp(min=1)
-        if self.loss_type == "dr_grpo":
-            return summed.sum() / (len(summed) * self.max_completion_length)
-        parts = self.args.steps_per_generation / self.current_gradient_accumulation_steps
-        return summed.sum() / (inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes / parts)
-
-    def _get_per_token_logps_and_entropies(self, *args, **kwargs):
-        """TRL's loss asks for the forward pass here; `_compute_loss` has made it already."""
-        return *self._forward_result, None
+        device = logprobs.device
+        on_policy = rows[0].old_logprobs is None
+        corrected = self.settings.sampler_correction is not None
+        return LossInputs(
+            logprobs=logprobs,
+            advantages=torch.tensor([row.advantage for row in rows], device=device),
+            mask=pad([[0 if row.masked else 1] * len(row.completion_ids) for row in rows], 0, device),
+            old=None if on_policy else pad_sequence([row.old_logprobs for row in rows], batch_first=True).to(device),
+            sampled=pad([row.sampler_logprobs for row in rows], 0.0, device) if corrected else None,
+            reference=self.reference.logprobs(rows) if self.beta != 0 else None,
+            entropies=entropies,
+        )
 
     def logprobs_and_entropies(
         self, model, rows: list[Row], entropy: bool = True
@@ -290,16 +272,18 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         device = self.accelerator.device
         if self.settings.speedups.packing:
             batch = pack(rows, self._shares, device)
-            self._positions += torch.tensor([batch.tokens, len(batch.to_slots)])
+            self.figures.positions += torch.tensor([batch.tokens, len(batch.to_slots)])
             with self.accelerator.autocast():
                 logprobs, entropies = model(packed=batch, entropy=entropy)
             return batch.unpack(logprobs), batch.unpack(entropies) if entropy else None
         padding = self._tokenizer.pad_token_id
-        prompts = _pad([row.prompt_ids for row in rows], padding, device, left=True)
-        prompt_mask = _pad([[1] * len(row.prompt_ids) for row in rows], 0, device, left=True)
-        completions = _pad([row.completion_ids for row in rows], padding, device)
-        mask = _pad([[1] * len(row.completion_ids) for row in rows], 0, device)
-        self._positions += torch.tensor([int(prompt_mask.sum() + mask.sum()), prompts.numel() + completions.numel()])
+        prompts = pad([row.prompt_ids for row in rows], padding, device, left=True)
+        prompt_mask = pad([[1] * len(row.prompt_ids) for row in rows], 0, device, left=True)
+        completions = pad([row.completion_ids for row in rows], padding, device)
+        mask = pad([[1] * len(row.completion_ids) for row in rows], 0, device)
+        self.figures.positions += torch.tensor(
+            [int(prompt_mask.sum() + mask.sum()), prompts.numel() + completions.numel()]
+        )
         logprobs, entropies, _ = super()._get_per_token_logps_and_entropies(
             model,
             torch.cat([prompts, completions], dim=1),
@@ -309,119 +293,15 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         )
         return logprobs, entropies
 
-    def _padded(self, rows: list[Row], logprobs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What TRL's loss reads of `rows`. Prompts are left out: it reads them for the forward pass alone."""
-        device = logprobs.device
-        mask = _pad([[0 if row.masked else 1] * len(row.completion_ids) for row in rows], 0, device)
-        empty = mask.new_zeros((len(rows), 0))
-        inputs = {
-            "prompt_ids": empty,
-            "prompt_mask": empty,
-            "completion_ids": mask,
-            "completion_mask": mask,
-            "advantages": torch.tensor([row.advantage for row in rows], device=device),
-            "num_items_in_batch": torch.tensor(self.rollouts.loss_tokens, device=device),
-        }
-        if self.use_vllm:
-            inputs["sampling_per_token_logps"] = _pad([row.sampler_logprobs for row in rows], 0.0, device)
-        if rows[0].old_logprobs is not None:
-            inputs["old_per_token_logps"] = torch.nn.utils.rnn.pad_sequence(
-                [row.old_logprobs for row in rows], batch_first=True
-            ).to(device)
-        return inputs
-
-    def _sampler_ratio(self, difference: torch.Tensor) -> torch.Tensor:
-        """TRL's correction for sampler and trainer disagreeing, from log-probability differences (rows, tokens).
-
-        Truncated importance sampling: https://fengyao.notion.site/off-policy-rl. TRL computes the same in its rollout,
-        after a forward pass of its own.
-        """
-        if self.vllm_importance_sampling_mode.startswith("sequence"):
-            difference = difference.sum(dim=-1, keepdim=True)
-        ratio = torch.exp(difference)
-        limit = self.vllm_importance_sampling_clip_max
-        if self.vllm_importance_sampling_mode.endswith("truncate"):
-            return ratio.clamp(max=limit)
-        return ratio.masked_fill(ratio > limit, 0.0)
-
     # ---- Records ------------------------------------------------------------------------------------------------
-
-    def _record_gap(self, difference: torch.Tensor, mask: torch.Tensor) -> None:
-        gap = difference.detach().abs()
-        self._metrics["train"]["sampler_gap"].append((gap.sum() / mask.sum().clamp(min=1)).item())
-        self._gap_max = max(self._gap_max, gap.max().item())
-
-    def _take_metrics(self) -> dict[str, float]:
-        """TRL's metrics of the micro-batch that just ran."""
-        taken = {name: values[-1] for name, values in self._metrics["train"].items() if name not in EXTREMES}
-        self._metrics["train"].clear()
-        return taken
-
-    @contextlib.contextmanager
-    def _local_metrics(self):
-        """TRL's loss gathers its metrics over processes, which have different numbers of micro-batches here.
-
-        Inside it sees an accelerator that does not communicate; `_record_update` averages over processes once a step.
-        """
-        accelerator = self.accelerator
-        self.accelerator = _Alone(accelerator)
-        try:
-            yield
-        finally:
-            self.accelerator = accelerator
-
-    def _record_update(self, metrics, tokens: list[int], trained, rows, batches) -> None:
-        """Metrics of the loss as means over the tokens that trained, over micro-batches and processes."""
-        sums = [sum(m[name] * t for m, t in zip(metrics, tokens, strict=True)) for name in metrics[0]]
-        *sums, whole = self.totals([*sums, sum(tokens)])
-        for name, value in zip(metrics[0], sums, strict=True):
-            self.step_record[name] = value / whole if whole else None
-        names = ("trained_tokens", "forward_tokens", "trained_rows", "rows")
-        scored = sum(len(row.completion_ids) for row in trained)
-        forward = sum(packed_tokens(batch, self._shares) for batch in batches)
-        counts = (scored, forward, len(trained), len(rows))
-        self.step_record |= dict(zip(names, map(int, self.totals(counts)), strict=True))
-        pairs = sum(attended_pairs(len(row.prompt_ids), len(row.completion_ids)) for row in trained)
-        passes = 4 if self.beta else 3  # forward, twice that backward, and the reference's forward
-        self._flop_done = passes * self._flops.forward(forward, scored, pairs)
-        (microbatches,) = self.totals([len(batches)])
-        gap = self.accelerator.gather(torch.tensor([self._gap_max], device=self.accelerator.device)).max()
-        self.step_record |= {"microbatches": int(microbatches), "sampler_gap_max": gap.item()}
-        self._gap_max = 0.0
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs, start_time)
         if "loss" not in logs:
             return
-        record = {"step": self.state.global_step, **logs, **self.rollouts.record, **self.step_record}
-        record |= self._speeds()
-        self.seconds = dict.fromkeys(self.seconds, 0.0)
-        self.step_record = {}
-        self._positions.zero_()
+        record = {"step": self.state.global_step, **logs, **self.rollouts.record, **self.figures.take()}
         if self._on_step:
             self._on_step(record)
-
-    def _speeds(self) -> dict[str, float]:
-        """Where the step's time went, tokens a second by phase, and what of the update was of use.
-
-        `seconds_rollout` is the time spent waiting for completions: with `steps_ahead` less than the engine took.
-        Held-out evaluation and checkpoints come after the step and do not count.
-        """
-        phases, whole = self.seconds, self._optimizer_stepped - self._step_started
-        self._step_started = None
-        update = max(phases["update"], 1e-9)
-        speeds = {f"seconds_{name}": value for name, value in phases.items()} | {"seconds_step": whole}
-        speeds |= {f"share_{name}": value / whole for name, value in phases.items()}
-        speeds["rollout_tokens"] = generated = self.step_record.get("rollout_tokens", 0)
-        if generated:
-            speeds["rollout_tokens_per_second"] = generated / max(self.rollouts.written_seconds, 1e-9)
-            speeds["scoring_tokens_per_second"] = generated / max(phases["scoring"], 1e-9)
-        speeds["update_tokens_per_second"] = self.step_record["forward_tokens"] / update
-        speeds["update_flop_utilisation"] = self._flop_done / update / self._peak
-        tokens, positions = self.totals(self._positions.tolist())
-        speeds["pad_share"] = 1 - tokens / max(1, positions)
-        speeds["dropped_rows"] = self.step_record["rows"] - self.step_record["trained_rows"]
-        return speeds
 
     # ---- Checkpoints --------------------------------------------------------------------------------------------
 
@@ -458,33 +338,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         """The manifest of the stage says where a checkpoint comes from."""
 
 
-class _AtOptimizerStep(TrainerCallback):
-    """Notes when the step's work is done: held-out evaluation comes before the step's figures are logged."""
-
-    def __init__(self, trainer: LadderGRPOTrainer):
-        self._trainer = trainer
-
-    def on_optimizer_step(self, *args, **kwargs):
-        self._trainer._optimizer_stepped = time.perf_counter()
-
-
-class _Alone:
-    """An accelerator whose reductions stay in this process."""
-
-    def __init__(self, accelerator):
-        self._accelerator = accelerator
-
-    def __getattr__(self, name: str):
-        return getattr(self._accelerator, name)
-
-    def gather(self, tensor):
-        return tensor
-
-    def reduce(self, tensor, reduction="sum"):
-        return tensor
-
-
-def _pad(rows: list[list], value, device: torch.device, left: bool = False) -> torch.Tensor:
+def pad(rows: list[list], value, device: torch.device, left: bool = False) -> torch.Tensor:
     """(rows, longest) with `value` where a row has ended."""
     width = max(map(len, rows))
     fill = [[value] * (width - len(row)) for row in rows]

@@ -117,12 +117,12 @@ def test_k1_by_hand(model, tmp_path):
     chosen = settings(loss_type="bnpo", beta=1.0, kl_estimator="k1", max_tokens_per_microbatch=10_000)
     trainer = make_trainer("ours", model, tmp_path, written(GROUPS), chosen)
     seen = []
-    original = trainer._kl
-    trainer._kl = lambda inputs, logprobs: (seen.append((inputs, logprobs.detach())), original(inputs, logprobs))[1]
+    original = trainer._loss_inputs
+    trainer._loss_inputs = lambda *given: (seen.append(original(*given)), seen[-1])[1]
     loss = one_step(trainer)["loss"][0]
-    ((inputs, logprobs),) = seen
-    mask = inputs["completion_mask"].bool()
-    assert loss == pytest.approx((logprobs - inputs["ref_per_token_logps"])[mask].mean().item(), rel=1e-4)
+    (inputs,) = seen
+    mask = inputs.mask.bool()
+    assert loss == pytest.approx((inputs.logprobs.detach() - inputs.reference)[mask].mean().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["token_mask", "sequence_truncate", "sequence_mask", None])
@@ -135,8 +135,14 @@ def test_sequence_level_ratio(model, tmp_path):
 
 
 @pytest.mark.parametrize("loss_type", ["cispo", "sapo"])
-def test_other_losses(model, tmp_path, loss_type):
-    compare(model, tmp_path, settings(loss_type=loss_type, epsilon_high=5.0), flat_groups=1)
+@pytest.mark.parametrize("beta", [0.0, 0.05])
+def test_other_losses(model, tmp_path, loss_type, beta):
+    compare(model, tmp_path, settings(loss_type=loss_type, epsilon_high=5.0, beta=beta), flat_groups=1)
+
+
+def test_luspo(model, tmp_path):
+    chosen = settings(loss_type="luspo", importance_sampling_level="sequence", sampler_correction=None)
+    compare(model, tmp_path, chosen, flat_groups=1)
 
 
 @pytest.mark.parametrize("scale", ["batch", "none"])
@@ -169,7 +175,23 @@ def test_gradient_accumulation(model, tmp_path, loss_type):
     compare(model, tmp_path / "both", settings(loss_type=loss_type), flat_groups=2, **split)
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dapo"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss_type": "bnpo"},
+        {"loss_type": "cispo", "epsilon_high": 5.0},
+        {"importance_sampling_level": "sequence", "beta": 0.05},
+    ],
+    ids=["bnpo", "cispo", "gspo"],
+)
+def test_gradient_accumulation_of_other_losses(model, tmp_path, monkeypatch, changes):
+    """Both in the same two micro-steps: bnpo's mean is by definition one over a micro-step's tokens."""
+    monkeypatch.setattr(torch, "randperm", lambda count, **_: torch.arange(count))
+    split = {"gradient_accumulation_steps": 2, "per_device_train_batch_size": ROWS // 2, "steps_per_generation": 2}
+    compare(model, tmp_path, settings(**changes), flat_groups=2, **split)
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "bnpo"])
 @pytest.mark.parametrize("level", ["token", "sequence"])
 def test_second_step_on_a_rollout(model, tmp_path, monkeypatch, loss_type, level):
     """Off-policy: the ratio to the policy that wrote the rollout, clipped, after a large first step."""
@@ -178,6 +200,13 @@ def test_second_step_on_a_rollout(model, tmp_path, monkeypatch, loss_type, level
     chosen = settings(loss_type=loss_type, importance_sampling_level=level, epsilon=0.02, **two)
     result = compare(model, tmp_path, chosen, flat_groups=1)
     assert len(result["loss"]) == 2
+
+
+def test_second_step_of_cispo(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "randperm", lambda count, **_: torch.arange(count))
+    two = {"prompts_per_step": GROUPS // 2, "rollout_prompts": GROUPS, "max_steps": 2, "checkpoint_every": 2}
+    chosen = settings(loss_type="cispo", epsilon_high=1.02, **two)
+    assert len(compare(model, tmp_path, chosen, flat_groups=1)["loss"]) == 2
 
 
 def test_all_groups_flat(model, tmp_path):
