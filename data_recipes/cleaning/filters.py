@@ -3,6 +3,7 @@
 from data_recipes.cleaning.decontamination import words
 from pipeline.config.data import REPEATED_NGRAM_WORDS, FilterSettings
 from rewards import Verdict, language_share, split_response
+from rewards.builtin import repetition
 
 
 def reason_to_drop(text: str, finish_reason: str, language: str, verdict: Verdict | None, rules: FilterSettings) -> str:
@@ -35,6 +36,4 @@ def reason_to_drop(text: str, finish_reason: str, language: str, verdict: Verdic
 
 def repeated_share(text: str, size: int = REPEATED_NGRAM_WORDS) -> float:
     """Share of a text's n-grams of words that stood in it before, 0..1; 0 for texts shorter than one n-gram."""
-    found = words(text)
-    grams = [found[i : i + size] for i in range(len(found) - size + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+    return repetition.repeated_share(words(text), size)

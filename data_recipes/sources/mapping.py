@@ -7,10 +7,11 @@ import string
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from data_recipes.question import Question
 from data_recipes.sources.tables import Record, parsed
+from pipeline.config.data import Template
 from pipeline.core.errors import ConfigError
 from pipeline.core.strict import Strict
 from rewards.columns import taken_names
@@ -37,15 +38,8 @@ class RowMapping(Strict):
     """Who compares; None: `choice` with options, else `math`. A column of that name goes before."""
     domain: str | None = None
     language: str = "en"
-    ask: str | None = None
+    ask: Template | None = None
     """How each question is put to the model, with `{question}`."""
-
-    @field_validator("ask")
-    @classmethod
-    def _has_a_question(cls, text: str | None) -> str | None:
-        if text is not None and text.count("{question}") != 1:
-            raise ValueError(f"{text!r} should hold {{question}} exactly once")
-        return text
 
     @model_validator(mode="after")
     def _one_way_to_the_answer(self) -> "RowMapping":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.engine import Number
 from pipeline.core.strict import Strict
@@ -105,16 +105,19 @@ class Heldout(Strict):
     samples: int = Field(4, ge=1)
 
 
-class Templates(Strict):
-    r1_zero: str | None = None
-    """The plain-text prompt of base models and R1-Zero, with `{question}`; null is the paper's."""
+def _one_question(text: str) -> str:
+    if text.count("{question}") != 1:
+        raise ValueError(f"the template {text!r} should hold {{question}} exactly once")
+    return text
 
-    @field_validator("r1_zero")
-    @classmethod
-    def _has_a_question(cls, text: str | None) -> str | None:
-        if text is not None and text.count("{question}") != 1:
-            raise ValueError(f"the template {text!r} should hold {{question}} exactly once")
-        return text
+
+Template = Annotated[str, AfterValidator(_one_question)]
+"""A text with `{question}` in one place."""
+
+
+class Templates(Strict):
+    r1_zero: Template | None = None
+    """The plain-text prompt of base models and R1-Zero, with `{question}`; null is the paper's."""
 
 
 class PreferenceSettings(Strict):

@@ -3,6 +3,7 @@
 from pydantic import Field, model_validator
 
 from pipeline.config.lora import LoRASettings
+from pipeline.config.sft import check_batch
 from pipeline.core.strict import Strict
 
 
@@ -22,12 +23,7 @@ class RewardTraining(Strict):
 
     @model_validator(mode="after")
     def _batch_divides(self) -> "RewardTraining":
-        passes = min(self.batch_size, self.pairs_per_device)
-        if self.batch_size % passes:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of pairs_per_device {self.pairs_per_device}: change "
-                "one, so that a batch is a whole number of forward passes"
-            )
+        check_batch(self.batch_size, self.pairs_per_device, "pairs_per_device")
         if self.lora and self.lora.quantize != "none":
             raise ValueError(f"lora.quantize is {self.lora.quantize}, and scorers are trained on a base that is not "
                              "quantised; set quantize: none")  # fmt: skip

@@ -9,6 +9,15 @@ MAX_TOKENS = 32_768
 """The length limit of the paper, for sampling, SFT and evaluation alike."""
 
 
+def check_batch(batch_size: int, most: int, key: str) -> None:
+    """Raises ValueError unless a batch is a whole number of forward passes of `most` rows, or fits in one."""
+    if batch_size % min(batch_size, most):
+        raise ValueError(
+            f"batch_size {batch_size} is not a multiple of {key} {most}: change one, so that a batch is a whole number "
+            "of forward passes"
+        )
+
+
 class SFTSettings(Strict):
     epochs: int = Field(2, ge=1)  # paper: 2-3
     learning_rate: float = Field(5e-5, gt=0)  # paper: cosine 5e-5 -> 5e-6
@@ -27,9 +36,5 @@ class SFTSettings(Strict):
 
     @model_validator(mode="after")
     def _batch_divides(self) -> "SFTSettings":
-        if self.batch_size % self.rows_per_device:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of rows_per_device {self.rows_per_device}: "
-                "change one, so that a batch is a whole number of forward passes"
-            )
+        check_batch(self.batch_size, self.rows_per_device, "rows_per_device")
         return self

@@ -1,10 +1,9 @@
 """The sections of a profile. A default is the paper's figure where the paper has one (source in the comment)."""
 
-from collections.abc import Iterable
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from pipeline.config.data import (
     Asking,
@@ -28,31 +27,30 @@ from pipeline.core.strict import Strict
 LONGEST_NAME = 64
 
 
-def check_file_names(names: Iterable[str], what: str) -> None:
-    """Raises ValueError for a name that could not become part of a file's."""
-    for name in names:
-        if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(name) > LONGEST_NAME:
-            raise ValueError(
-                f"the {what} name '{name:.80}' becomes a file's name: use letters, digits, '-', '_', '.', at most "
-                f"{LONGEST_NAME} of them"
-            )
+def file_names(what: str) -> AfterValidator:
+    """Refuses keys that could not become part of a file's name."""
+
+    def check(named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
+            if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(name) > LONGEST_NAME:
+                raise ValueError(
+                    f"the {what} name '{name:.80}' becomes a file's name: use letters, digits, '-', '_', '.', at most "
+                    f"{LONGEST_NAME} of them"
+                )
+        return named
+
+    return AfterValidator(check)
 
 
 class BaseModelStage(Strict):
     """Each model is a source as `pipeline.models.sources` lists them, such as `hub:OWNER/NAME` or `folder:PATH`."""
 
     teacher: str
-    students: dict[str, str]
+    students: Annotated[dict[str, str], file_names("student")]
     tokenizers: dict[str, TokenizerSettings] = {}
     """What a base's own tokenizer lacks or has wrong: `teacher` or a student's name -> tokens and template."""
     contexts: dict[str, PositiveInt] = {}
     """Longest text in tokens, in place of that in the base's configuration, for a model that is to learn longer"""
-
-    @field_validator("students")
-    @classmethod
-    def _named_plainly(cls, students: dict[str, str]) -> dict[str, str]:
-        check_file_names(students, "student")
-        return students
 
     @model_validator(mode="after")
     def _tokenizers_are_of_models(self) -> "BaseModelStage":
@@ -183,17 +181,11 @@ class EvaluationSet(Strict):
 
 
 class EvaluateStage(Strict):
-    sets: dict[str, EvaluationSet]
+    sets: Annotated[dict[str, EvaluationSet], file_names("set")]
     sampling: Sampling = Sampling(temperature=0.6, top_p=0.95, max_tokens=MAX_TOKENS)  # paper: 0.6, 0.95, 32,768
     consensus: list[Annotated[int, Field(ge=1)]] = [16, 64]
     seed: int = Field(20250122, ge=0, lt=2**31)
     """The held-out questions and the sampling of them hang on this seed, not on the run's."""
-
-    @field_validator("sets")
-    @classmethod
-    def _named_plainly(cls, sets: dict[str, EvaluationSet]) -> dict[str, EvaluationSet]:
-        check_file_names(sets, "set")
-        return sets
 
     @model_validator(mode="after")
     def _accuracy_is_measured(self) -> "EvaluateStage":

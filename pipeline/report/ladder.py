@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.core.figures import percent
 from pipeline.ladder import STUDENT_RL, Rung
 from pipeline.report import paper
-from pipeline.report.figures import percent
 from pipeline.report.records import RunRecord
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.core import figures
 from pipeline.core.files import write_durably
-from pipeline.report import figures, ladder, tables
+from pipeline.report import ladder, tables
 from pipeline.report.claims import verdicts
 from pipeline.report.curves import RL_STAGES, stage_curves
 from pipeline.report.funnels import DATA_STAGES, funnel, question_funnels
@@ -30,7 +31,7 @@ def write_report(run: RunRecord, path: Path, overlaid: list[RunRecord] | None = 
         "report.html",
         run=run,
         set_name=set_name,
-        settings=tables.settings_in_words(run),
+        settings=tables.conditions(run),
         rungs=rungs,
         picture=picture(rungs),
         stages_table=tables.stages_table(run),

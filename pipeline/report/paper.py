@@ -20,8 +20,6 @@ AIME = {"base": ("V3-Base", BASE_AIME)} | {
     rung: (rung if rung.startswith("R1") else f"R1-{rung}", figures[0]) for rung, figures in STAGES.items()
 }
 """Rung of the teacher -> (what the paper calls its model, AIME 2024 pass@1)."""
-ZERO_AIME_VOTE = 86.7
-"""R1-Zero on AIME 2024 by majority vote (v1)."""
 
 STUDENT_BENCHMARKS = ("AIME pass@1", "AIME cons@64", "MATH-500 pass@1")
 STUDENTS = {

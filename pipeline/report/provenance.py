@@ -4,13 +4,14 @@ from typing import Any
 
 import yaml
 
+from pipeline.core.versions import commit_in_words
 from pipeline.report.records import RunRecord
 
 
 def provenance(run: RunRecord) -> dict[str, Any]:
     """What each finished stage's manifest says, what all of them share said once, and the whole profile as YAML."""
     manifests = [stage.manifest for stage in run.stages.values() if stage.manifest]
-    commits = sorted({_commit(manifest.code) for manifest in manifests})
+    commits = sorted({commit_in_words(manifest.code) for manifest in manifests})
     packages: dict[str, list[str]] = {}
     for manifest in manifests:
         for name, version in manifest.packages.items():
@@ -25,11 +26,6 @@ def provenance(run: RunRecord) -> dict[str, Any]:
         "profile": yaml.safe_dump(run.profile.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         "commands": _commands(run, manifests),
     }
-
-
-def _commit(code: dict[str, Any]) -> str:
-    commit = code["commit"] or "no git commit"
-    return f"{commit} with changes that were not committed" if code["dirty"] else commit
 
 
 def _commands(run: RunRecord, manifests: list) -> list[str]:

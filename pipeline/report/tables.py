@@ -14,7 +14,7 @@ RATES = {"accuracy": "pass@1", "quality": "mean grade"}
 """What the main figure of a held-out set is called, by the set's metric."""
 
 
-def settings_in_words(run: RunRecord) -> str:
+def conditions(run: RunRecord) -> str:
     """How the held-out figures were sampled."""
     sampling, sets = run.evaluation["sampling"], run.evaluation["sets"]
     each = "; ".join(

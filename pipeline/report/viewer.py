@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.figures import short
 from pipeline.ladder import EVALUATE
 from pipeline.report.curves import RL_STAGES, labelled, specs_of
 from pipeline.report.records import RunRecord, StageRecord, read_lines
@@ -186,10 +187,6 @@ def _columns(block: Block, rows: list[dict], questions: dict[tuple, int]) -> dic
         "truncated": [int(row["truncated"]) for row in rows],
         "mixed": [int(row["language"] is not None and row["language"] < MIXED_BELOW) for row in rows],
         "wellFormed": [row["well_formed"] if row["well_formed"] is None else int(row["well_formed"]) for row in rows],
-        "reward": [_short(row["reward"]) for row in rows],
-        "rewards": {name: [_short((row["rewards"] or {}).get(name)) for row in rows] for name in names},
+        "reward": [short(row["reward"], 3) for row in rows],
+        "rewards": {name: [short((row["rewards"] or {}).get(name), 3) for row in rows] for name in names},
     }
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.3g}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.profile import Profile
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, first_line
 from pipeline.core.manifest import MANIFEST, Manifest
 from pipeline.ladder import BASE, DISTILL, LADDER, STAGES
 from pipeline.models.sources import read_config
@@ -113,8 +113,8 @@ def load_tokenizer(checkpoint: Path, chat: bool):
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     except Exception as error:  # the files are foreign, and what transformers raises for them differs by kind
         raise ConfigError(
-            f"{checkpoint} cannot be read: {_first_line(error)}. Expected a config.json of a model that transformers "
-            "knows, and its tokenizer's files (tokenizer.json, tokenizer_config.json) beside it."
+            f"{checkpoint} cannot be read: {type(error).__name__}: {first_line(error)}. Expected a config.json of a "
+            "model that transformers knows, and beside it its tokenizer's (tokenizer.json, tokenizer_config.json)."
         ) from error
     if tokenizer.eos_token is None:
         raise ConfigError(
@@ -130,13 +130,9 @@ def load_tokenizer(checkpoint: Path, chat: bool):
         tokenizer.apply_chat_template([{"role": "user", "content": "q"}], tokenize=False, add_generation_prompt=True)
     except Exception as error:  # a template is foreign code, which may raise anything
         raise ConfigError(
-            f"The chat template of {checkpoint} cannot be rendered: {_first_line(error)}. {mend}"
+            f"The chat template of {checkpoint} cannot be rendered: {type(error).__name__}: {first_line(error)}. {mend}"
         ) from error
     return tokenizer
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def is_chat_model(name: str) -> bool:

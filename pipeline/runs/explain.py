@@ -16,6 +16,7 @@ import yaml
 from pipeline.core.errors import ConfigError, RunError
 from pipeline.core.files import below
 from pipeline.core.manifest import Manifest
+from pipeline.core.versions import commit_in_words
 from pipeline.ladder import STAGES, find_stage
 from pipeline.runs.folder import RunFolder
 
@@ -100,12 +101,10 @@ def _told(number: int, link: Link) -> list[str]:
     heading = f"{number}. {stage.id}: {stage.summary} ({stage.paper_name})"
     if manifest is None:
         return [heading, f"   is gone: no folder of this run holds what was read of it ({link.sought})"]
-    code = manifest.code
-    changes = {True: ", with changes that were not committed", False: "", None: ", not a git checkout"}[code["dirty"]]
     facts = {
         "folder": str(link.folder),
         "made from": ", ".join(f"{read} ({hashed[:12]}…)" for read, hashed in manifest.inputs.items()) or "no stage",
-        "code": f"{code['commit'] or 'no commit'}{changes}",
+        "code": commit_in_words(manifest.code),
         "packages": ", ".join(f"{name} {version}" for name, version in manifest.packages.items()),
         "profile": manifest.profile,
         "seed": f"{manifest.seed}, of the run's seed {manifest.config.get('seed', '(not read by this stage)')}",

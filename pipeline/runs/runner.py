@@ -71,7 +71,7 @@ def _state_of(stage: StageDefinition, profile: Profile, run: RunFolder, before: 
         return StageState(stage, "partial", reached + of, manifest, key)
     if manifest is None:
         return StageState(stage, "missing", "", None, key)
-    changes = config_differences(manifest.config, config)
+    changes = changed_keys(manifest.config, config)
     changes += [f"input {read}" for read in stage.reads if manifest.inputs.get(read) != inputs[read]]
     return StageState(stage, "stale", "changed: " + ", ".join(changes), manifest, key)
 
@@ -92,14 +92,14 @@ def _missing_output(folder: Path, manifest: Manifest) -> str | None:
 UNSET = object()
 
 
-def config_differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
     """`key (old -> new)` for each key whose value differs."""
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in sorted({*old, *new}):
             was, becomes = old.get(key, UNSET), new.get(key, UNSET)
             if was != becomes:
-                found += config_differences(was, becomes, f"{prefix}.{key}" if prefix else key)
+                found += changed_keys(was, becomes, f"{prefix}.{key}" if prefix else key)
         return found
     return [f"{prefix} ({_short(old)} -> {_short(new)})"]
 

@@ -9,6 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from pipeline.config.profile import Profile
+from pipeline.core.figures import percent
 from pipeline.ladder import DISTILL, EVALUATE, REPORT
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import StageState
@@ -78,7 +79,3 @@ def ladder_table(profile: Profile, results: dict) -> Table:
             *(percent(sets[name]["pass@1"]) for name in others),
         )
     return table
-
-
-def percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f}"

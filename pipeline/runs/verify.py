@@ -14,11 +14,11 @@ from pipeline.config.profile import Profile
 from pipeline.core.errors import LadderError
 from pipeline.core.files import hash_file, hash_json
 from pipeline.core.manifest import MANIFEST, Manifest
-from pipeline.core.versions import code_version, package_versions
+from pipeline.core.versions import code_version, commit_in_words, package_versions
 from pipeline.ladder import LADDER, StageDefinition
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.identity import resolved_config
-from pipeline.runs.runner import config_differences
+from pipeline.runs.runner import changed_keys
 
 SHOWN_DRIFT = 12
 """Differences of one kind that are listed for a stage before the rest are only counted."""
@@ -99,8 +99,7 @@ def _file_damage(folder: Path, manifest: Manifest, check: StageCheck) -> list[st
 
 def _code_drift(manifest: Manifest) -> list[str]:
     drift, now = [], code_version()
-    made, here = (f"{(code['commit'] or 'no commit')[:12]}{' + changes' if code['dirty'] else ''}"
-                  for code in (manifest.code, now))  # fmt: skip
+    made, here = (commit_in_words(code, 12) for code in (manifest.code, now))
     if made != here:
         drift.append(f"code: made by {made}, now {here}")
     packages = package_versions()
@@ -130,6 +129,6 @@ def _config_drift(profile: Profile, stage: StageDefinition, manifest: Manifest) 
     config = resolved_config(profile, stage)
     if hash_json(config) == manifest.config_hash:
         return []
-    differences = config_differences(manifest.config, config)
+    differences = changed_keys(manifest.config, config)
     more = [f"configuration: {len(differences) - SHOWN_DRIFT} more"] if len(differences) > SHOWN_DRIFT else []
     return [f"configuration: {difference}" for difference in differences[:SHOWN_DRIFT]] + more

@@ -1,6 +1,6 @@
 """The repetition reward: a penalty on saying the same thing again."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from rewards.columns import token_lengths
@@ -32,7 +32,7 @@ class Repetition(Reward):
         return [self.max_penalty * repeated_share(ids, self.ngram_size) or 0.0 for ids in completion_ids]
 
 
-def repeated_share(ids: Sequence[int], ngram_size: int) -> float:
+def repeated_share(ids: Sequence[Hashable], ngram_size: int) -> float:
     """The share of n-grams that are a repetition of an earlier one, in [0, 1)."""
     ngrams = [tuple(ids[start : start + ngram_size]) for start in range(len(ids) - ngram_size + 1)]
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0

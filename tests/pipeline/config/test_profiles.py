@@ -4,6 +4,8 @@ import pytest
 
 from pipeline.config.data import Asking, RewriterSettings
 from pipeline.config.loading import load_profile
+from pipeline.config.reward_model import RewardTraining
+from pipeline.config.sft import SFTSettings
 from pipeline.config.stages import RewardModelStage
 from pipeline.core.errors import ConfigError
 
@@ -128,3 +130,10 @@ def test_keys_that_came_later_leave_the_identity_of_earlier_runs_alone():
     assert more.model_dump(mode="json") == {**plain.model_dump(mode="json"), "annotator_max_tokens": 9}
     assert {"asking", "annotator_max_tokens"}.isdisjoint(plain.model_dump())
     assert {"kind", "url", "model", "temperature", "max_tokens"} == set(RewriterSettings().model_dump())
+
+
+@pytest.mark.parametrize(("section", "key"), [(SFTSettings, "rows_per_device"), (RewardTraining, "pairs_per_device")])
+def test_a_batch_smaller_than_a_forward_pass_is_one_pass(section, key):
+    assert section(batch_size=4, **{key: 8}).batch_size == 4
+    with pytest.raises(ValueError, match=f"batch_size 20 is not a multiple of {key} 8"):
+        section(batch_size=20, **{key: 8})

@@ -8,6 +8,11 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None or not isfinite(share) else f"{100 * share:.{digits}f}"
 
 
+def short(value: float | None, digits: int = 4) -> float | None:
+    """So many digits of a number: no chart or table shows more, and a page stays small."""
+    return None if value is None else float(f"{value:.{digits}g}")
+
+
 def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
