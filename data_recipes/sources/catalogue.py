@@ -258,6 +258,13 @@ def is_finite(use: str) -> bool:
     return use.partition(":")[0] in FINITE
 
 
+def local_file(use: str, args: dict[str, Any]) -> Path | None:
+    """The file of the user's that the source reads, None where it reads none."""
+    scheme, _, rest = use.partition(":")
+    path = rest if scheme in READERS else args.get("path") if scheme == "benchmark" else None
+    return Path(path) if path else None
+
+
 def tells_apart(use: str) -> bool:
     """Whether the source asks every question in the same words and keeps training and held-out ones apart by itself:
     then only a question that is there as a whole is there already."""

@@ -151,9 +151,11 @@ def run_stages(
         run.settle()
         engines = EnginePool(profile.engine)
         try:
-            for stage in wanted:
-                states = stage_states(profile, run)
-                state = states[stage.id]
+            states: dict[str, StageState] = {}
+            for stage in LADDER:
+                states[stage.id] = state = _state_of(stage, profile, run, states)
+                if stage not in wanted:
+                    continue
                 if state.state == "done":
                     logger.info("%s: done already", stage.id)
                     continue
@@ -162,6 +164,7 @@ def run_stages(
                 logger.info("%s: %s (%s%s)", stage.id, stage.summary, why, wanted_by)
                 with disk_faults_told(run.path):
                     _run_stage(stage, profile, run, states, engines, crew)
+                states[stage.id] = _state_of(stage, profile, run, states)
             crew.send(None)
         finally:
             engines.close()

@@ -12,7 +12,7 @@ from data_recipes.sources import catalogue
 from data_recipes.templates import prompts_for
 from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError
-from pipeline.core.files import write_durably
+from pipeline.core.files import hash_json, write_durably
 from pipeline.sandbox import SandboxError, require
 from pipeline.steps.context import StageContext
 
@@ -80,8 +80,28 @@ def require_sandbox(allow_weak: bool) -> None:
         raise ConfigError(str(error)) from error
 
 
+_held_out: dict[str, HeldOut] = {}
+"""The held-out texts that were read last, by what they were read from: every stage and scorer asks for them."""
+
+
 def held_out_texts(profile: Profile) -> HeldOut:
-    """All evaluation sets, those that `cleaning.also_held_out` names, and their solutions."""
+    """All evaluation sets, those that `cleaning.also_held_out` names, and their solutions.
+
+    Read once a process, and again when the profile or a file has changed.
+    """
+    evaluation, cleaning = profile.stages.evaluate, profile.cleaning
+    sources = [chosen.source for chosen in evaluation.sets.values()] + list(cleaning.also_held_out.values())
+    files = [catalogue.local_file(source.use, source.args) for source in sources]
+    stats = [(file.stat().st_size, file.stat().st_mtime_ns) if file and file.exists() else None for file in files]
+    key = hash_json([evaluation.model_dump(mode="json"), cleaning.model_dump(mode="json"), stats])
+    if key not in _held_out:
+        found = _read_held_out(profile)
+        _held_out.clear()
+        _held_out[key] = found
+    return _held_out[key]
+
+
+def _read_held_out(profile: Profile) -> HeldOut:
     evaluated = profile.stages.evaluate.sets
     sets = {name: evaluation_questions(profile, name) for name in evaluated}
     for name, source in profile.cleaning.also_held_out.items():

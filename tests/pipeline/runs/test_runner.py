@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 
 import pytest
 
@@ -9,6 +10,7 @@ from pipeline.core.errors import ConfigError, RunError
 from pipeline.core.manifest import Manifest
 from pipeline.ladder import LADDER
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.identity import resolved_config
 from pipeline.steps.context import StageResult
 
 ALL = [stage.id for stage in LADDER]
@@ -266,3 +268,15 @@ def test_what_a_crash_left_half_written_is_no_part_of_the_stage(ladder, monkeypa
     manifest = Manifest.read(folder)
     files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
     assert files == {*manifest.outputs, *manifest.records, "manifest.json"}
+
+
+def test_a_climb_looks_at_each_stage_a_few_times_only(ladder, monkeypatch):
+    looked = Counter()
+
+    def counted(profile, stage):
+        looked[stage.id] += 1
+        return resolved_config(profile, stage)
+
+    monkeypatch.setattr("pipeline.runs.runner.resolved_config", counted)
+    assert len(ladder.run()) == len(LADDER)
+    assert max(looked.values()) <= 4  # before it runs, as it is run, once it is done, and at the end

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from data_recipes.pocket.bases import base_folder
+from data_recipes.sources.catalogue import load_finite
 from pipeline.config.data import QuestionSource
 from pipeline.config.loading import load_profile
 from pipeline.core.errors import ConfigError
@@ -18,6 +19,7 @@ from pipeline.steps.questions import (
     FUNNELS,
     evaluation_questions,
     fitting_prompts,
+    held_out_texts,
     render_prompts,
     training_questions,
 )
@@ -132,3 +134,20 @@ def test_prompts_that_are_all_too_long_are_refused(tokenizer):
     long = question.model_copy(update={"question": "1+" * 300 + "1?"})
     with pytest.raises(ConfigError, match="all 1 questions are too long"):
         fitting_prompts(ctx, [long], tokenizer, "r1_zero", 64)
+
+
+def test_held_out_sets_are_read_once_and_again_when_their_file_has_changed(tmp_path, monkeypatch):
+    path, read = tmp_path / "exam.jsonl", []
+    path.write_text('{"question": "How many pens has Tom?", "answer": "2"}\n')
+    overrides = [f"cleaning.also_held_out.exam={{use: 'jsonl:{path}'}}"]
+    monkeypatch.setattr(
+        "pipeline.steps.questions.catalogue.load_finite", lambda *given: read.append(given) or load_finite(*given)
+    )
+    for stage in ("r1_zero", "reasoning_rl"):
+        training_questions(context(overrides, stage_id=stage), {"reasoning": 4})
+    held_out = held_out_texts(context(overrides).profile)
+    assert len(read) == 1 and held_out.overlap("How many pens has Tom?") == "exam"
+    path.write_text('{"question": "How many books has Ann, then?", "answer": "2"}\n')
+    held_out = held_out_texts(context(overrides).profile)
+    assert len(read) == 2 and held_out.overlap("How many books has Ann, then?") == "exam"
+    assert held_out_texts(context([]).profile).overlap("How many books has Ann, then?") is None
