@@ -47,6 +47,11 @@ def load(use: str, **args: Any) -> Callable[..., Any]:
     if not callable(target):
         raise RewardError(f"{use}: this is a {type(target).__name__}; a reward is a function or a class")
     check_arguments(use, target, args)
+    if "environments" in required(target):
+        raise RewardError(
+            f"{use}: it asks for `environments`, which TRL gives to rewards of multi-turn runs; here a completion is "
+            "one answer, and there are none"
+        )
     if inspect.isclass(target) or is_factory(target):
         reward = made(use, target, args)
         if not callable(reward):
@@ -135,11 +140,16 @@ def check_arguments(use: str, target: Callable[..., Any], args: dict[str, Any]) 
         name for name in args if name not in parameters or parameters[name].kind is inspect.Parameter.VAR_KEYWORD
     ]
     made = inspect.isclass(target) or is_factory(target)
-    missing = [name for name, each in parameters.items() if made and is_required(each) and name not in args]
+    missing = [name for name in required(target) if made and name not in args]
     if unknown or missing:
         takes = ", ".join(str(parameter) for parameter in parameters.values()) or "no arguments"
         fault = f"unknown argument {unknown[0]!r}" if unknown else f"missing argument {missing[0]!r}"
         raise RewardError(f"{use}: {fault} in args {args}; it takes {takes}")
+
+
+def required(target: Callable[..., Any]) -> list[str]:
+    """The parameters that the target cannot be called without."""
+    return [name for name, each in inspect.signature(target).parameters.items() if is_required(each)]
 
 
 def is_required(parameter: inspect.Parameter) -> bool:

@@ -63,7 +63,12 @@ def build(spec: RewardSpec, context: RewardContext) -> Callable[..., Any]:
     """The reward that a spec names; a custom one in a process of its own."""
     if spec.use not in built_in():
         use = located(spec.use, context.folder)
-        return CustomReward(use, spec.args, spec.deadline_s, find_culprit=spec.on_error == "stop")
+        return CustomReward(use, spec.args, spec.deadline_s, spec.on_error == "stop", spec.completions)
+    if spec.completions != "auto":
+        raise RewardError(
+            f"reward {spec.use} is built in and reads texts and messages alike; leave `completions` out "
+            f"(it is {spec.completions})"
+        )
     takes = inspect.signature(find(spec.use)).parameters
     offered = {"num_generations": context.num_generations, "allow_weak_sandbox": context.allow_weak_sandbox}
     return load(spec.use, **{name: value for name, value in offered.items() if name in takes} | spec.args)

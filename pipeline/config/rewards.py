@@ -1,7 +1,7 @@
 """What a profile says about a reward."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -44,6 +44,8 @@ class Schedule(Strict):
 class RewardSpec(Strict):
     """One entry of a profile's `rewards`."""
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"completions"})
+
     use: str
     """A built-in name, `path/file.py:name`, or `package.module:name`."""
     weight: float = 1.0
@@ -56,6 +58,9 @@ class RewardSpec(Strict):
     """The `domain`s of the rows it applies to; None is all. Others get None."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do when the reward itself fails: stop training, or count the failure and give None to the batch."""
+    completions: Literal["auto", "text", "messages"] = "auto"
+    """What a reward of yours gets: texts, or lists of chat messages as TRL gives them for chats. `auto`: what the
+    annotation of its `completions` says, else what it accepts, texts first."""
     deadline_s: float = Field(60.0, gt=0)
     """Seconds for one batch of a custom reward, from when it starts."""
 

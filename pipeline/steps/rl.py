@@ -20,7 +20,7 @@ from pipeline.steps.questions import (
     render_prompts,
     training_questions,
 )
-from pipeline.steps.rewarded import check_rewards_apply
+from pipeline.steps.rewarded import JudgedWatch, check_rewards_apply
 from pipeline.steps.sampling import SHARDS
 from pipeline.steps.step_table import StepTable
 from pipeline.steps.trackers import Trackers
@@ -115,6 +115,7 @@ def _train(
         trackers = Trackers(chosen, ctx.run, ctx.stage_id, ctx.folder, config.model_dump(mode="json"))
         with trackers, ctx.progress("GRPO", config.grpo.max_steps, quiet=True) as bar:
             table = StepTable(config.grpo.max_steps, ctx.log.info)
+            watch = JudgedWatch(ctx.stage_id, reward_set, _before(ctx.folder / METRICS))
 
             def log(figures: dict[str, Any]) -> None:
                 bar.update(figures["step"])
@@ -122,8 +123,9 @@ def _train(
                 trackers.log(figures)
                 if figures["step"] % config.grpo.checkpoint_every == 0:
                     ctx.checkpointed(figures["step"], config.grpo.max_steps, "step")
+                watch.step(figures)
 
-            return train_grpo(
+            result = train_grpo(
                 model_path=start,
                 tokenizer=engine.tokenizer,
                 dataset=dataset,
@@ -141,6 +143,9 @@ def _train(
                 eval_hook=HeldoutCurve(ctx, heldout, template, trackers) if heldout else None,
                 eval_every=config.heldout.every if config.heldout else None,
             )
+            if ctx.crew.leads:
+                watch.end()
+            return result
     except RewardError as error:
         raise RunError(f"{error}\nThe step before is kept: mend the reward and run the same command.") from error
     finally:

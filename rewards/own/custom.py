@@ -4,28 +4,37 @@ One process a reward, kept from batch to batch: a class keeps its state. The pro
 numbers; what the reward logs through `log_extra` and `log_metric` reaches the trainer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
-from rewards.contract import RewardError, awaited, described, row_name, shown, validated
+from rewards.contract import RewardError, described, row_name, shown, validated
 from rewards.grading.pool import Pool
 from rewards.grading.verifiers import Job
+from rewards.own.shape import ShapedReward
 from rewards.registry import load
 
 STATE = ("global_step", "max_steps", "epoch", "num_train_epochs")
 PROBE_S = 5.0
 """Seconds that a row may take alone, when the row that hangs is looked for."""
 
-_loaded: dict[str, Callable[..., Any]] = {}
+_loaded: dict[str, ShapedReward] = {}
 
 
 class CustomReward:
     """The trainer's side: sends each batch to the process, and gives back scores or raises `RewardError`."""
 
-    def __init__(self, use: str, args: dict[str, Any], deadline_s: float, find_culprit: bool = True):
+    def __init__(
+        self,
+        use: str,
+        args: dict[str, Any],
+        deadline_s: float,
+        find_culprit: bool = True,
+        shape: Literal["auto", "text", "messages"] = "auto",
+    ):
         reward = load(use, **args)
         self.use, self.args, self.deadline_s, self.find_culprit = use, args, deadline_s, find_culprit
+        self.shape = shape
         self.__name__ = getattr(reward, "__name__", None) or reward.func.__name__
         self.where = described(use, reward)
         self.pool = Pool(workers=1)
@@ -43,7 +52,7 @@ class CustomReward:
         return outcome.value["scores"]
 
     def run(self, inputs: dict[str, Any], deadline_s: float) -> Any:
-        payload = {"use": self.use, "args": self.args, "inputs": inputs}
+        payload = {"use": self.use, "args": self.args, "shape": self.shape, "inputs": inputs}
         return self.pool.run([Job("rewards.own.custom:call", payload, deadline_s)])[0]
 
     def culprit(self, inputs: dict[str, Any]) -> str:
@@ -77,17 +86,18 @@ def one_row(inputs: Mapping[str, Any], index: int) -> dict[str, Any]:
 
 def call(payload: dict[str, Any]) -> dict[str, Any]:
     """The process's side: load the reward once, score the batch, and keep the contract."""
-    use, args, inputs = payload["use"], payload["args"], payload["inputs"]
-    known = repr((use, sorted(args.items())))
+    use, args, shape, inputs = payload["use"], payload["args"], payload["shape"], payload["inputs"]
+    known = repr((use, sorted(args.items()), shape))
     if known not in _loaded:
-        _loaded[known] = load(use, **args)
+        _loaded[known] = ShapedReward(load(use, **args), shape)
     reward = _loaded[known]
     logged: list[tuple[str, str, Any]] = []
     scores = scores_of(use, reward, inputs, logged)
-    return {"scores": validated(use, reward, scores, inputs, len(inputs["completions"])), "logged": logged}
+    scores = validated(use, reward.reward, scores, inputs, len(inputs["completions"]))
+    return {"scores": scores, "logged": logged}
 
 
-def scores_of(use: str, reward: Callable[..., Any], inputs: dict[str, Any], logged: list[tuple[str, str, Any]]) -> Any:
+def scores_of(use: str, reward: ShapedReward, inputs: dict[str, Any], logged: list[tuple[str, str, Any]]) -> Any:
     """Call the reward as TRL does; an exception becomes a `RewardError` that names the first row that raises alone."""
     try:
         return invoke(reward, inputs, logged)
@@ -98,18 +108,18 @@ def scores_of(use: str, reward: Callable[..., Any], inputs: dict[str, Any], logg
             except Exception as alone:
                 completion = shown(inputs["completions"][index])
                 raise RewardError(
-                    f"{described(use, reward)}: {row_name(index, inputs)}: raised {type(alone).__name__}: {alone}, "
-                    f"for completion {completion}"
+                    f"{described(use, reward.reward)}: {row_name(index, inputs)}: raised {type(alone).__name__}: "
+                    f"{alone}, for completion {completion}"
                 ) from error
         raise RewardError(
-            f"{described(use, reward)}: raised {type(error).__name__}: {error}, with no row that does so alone"
+            f"{described(use, reward.reward)}: raised {type(error).__name__}: {error}, with no row that does so alone"
         ) from error
 
 
-def invoke(reward: Callable[..., Any], inputs: dict[str, Any], logged: list[tuple[str, str, Any]]) -> Any:
+def invoke(reward: ShapedReward, inputs: dict[str, Any], logged: list[tuple[str, str, Any]]) -> Any:
     inputs = dict(inputs)
     if "trainer_state" in inputs:
         inputs["trainer_state"] = SimpleNamespace(**inputs["trainer_state"])
     inputs["log_extra"] = lambda name, values: logged.append(("log_extra", name, list(values)))
     inputs["log_metric"] = lambda name, value: logged.append(("log_metric", name, float(value)))
-    return awaited(reward(**inputs))
+    return reward(inputs)
