@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from data_recipes.question import Question
 from pipeline.core.errors import ConfigError
 from rewards import RewardError, Verdict, judge_answers
-from rewards.grading.code import read_tests
+from rewards.grading.code_tests import read_tests
 
 COMPARED = ("math", "exact", "choice", "countdown", "reasoning_gym", "custom")
 """Verifiers whose gold answer must be right by its own verdict."""
@@ -45,8 +45,8 @@ def is_a_whole_text(answer: str) -> bool:
 
 
 def _without_tests(rows: Sequence[Question]) -> dict[str, str]:
-    tests = {row.id: row.columns().get("tests") for row in rows if row.verifier == "code"}
-    return {own_id: "has no tests that can be run" for own_id, given in tests.items() if read_tests(given) is None}
+    tests = {row.id: read_tests(row.columns().get("tests"), row.columns()) for row in rows if row.verifier == "code"}
+    return {own_id: "has no tests that can be run" for own_id, read in tests.items() if read is None}
 
 
 def _verdicts(texts: Sequence[str], rows: Sequence[Question]) -> list[Verdict]:

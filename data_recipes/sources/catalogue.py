@@ -1,6 +1,7 @@
 """Where questions come from: `load` turns a profile's source into question rows."""
 
 import ast
+import importlib.util
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from data_recipes.pocket import arithmetic, general
 from data_recipes.question import Question
 from data_recipes.sources import puzzles
 from data_recipes.sources.benchmarks import BenchmarkArgs, benchmark_questions, find_benchmark
+from data_recipes.sources.gym_rows import entries_of
 from data_recipes.sources.hub import HubArgs, read_hub
 from data_recipes.sources.mapping import RowMapping, to_questions
 from data_recipes.sources.tables import READERS
@@ -188,18 +190,11 @@ def reasoning_gym(
 
     Training and held-out questions come from disjoint ranges of the task's seeds.
     """
-    try:
-        import reasoning_gym as gym
-    except ImportError as error:
-        raise ConfigError(
-            f"'reasoning_gym:{task}' needs the package reasoning-gym ({error}). Run `make setup EXTRAS=puzzles`."
-        ) from error
+    if importlib.util.find_spec("reasoning_gym") is None:
+        raise ConfigError(f"'reasoning_gym:{task}' needs the package reasoning-gym. Run `make setup EXTRAS=puzzles`.")
     size = _wanted(count, f"reasoning_gym:{task}")
     first = random.Random(f"reasoning_gym {task} {seed}").randrange(2**29) + (2**30 if held_out else 0)
-    try:
-        entries = list(gym.create_dataset(task, size=size, seed=first, **_gym_args(task, args)))
-    except Exception as error:  # some tasks look at their arguments as late as when they make a question
-        raise ConfigError(f"'reasoning_gym:{task}' with {args}: {error or type(error).__name__}") from error
+    entries = entries_of(task, size, first, args)
     return [
         Question(
             id=f"{task} {first + index}",
@@ -211,15 +206,6 @@ def reasoning_gym(
         )
         for index, entry in enumerate(entries)
     ]
-
-
-def _gym_args(task: str, args: dict[str, Any]) -> dict[str, Any]:
-    """The task's arguments as the package wants them: `composite` takes its tasks as objects."""
-    if task != "composite" or not isinstance(args.get("datasets"), list):
-        return args
-    from reasoning_gym.composite import DatasetSpec
-
-    return {**args, "datasets": [DatasetSpec(**{"weight": 1.0, "config": {}, **spec}) for spec in args["datasets"]]}
 
 
 def _as_text(metadata: dict[str, Any]) -> str:

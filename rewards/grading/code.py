@@ -1,26 +1,21 @@
 """Verifying programs: the code of an answer, run against the row's tests in the sandbox.
 
 A row's `tests` is a list (or the JSON of one) of `{"input": …, "output": …}` for standard input and output, and of
-`{"assert": …}` (or the text alone) for pieces of Python with asserts. Beside it a row may have `entry_point` (the
-function under test), `float_tolerance` (numbers in the output may differ by it, relatively or absolutely),
-`time_limit_s` (CPU seconds a test; 5) and `memory_limit_mb` (512). Output must be the whole expected output, white
-space at the end of lines and of all apart.
+`{"assert": …}` (or the text alone) for pieces of Python with asserts; `code_tests` reads other forms. Beside it a row
+may have `entry_point` (the function under test), `float_tolerance` (numbers in the output may differ by it, relatively
+or absolutely), `time_limit_s` (CPU seconds a test; 5) and `memory_limit_mb` (512). Output must be the whole expected
+output, white space at the end of lines and of all apart.
 """
 
-import ast
-import json
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from pipeline import sandbox
-from rewards.grading.answers import MAX_SPEECH
+from rewards.grading.code_tests import read_tests
+from rewards.grading.programs import last_program
 from rewards.grading.verdict import Verdict
 from rewards.grading.verifiers import Job, Judged
-from rewards.response import answer_blocks, segments
 
-FENCE = "```"
-LANGUAGES = ("", "python", "python3", "py")
 START_S = 65.0
 """What a test may take to start beside its own wall clock, before the worker is given up."""
 
@@ -32,7 +27,7 @@ def wall_s(cpu_s: int) -> float:
 
 def code(text: str, row: dict[str, Any]) -> Judged:
     """A Python program that passes every one of the row's tests."""
-    tests = read_tests(row.get("tests"))
+    tests = read_tests(row.get("tests"), row)
     if tests is None:
         return Verdict.GOLD_UNUSABLE
     program = last_program(text)
@@ -48,72 +43,6 @@ def code(text: str, row: dict[str, Any]) -> Judged:
         "memory_mb": memory_mb,
     }
     return [Job("rewards.grading.code:check", payload, deadline_s=len(tests) * (wall_s(cpu_s) + START_S))]
-
-
-def read_tests(tests: Any) -> list[dict[str, str]] | None:
-    """The row's tests in one form; None where there are none or one of them cannot be used."""
-    if isinstance(tests, str):
-        try:
-            tests = json.loads(tests)
-        except ValueError:
-            return None
-    if not isinstance(tests, (list, tuple)) or not tests:
-        return None
-    read = [read_test(test) for test in tests]
-    return read if None not in read else None
-
-
-def read_test(test: Any) -> dict[str, str] | None:
-    if isinstance(test, str):
-        test = {"assert": test}
-    if not isinstance(test, Mapping):
-        return None
-    given = {name: value for name, value in test.items() if value is not None}
-    if set(given) == {"assert"} and isinstance(given["assert"], str):
-        try:
-            ast.parse(given["assert"])
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
-        return given
-    if set(given) == {"input", "output"} and all(isinstance(value, str) for value in given.values()):
-        return given
-    return None
-
-
-def last_program(text: str) -> str | None:
-    """The last fenced block of Python in the answer part, or an `<answer>` block that is Python itself.
-
-    A block that never closes was cut off and is no program.
-    """
-    _, spoken = segments(text)
-    speech = spoken[-1][-5 * MAX_SPEECH :]
-    blocks = fenced(speech)
-    if blocks:
-        return blocks[-1]
-    inside = answer_blocks(speech)
-    if not inside or FENCE in inside[-1]:
-        return None
-    try:
-        parsed = ast.parse(inside[-1].strip())
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    statements = [node for node in parsed.body if not isinstance(node, ast.Expr) or isinstance(node.value, ast.Call)]
-    return inside[-1].strip() if statements else None
-
-
-def fenced(speech: str) -> list[str]:
-    """The contents of the closed fenced blocks that are Python or name no language."""
-    blocks, opened, language = [], None, ""
-    lines = speech.splitlines(keepends=True)
-    for number, line in enumerate(lines):
-        mark = line.strip()
-        if opened is None and mark.startswith(FENCE):
-            opened, language = number + 1, mark.removeprefix(FENCE).strip().lower()
-        elif opened is not None and mark == FENCE:
-            if language in LANGUAGES:
-                blocks.append("".join(lines[opened:number]))
-            opened = None
-    return [block for block in blocks if block.strip()]
 
 
 def check(payload: dict[str, Any]) -> str:

@@ -1,33 +1,33 @@
 """Verifying answers to reasoning-gym questions with the scorer that the question's own data set brings.
 
-Some of those scorers evaluate the answer as Python. For them an answer has to be plain data or arithmetic first; one
-that calls, imports or reaches into objects is wrong without being evaluated.
+Some of those scorers evaluate the answer as Python, and some pay for what was not asked; for those there are strict
+ones (`rewards.grading.gym_scorers`). In the workers the names `eval`, `exec` and `parse_expr` of reasoning-gym's tasks
+are functions that read literals and arithmetic and evaluate nothing.
 """
 
 import ast
+import dataclasses
 import functools
 import importlib.util
-import inspect
 import json
-import re
+import sys
+import types
 from typing import Any
 
 from rewards.contract import RewardError
-from rewards.grading.answers import final_answers, unwrap
+from rewards.grading.answers import final_answers
+from rewards.grading.gym_scorers import SCORERS, SHAPES, safe_expression, safe_value, takes_back
+from rewards.grading.marks import unwrap
 from rewards.grading.verdict import Verdict
 from rewards.grading.verifiers import Job, Judged
 from rewards.response import answer_blocks, segments
 
-EVALUATES = re.compile(r"\b(?:eval|exec|parse_expr|sympify)\(")
-CALLED = re.compile(r"([A-Za-z_]\w*)\s*\(")
-FUNCTIONS = frozenset(("sin", "cos", "tan", "exp", "log", "sqrt", "asin", "acos", "atan", "sinh", "cosh", "tanh"))
-REACHES = re.compile(r"__|\.\s*[A-Za-z_]|[\])'\"]\s*\(|\b(?:lambda|for|if|import|await|yield)\b|:=")
-MAX_ANSWER = 5000
-"""Characters of an answer that a scorer evaluates."""
+MAX_ANSWERS = 8
+"""Different answers; a completion that gives more has no right one."""
 
 
 def reasoning_gym(text: str, row: dict[str, Any]) -> Judged:
-    """Full marks from the reasoning-gym scorer of the data set named in `metadata.source_dataset`.
+    """Full marks from the scorer of the data set named in `metadata.source_dataset`, with the arguments it was made by.
 
     Many tasks ask for an answer in prose, or compare it with its full stop and its quotes: what an `<answer>` block
     holds counts as it is written too, and where nothing is marked as the answer, the whole answer part does if it is
@@ -42,6 +42,8 @@ def reasoning_gym(text: str, row: dict[str, Any]) -> Judged:
     entry = {"question": row.get("question"), "answer": row.get("answer"), "metadata": metadata}
     payload = {"data_set": metadata["source_dataset"], "entry": entry}
     stated = stated_forms(text)
+    if len(stated) > MAX_ANSWERS:
+        return Verdict.WRONG
     payload["otherwise"] = Verdict.WRONG if stated else Verdict.NO_ANSWER
     if not stated:
         whole = segments(text)[1][-1].strip()
@@ -84,30 +86,116 @@ def read_metadata(text: str) -> Any:
 
 def check(payload: dict[str, Any]) -> str:
     """Score one answer in its forms, the best of which counts; for a worker process only."""
-    from reasoning_gym.factory import DATASETS, get_score_answer_fn
+    from reasoning_gym.factory import DATASETS
 
-    if payload["data_set"] not in DATASETS:
+    name, entry = payload["data_set"], payload["entry"]
+    if name not in DATASETS:
         return Verdict.GOLD_UNUSABLE
-    score = get_score_answer_fn(payload["data_set"])
-    forms = [form for form in payload["forms"] if harmless(form) or not evaluates(payload["data_set"])]
-    return Verdict.CORRECT if any(score(form, payload["entry"]) >= 1.0 for form in forms) else payload["otherwise"]
+    evaluate_nothing()
+    right = any(full_marks(name, form, entry) for form in payload["forms"])
+    return Verdict.CORRECT if right else payload["otherwise"]
+
+
+def full_marks(name: str, answer: str, entry: dict[str, Any]) -> bool:
+    """Whether an answer deserves full marks. A scorer that fails on it, and not on the gold answer, has not paid it."""
+    if takes_back(answer, entry) or (name in SHAPES and not SHAPES[name].fullmatch(answer)):
+        return False
+    if name in SCORERS:
+        return SCORERS[name](answer, entry)
+    score = scorer(name, json.dumps(arguments(name, entry["metadata"]), sort_keys=True))
+    if name == "propositional_logic":
+        return follows(score, answer, entry)
+    try:
+        return score(answer, entry) >= 1.0
+    except Exception:
+        if entry.get("answer") is not None:
+            score(entry["answer"], entry)  # if this fails too, the row or the scorer is at fault
+        return False
+
+
+def arguments(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the task that a scorer needs: those kept with the row, else what its metadata says of them."""
+    from reasoning_gym.factory import DATASETS
+
+    fields = {field.name for field in dataclasses.fields(DATASETS[name][1])} - {"seed", "size"}
+    found: dict[str, Any] = {}
+    difficulty = metadata.get("difficulty")
+    for key, value in (difficulty if isinstance(difficulty, dict) else {}).items():
+        if key in fields:
+            found[key] = value
+        elif isinstance(value, tuple | list) and len(value) == 2 and {f"min_{key}", f"max_{key}"} <= fields:
+            found |= {f"min_{key}": value[0], f"max_{key}": value[1]}
+    kept = metadata.get("task_args")
+    return found | {key: value for key, value in (kept if isinstance(kept, dict) else {}).items() if key in fields}
+
+
+@functools.lru_cache(maxsize=64)
+def scorer(name: str, args: str) -> Any:
+    """The data set's scorer, made with its arguments; with the default ones where it does not take these."""
+    from reasoning_gym.factory import DATASETS
+
+    data_set, config = DATASETS[name]
+    try:
+        made = config(**json.loads(args))
+        if hasattr(made, "validate"):
+            made.validate()
+        return data_set(config=made).score_answer
+    except (AssertionError, TypeError, ValueError):
+        return data_set(config=config()).score_answer
+
+
+def follows(score: Any, answer: str, entry: dict[str, Any]) -> bool:
+    """Whether a conclusion follows from the premises and says more than they do, or than nothing.
+
+    reasoning-gym calls a single letter trivial, and pays for the premises joined by `and`.
+    """
+    own = score.__self__
+    module = sys.modules[type(own).__module__]
+    try:
+        if any(letter not in entry["metadata"]["variables"] for letter in answer if letter.isupper()):
+            return False
+        premises = [module.Expression.from_string(premise) for premise in entry["metadata"]["premises"]]
+        conclusion = module.Expression.from_string(answer)
+        if not own._is_valid_conclusion(premises, conclusion):
+            return False
+        trivial = conclusion.operator is not None and own._is_trivial(conclusion)
+        return not trivial and not set(conjuncts(conclusion, module)) <= {str(premise) for premise in premises}
+    except (ValueError, KeyError, AttributeError, TypeError, IndexError, RecursionError):
+        return False
+
+
+def conjuncts(expression: Any, module: types.ModuleType) -> list[str]:
+    """The parts of a conclusion that `and` joins, as text."""
+    if expression.operator == module.Operator.AND:
+        return conjuncts(expression.left, module) + conjuncts(expression.right, module)
+    return [str(expression)]
+
+
+@functools.cache
+def evaluate_nothing() -> None:
+    """Give reasoning-gym's tasks functions in place of `eval`, `exec` and `parse_expr` that evaluate nothing."""
+
+    class Algebra(types.ModuleType):
+        """sympy with a reader of expressions that evaluates nothing."""
+
+        def __getattr__(self, name: str) -> Any:
+            import sympy
+
+            return getattr(sympy, name)
+
+    for name, module in list(sys.modules.items()):
+        if not name.startswith("reasoning_gym.") or module is None:
+            continue
+        safe = Algebra("sympy")
+        safe.parse_expr = safe.sympify = safe_expression
+        vars(module)["eval"] = safe_value
+        for held in ("sympy", "sp"):
+            if isinstance(vars(module).get(held), types.ModuleType):
+                vars(module)[held] = safe
+        if getattr(vars(module).get("parse_expr"), "__module__", "").startswith("sympy"):
+            vars(module)["parse_expr"] = safe_expression
 
 
 def prepare() -> None:
     """Import reasoning-gym, which takes over a second, before the first deadline runs."""
     import reasoning_gym.factory  # noqa: F401
-
-
-@functools.cache
-def evaluates(data_set: str) -> bool:
-    """Whether the data set's code evaluates text as Python."""
-    from reasoning_gym.factory import DATASETS
-
-    return bool(EVALUATES.search(inspect.getsource(inspect.getmodule(DATASETS[data_set][0]))))
-
-
-def harmless(answer: str) -> bool:
-    """Whether the answer, evaluated, can do no more than arithmetic and containers."""
-    if len(answer) > MAX_ANSWER or REACHES.search(answer):
-        return False
-    return all(name in FUNCTIONS for name in CALLED.findall(answer))

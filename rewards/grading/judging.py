@@ -4,6 +4,7 @@ Completions of one group often end in the same answer to the same question, so j
 settled jobs are remembered for the next call.
 """
 
+import hashlib
 import pickle
 import threading
 from collections import OrderedDict
@@ -104,8 +105,8 @@ def do_jobs(jobs: Sequence[Job]) -> dict[bytes, Verdict]:
 
 
 def key(job: Job) -> bytes:
-    """What makes two jobs the same."""
-    return pickle.dumps((job.function, job.payload))
+    """What makes two jobs the same: a digest, since what a job carries may be megabytes of tests."""
+    return hashlib.blake2b(pickle.dumps((job.function, job.payload)), digest_size=20).digest()
 
 
 def judge_columns(

@@ -53,7 +53,7 @@ class Worker:
     def __init__(self, memory_bytes: int = MEMORY_BYTES):
         root = str(Path(__file__).resolve().parents[2])
         paths = [root, *(path for path in sys.path if path and path != root)]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rewards.grading.worker", str(memory_bytes)],
             stdin=subprocess.PIPE,

@@ -177,13 +177,18 @@ def countdown(answer: Stated, row: dict[str, Any]) -> Verdict:
         return Verdict.GOLD_UNUSABLE
     if row.get("numbers_used") not in (None, "all", "some"):
         return Verdict.GOLD_UNUSABLE
-    evaluated = evaluate(answer.text)
+    reached = countdown_reached(answer.text, numbers, target.value, row.get("numbers_used") == "some")
+    return Verdict.CORRECT if reached else Verdict.WRONG
+
+
+def countdown_reached(expression: str, numbers: Sequence[Any], target: Fraction | int, some: bool = False) -> bool:
+    """Whether an expression has the target's value and uses each number once; with `some`, at most once."""
+    evaluated = evaluate(expression)
     if evaluated is None:
-        return Verdict.WRONG
+        return False
     value, used = evaluated
     given = Counter(read_number(str(number)).value for number in numbers)
-    fits = used <= given if row.get("numbers_used") == "some" else used == given
-    return Verdict.CORRECT if fits and value == target.value else Verdict.WRONG
+    return (used <= given if some else used == given) and value == target
 
 
 def evaluate(expression: str) -> tuple[Fraction, Counter] | None:
