@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from data_recipes.question import Question
+from data_recipes.sources.nested import Absent, conversation, look_up
 from data_recipes.sources.tables import Record, parsed
 from pipeline.config.data import Template
 from pipeline.core.errors import ConfigError
@@ -25,7 +26,8 @@ class RowMapping(Strict):
 
     columns: dict[str, str] = {}
     """Row key -> column of the data set: `{question: problem, answer: solution}`. Only these columns are taken, and a
-    `question` column where none is named. Empty: every column, under its own name."""
+    `question` column where none is named. Empty: every column, under its own name. A value inside a column has a dotted
+    name: `{answer: reward_model.ground_truth}`. A question may be a list of chat messages with one turn."""
     options: list[str] = []
     """Columns of a multiple choice: the wrong options where `answer` is the right one's text (they are shuffled, each
     row always the same way); all options in their order where it is a letter or a number from 0; or the one column
@@ -50,12 +52,16 @@ class RowMapping(Strict):
     def taken(self, row: dict[str, Any], where: str) -> dict[str, Any]:
         """The row's values under the keys of a question row. Raises ConfigError where a column is missing."""
         wanted = {"question": "question", **self.columns} if self.columns else {key: key for key in row}
+        taken = {}
         for key, column in wanted.items():
-            if column not in row:
+            try:
+                taken[key] = look_up(row, column)
+            except Absent as absent:
                 raise ConfigError(
-                    f"{where}: there is no column '{column}' to take '{key}' from. Columns there: {', '.join(row)}. "
+                    f"{where}: there is no column '{column}' to take '{key}' from. Columns there: "
+                    f"{', '.join(absent.there) or ', '.join(row)}. "
                     f"Name the right one in the source's args: {{columns: {{{key}: …}}}}."
-                )
+                ) from None
         if "question" not in wanted:
             raise ConfigError(
                 f"{where}: there is no 'question'. Columns there: {', '.join(row)}. Name the one that holds it in the "
@@ -67,12 +73,30 @@ class RowMapping(Strict):
                 "from the trainer by that name. Rename it in the file, or name the columns to take in the source's "
                 "args: {columns: {question: …, answer: …}}."
             )
-        for column in self.options:
-            if column not in row:
-                raise ConfigError(
-                    f"{where}: there is no column '{column}', which options names. Columns there: {', '.join(row)}."
-                )
-        return {key: row[column] for key, column in wanted.items()}
+        return _from_messages(taken, where)
+
+    def chosen_options(self, row: dict[str, Any], where: str) -> list[Any]:
+        """The values of the columns that `options` names. Raises ConfigError where one is missing."""
+        try:
+            return [parsed(look_up(row, column)) for column in self.options]
+        except Absent as absent:
+            there = ", ".join(absent.there) or ", ".join(row)
+            raise ConfigError(
+                f"{where}: there is no column '{', '.join(self.options)}', which options names. Columns there: {there}."
+            ) from None
+
+
+def _from_messages(taken: dict[str, Any], where: str) -> dict[str, Any]:
+    """The values, a question in chat messages as its text; an assistant's answer is the row's `response`."""
+    try:
+        found = conversation(taken["question"])
+    except ValueError as error:
+        raise ConfigError(f"{where}: 'question' {error}.") from None
+    if found is None:
+        return taken
+    question, answer = found
+    response = {"response": answer} if answer is not None and taken.get("response") is None else {}
+    return {**taken, **response, "question": question}
 
 
 def to_questions(
@@ -97,7 +121,7 @@ def to_questions(
         places[question.id] = where
         questions.append(question)
         if marked and question.answer == "" and not unmarked:
-            unmarked = f"{where}: …{str(row[mapping.columns.get('answer', 'answer')])[-60:]!r}"
+            unmarked = f"{where}: …{str(look_up(row, mapping.columns.get('answer', 'answer')))[-60:]!r}"
     if unmarked and not any(question.answer for question in questions):
         mark = f"{mapping.answer_after!r} (answer_after)" if mapping.answer_after else "\\boxed{…} (answer_boxed)"
         raise ConfigError(
@@ -110,7 +134,7 @@ def to_questions(
 def _question(row: dict[str, Any], where: str, own_id: str, domain: str, mapping: RowMapping) -> Question:
     given = mapping.taken(row, where)
     if mapping.options:
-        given |= _choices(given, [parsed(row[column]) for column in mapping.options], where, mapping.ask)
+        given |= _choices(given, mapping.chosen_options(row, where), where, mapping.ask)
     else:
         given["answer"] = _answer(given.get("answer"), mapping)
         if mapping.ask:
@@ -126,7 +150,7 @@ def _question(row: dict[str, Any], where: str, own_id: str, domain: str, mapping
     for key, value in defaults.items():
         if given.get(key) is None:
             given[key] = value
-    given["id"] = str(given["id"]) if isinstance(given["id"], int) else given["id"]
+    given["id"] = _plain(given["id"])
     try:
         question = Question.model_validate(given)
     except ValidationError as error:
