@@ -87,6 +87,12 @@ def test_the_mixture_has_its_shares(folder):
     assert {row.domain for row in rows} == {"reasoning"}
 
 
+def test_an_own_evaluation_set_takes_the_place_of_the_parents(folder):
+    profile = checked(folder, "measured")
+    assert profile.stages.r1_zero.heldout.set == "reasoning"
+    assert [row.question for row in evaluation_questions(profile, "reasoning")] == ["What is 7 doubled?"]
+
+
 def test_the_hub_and_parquet_give_final_answers(folder):
     rows = questions(folder, "hub", {"reasoning": None})
     assert sorted(int(row.answer) for row in rows) == sorted([*range(6), *range(1, 5)])
