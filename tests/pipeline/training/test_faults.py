@@ -21,11 +21,11 @@ from pipeline.core.crew import Crew
 from pipeline.core.errors import RunError
 from pipeline.training.checkpoints import last_checkpoint
 from tests.pipeline.training import test_sft
-from tests.pipeline.training.grpo.test_run import engine, metrics, multiples_of_three, run, settings, start, weights_of
+from tests.pipeline.training.grpo.runs import metrics, multiples_of_three, run, settings, weights_of
 from tests.pipeline.training.test_checkpoints import flip_a_bit
 from tests.pipeline.training.test_sft import fine_tune, tokenizer
 
-__all__ = ["engine", "start", "tokenizer"]  # fixtures
+__all__ = ["tokenizer"]  # fixtures
 
 
 @pytest.fixture(autouse=True)

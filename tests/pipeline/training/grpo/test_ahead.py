@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from pipeline.training.grpo.ahead import WritingAhead
-from tests.pipeline.training.grpo.test_run import engine, metrics, run, settings, start
-
-__all__ = ["engine", "start"]  # fixtures
+from tests.pipeline.training.grpo.runs import metrics, run, settings
 
 
 def rollout_threads():

@@ -2,9 +2,7 @@
 
 import pytest
 
-from tests.pipeline.training.grpo.test_run import engine, metrics, run, settings, start
-
-__all__ = ["engine", "start"]  # fixtures
+from tests.pipeline.training.grpo.runs import metrics, run, settings
 
 
 def test_the_rate_falls_by_the_share_of_the_budget_that_is_spent(start, engine, tmp_path):
