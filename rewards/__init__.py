@@ -14,7 +14,7 @@ from rewards.contract import Closes, GivesVerdicts, Prefetches, Reward, RewardEr
 from rewards.grading.answers import final_answer
 from rewards.grading.judging import judge_answer, judge_answers, prefetch
 from rewards.grading.verdict import Verdict
-from rewards.grading.voting import answer_key
+from rewards.grading.voting import answer_key, votes
 from rewards.own.check import check
 from rewards.registry import judges_answers, load, names
 from rewards.response import Response, split_response
@@ -44,4 +44,5 @@ __all__ = [
     "prefetch",
     "reward_model_text",
     "split_response",
+    "votes",
 ]

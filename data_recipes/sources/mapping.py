@@ -1,15 +1,13 @@
 """From the columns of somebody's data set to question rows."""
 
 import json
-import math
-import random
-import string
 from collections.abc import Iterable
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from data_recipes.question import Question
+from data_recipes.sources.choices import multiple_choice, plain
 from data_recipes.sources.nested import Absent, conversation, look_up
 from data_recipes.sources.tables import Record, parsed
 from pipeline.config.data import Template
@@ -17,8 +15,6 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.strict import Strict
 from rewards.columns import taken_names
 from rewards.grading.answers import boxed
-
-CHOOSE = "Answer with the letter of the right choice."
 
 
 class RowMapping(Strict):
@@ -30,8 +26,8 @@ class RowMapping(Strict):
     name: `{answer: reward_model.ground_truth}`. A question may be a list of chat messages with one turn."""
     options: list[str] = []
     """Columns of a multiple choice: the wrong options where `answer` is the right one's text (they are shuffled, each
-    row always the same way); all options in their order where it is a letter or a number from 0; or the one column
-    that lists all of them, as a list or as ARC's `{text: […], label: […]}`."""
+    row always the same way); all options in their order where it is a letter, a column's name or a number from 0; or
+    the one column that lists all of them: a list, `{A: …, B: …}`, ARC's `{text: […], label: […]}`, or their text."""
     answer_after: str | None = Field(None, min_length=1)
     """The answer is what follows the last of this text in the answer's column: `####` in GSM8K."""
     answer_boxed: bool = False
@@ -134,7 +130,10 @@ def to_questions(
 def _question(row: dict[str, Any], where: str, own_id: str, domain: str, mapping: RowMapping) -> Question:
     given = mapping.taken(row, where)
     if mapping.options:
-        given |= _choices(given, mapping.chosen_options(row, where), where, mapping.ask)
+        cells = mapping.chosen_options(row, where)
+        given |= multiple_choice(
+            given.get("answer"), cells, mapping.options, where, mapping.ask, str(given["question"])
+        )
     else:
         given["answer"] = _answer(given.get("answer"), mapping)
         if mapping.ask:
@@ -177,18 +176,9 @@ def _must_be_json(given: dict[str, Any], where: str) -> None:
             ) from None
 
 
-def _plain(answer: Any) -> Any:
-    """A number as text: 72.0 is 72 (a column with gaps holds whole numbers so), and not-a-number is a gap."""
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
-        return answer
-    if isinstance(answer, float) and math.isnan(answer):
-        return None
-    return str(int(answer)) if isinstance(answer, float) and answer.is_integer() else str(answer)
-
-
 def _answer(answer: Any, mapping: RowMapping) -> Any:
     """The final answer in what the answer's column holds; '' where the mark that it should follow is not there."""
-    answer = _plain(answer)
+    answer = plain(answer)
     if not isinstance(answer, str):
         return answer
     if mapping.answer_after:
@@ -197,56 +187,3 @@ def _answer(answer: Any, mapping: RowMapping) -> Any:
     if mapping.answer_boxed:
         return (boxed(answer) or [""])[-1]
     return answer
-
-
-def _choices(given: dict[str, Any], options: list[Any], where: str, ask: str | None) -> dict[str, Any]:
-    """The keys of a multiple choice: `choices`, the right one's letter, and how it is asked."""
-    answer, labels = given.get("answer"), []
-    if len(options) == 1 and isinstance(options[0], dict) and isinstance(options[0].get("text"), list):
-        options, labels = [options[0]["text"]], options[0].get("label") or []
-    in_order = options if len(options) > 1 and _is_a_place(answer, options) else None
-    if len(options) == 1 and isinstance(options[0], list):
-        in_order = options[0]
-    if in_order is not None:
-        choices, right = [str(option) for option in in_order], _index(answer, in_order, labels)
-    else:
-        choices = [str(option) for option in (_plain(answer), *options) if option is not None]
-        random.Random(f"choices {given['question']}").shuffle(choices)
-        right = choices.index(str(_plain(answer))) if _plain(answer) is not None else None
-    fits = right is not None and 0 <= right < len(choices) and choices.count(choices[right]) == 1
-    if not fits or not 2 <= len(choices) <= len(string.ascii_uppercase) or any(isinstance(o, dict) for o in options):
-        raise ConfigError(
-            f"{where}: the options {choices!s:.120} with the answer {answer!r:.60} are no multiple choice. Expected "
-            "2 to 26 options, and an answer that is exactly one of them, its letter, or its number from 0."
-        )
-    letters = string.ascii_uppercase
-    listed = "\n".join(f"({letters[index]}) {choice}" for index, choice in enumerate(choices))
-    return {
-        "answer": letters[right],
-        "choices": choices,
-        "ask": f"{ask or '{question}'}\n\n{listed}\n\n{CHOOSE}",
-    }
-
-
-def _is_a_place(answer: Any, options: list[Any]) -> bool:
-    """Whether an answer beside several columns of options is the place of one of them and not the right one's text."""
-    texts = [str(option).strip() for option in options]
-    if isinstance(answer, int) and not isinstance(answer, bool):
-        return not any(text.lstrip("-").isdecimal() for text in texts)
-    text = str(answer).strip()
-    letters = all(len(option) == 1 for option in texts)
-    return len(text) == 1 and text.upper() in string.ascii_uppercase and not letters
-
-
-def _index(answer: Any, options: list[Any], labels: list[Any]) -> int | None:
-    """Which option an answer means: its label, its number from 0, its text, or its letter."""
-    text = str(answer).strip()
-    if text in map(str, labels):
-        return [str(label) for label in labels].index(text)
-    if isinstance(answer, int) and not isinstance(answer, bool):
-        return answer
-    if text in map(str, options):
-        return [str(option) for option in options].index(text)
-    if len(text) == 1 and text.upper() in string.ascii_uppercase:
-        return string.ascii_uppercase.index(text.upper())
-    return int(text) if text.isdecimal() else None

@@ -15,7 +15,7 @@ from data_recipes.sources.benchmarks import described
 from pipeline.config.stages import EvaluateStage
 from pipeline.core.errors import RunError
 from pipeline.engines import Completion
-from rewards import Verdict, answer_key, judge_answers, language_share, split_response
+from rewards import Verdict, judge_answers, language_share, split_response, votes
 
 REFLECTION = re.compile(r"\bwait\b|\bcheck again\b|\blet me (?:re)?check\b|等等|再检查|等一下", re.IGNORECASE)
 """Phrases of a second look, counted as the paper counted "wait" (DeepSeek-R1, figure on reflective words)."""
@@ -52,19 +52,31 @@ def score_samples(
     verdicts = judge_answers(texts, columns, allow_weak_sandbox) if metric == "accuracy" else [None] * len(texts)
     found = iter(verdicts)
     return [
-        [_judged(question, completion, next(found), template) for completion in group]
+        [
+            _judged(question, completion, next(found), template, vote)
+            for completion, vote in zip(group, _votes(question, group, metric), strict=True)
+        ]
         for question, group in zip(questions, groups, strict=True)
     ]
 
 
-def _judged(question: Question, completion: Completion, verdict: Verdict | None, template: str) -> Sample:
+def _votes(question: Question, group: Sequence[Completion], metric: str) -> list[str | None]:
+    """What each sample of a question votes for."""
+    if metric != "accuracy":
+        return [None] * len(group)
+    return votes([completion.text for completion in group], question.columns())
+
+
+def _judged(
+    question: Question, completion: Completion, verdict: Verdict | None, template: str, vote: str | None
+) -> Sample:
     response = split_response(completion.text)
     if verdict is None:
-        score, name, vote = _quality(question, response.answer), "quality", None
+        score, name = _quality(question, response.answer), "quality"
     else:
         undecided = verdict in (Verdict.GOLD_UNUSABLE, Verdict.SCORER_FAILED)
         score = None if undecided else float(verdict is Verdict.CORRECT)
-        name, vote = str(verdict), answer_key(completion.text, question.columns())
+        name = str(verdict)
     return Sample(
         question_id=question.id,
         score=score,

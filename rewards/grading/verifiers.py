@@ -123,8 +123,13 @@ def same_mathematics(answer: Stated, row: dict[str, Any]) -> Verdict | Job:
             text, settled = short, compare_plain(gold, short, asked)
     if settled is not None:
         return settled
-    payload = {"gold": gold, "answer": text, "percent_asked": asked}
-    return Job("rewards.grading.mathematics:compare", payload, deadline_s=10.0, cpu_s=3.0)
+    return mathematics_job(gold, text, asked)
+
+
+def mathematics_job(gold: str, answer: str, asked: bool = True) -> Job:
+    """The comparison of two mathematical answers in a worker."""
+    payload = {"gold": gold, "answer": answer, "percent_asked": asked}
+    return Job("rewards.grading.mathematics:compare", payload, deadline_s=10.0, cpu_s=2.0)
 
 
 def percent_asked(row: dict[str, Any]) -> bool:
@@ -159,8 +164,7 @@ def one_choice(answer: Stated, row: dict[str, Any]) -> Verdict | Job:
     place = string.ascii_uppercase.index(gold)
     same = by_text(answer.text, options, place) if options else False
     if same is None:
-        payload = {"gold": plain(options[place]), "answer": answer.text}
-        return Job("rewards.grading.mathematics:compare", payload, deadline_s=10.0, cpu_s=3.0)
+        return mathematics_job(plain(options[place]), answer.text)
     return Verdict.CORRECT if same else Verdict.WRONG
 
 

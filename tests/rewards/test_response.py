@@ -2,7 +2,7 @@
 
 import pytest
 
-from rewards import RewardError, final_answer, load, split_response
+from rewards import RewardError, final_answer, load, split_response, votes
 from rewards.grading.voting import answer_key
 
 ZERO = "<think> a </think> <answer> 4 </answer>"
@@ -133,3 +133,34 @@ def test_reasoning_steps_stop_counting_at_enough():
     steps = load("reasoning_steps")
     texts = ["Step 1: a\nStep 2: b\nStep 3: c\nStep 4: d", "First, a. Then b.", "just words"]
     assert steps(prompts=["q"] * 3, completions=texts) == pytest.approx([1.0, 1 / 3, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("answers", "groups"),
+    [
+        (["0.5", "\\frac{1}{2}", "1/2", "50\\%"], 1),
+        (["5 m", "5 cm", "500 cm", "5"], 2),
+        (["x+1", "1 + x", "x + 2"], 2),
+        (["2\\sqrt{3}", "\\sqrt{12}", "\\sqrt{13}"], 2),
+        (["A", "a"], 2),
+        (["1, 2", "2, 1", "(2, 1)"], 2),
+    ],
+)
+def test_answers_that_are_equal_share_a_vote_and_others_never_do(answers, groups):
+    row = {"verifier": "math", "answer": "1"}
+    assert len(set(votes([f"<answer> {answer} </answer>" for answer in answers], row))) == groups
+
+
+def test_a_completion_without_an_answer_has_no_vote():
+    assert votes(["<think> a", "\\boxed{4}"], {"verifier": "math", "answer": "4"}) == [None, "4"]
+
+
+def test_accuracy_takes_the_last_number_of_prose_only_where_it_is_asked_to():
+    text, columns = "So he has 3 boxes of 14 pens, 42 in all", {"verifier": ["math"], "answer": ["42"]}
+    assert load("accuracy")(prompts=["q"], completions=[text], **columns) == [0.0]
+    assert load("accuracy", prose="last_number")(prompts=["q"], completions=[text], **columns) == [1.0]
+    assert load("accuracy", prose="last_number")(prompts=["q"], completions=[f"\\boxed{{7}} {text}"], **columns) == [
+        0.0
+    ]
+    with pytest.raises(RewardError, match="last_number"):
+        load("accuracy", prose="first")
