@@ -149,7 +149,7 @@ def _question(row: dict[str, Any], where: str, own_id: str, domain: str, mapping
     for key, value in defaults.items():
         if given.get(key) is None:
             given[key] = value
-    given["id"] = _plain(given["id"])
+    given["id"] = plain(given["id"])
     try:
         question = Question.model_validate(given)
     except ValidationError as error:
