@@ -1,6 +1,7 @@
 """How a question becomes a prompt, and a prompt and an answer a training row."""
 
 from data_recipes.question import Question
+from pipeline.core.tokens import render_chat, spelled_out
 
 R1_ZERO = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
@@ -23,13 +24,11 @@ def r1_zero_prompt(question: str, template: str | None = None) -> str:
 
 def chat_prompt(tokenizer, question: str) -> str:
     """The model's own chat template with one user turn, ending where the assistant begins to write."""
-    return tokenizer.apply_chat_template(
-        [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
-    )
+    return render_chat(tokenizer, [{"role": "user", "content": question}])
 
 
 def prompts_for(questions: list[Question], tokenizer, template: str, r1_zero_text: str | None) -> list[str]:
-    """One prompt a question; `template` is `r1_zero` or `chat`."""
+    """One prompt a question; `template` is `r1_zero` or `chat`. Control tokens in a question are spelled out."""
     if template == "r1_zero":
-        return [r1_zero_prompt(q.asked, r1_zero_text) for q in questions]
+        return [r1_zero_prompt(spelled_out(tokenizer, q.asked), r1_zero_text) for q in questions]
     return [chat_prompt(tokenizer, q.asked) for q in questions]

@@ -14,6 +14,7 @@ from data_recipes.written.annotators import make_annotator
 from data_recipes.written.preferences import Pair, balance_lengths, split_by_question
 from pipeline.core.errors import RunError
 from pipeline.core.files import write_json_lines
+from pipeline.core.tokens import answer_ids, load_tokenizer
 from pipeline.steps.annotation import ANSWERS, judged_pairs
 from pipeline.steps.context import StageContext, StageResult
 from pipeline.steps.questions import PROMPTS, fitting_prompts, training_questions
@@ -40,7 +41,7 @@ def run(ctx: StageContext) -> StageResult:
         samples = sample_in_shards(ctx, name, questions, prompts, settings.samples_per_prompt, ctx.config.sampling)
         pairs, dropped, unfinished = judged_pairs(ctx, name, settings, annotator, samples, rng)
         pairs, unbalanced = balance_lengths(
-            pairs, lambda text, tokenizer=tokenizer: len(tokenizer(text)["input_ids"]), rng
+            pairs, lambda text, tokenizer=tokenizer: len(answer_ids(tokenizer, text)), rng
         )
         dropped += unbalanced
         dropped_rows += [{"scorer": name, **rejected.row()} for rejected in dropped]
@@ -56,7 +57,7 @@ def run(ctx: StageContext) -> StageResult:
         rng.shuffle(pairs)
         write_json_lines(ctx.folder / f"pairs-{name}.jsonl", map(asdict, pairs))
         texts, held_back = (
-            [_texts(pair, prompt_of[pair.question], settings.part) for pair in some]
+            [_texts(pair, prompt_of[pair.question], settings.part, tokenizer) for pair in some]
             for some in split_by_question(pairs, HELD_BACK_SHARE)
         )
         result = ctx.together(train_scorer, name=name, policy=policy, texts=texts, held_back=held_back)
@@ -75,17 +76,18 @@ def _in_words(reasons: Counter) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "none"
 
 
-def _texts(pair: Pair, prompt: str, part: str) -> tuple[str, str]:
+def _texts(pair: Pair, prompt: str, part: str, tokenizer) -> tuple[str, str]:
     """(chosen, rejected) as the scorer reads them."""
-    return reward_model_text(prompt, pair.chosen, part), reward_model_text(prompt, pair.rejected, part)
+    return (
+        reward_model_text(prompt, pair.chosen, part, tokenizer),
+        reward_model_text(prompt, pair.rejected, part, tokenizer),
+    )
 
 
 def train_scorer(
     ctx: StageContext, name: str, policy: Path, texts: list[tuple[str, str]], held_back: list[tuple[str, str]]
 ) -> RewardModelResult:
     """Trains on (chosen, rejected) `texts` and measures on those held back. In every process of the run."""
-    from transformers import AutoTokenizer
-
     if ctx.device != "cpu":
         ctx.engines.close()  # its weights and cache take GPU memory that training needs
     with ctx.progress(f"training {name}", None) as bar:
@@ -96,7 +98,7 @@ def train_scorer(
 
         return train_reward_model(
             model_path=policy,
-            tokenizer=AutoTokenizer.from_pretrained(policy),
+            tokenizer=load_tokenizer(policy),
             pairs=texts,
             held_back=held_back,
             settings=ctx.config,

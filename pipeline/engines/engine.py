@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config.engine import EngineSettings, Sampling
+from pipeline.core.tokens import load_tokenizer, prompt_ids
 from pipeline.core.watchdog import beat
 from pipeline.engines.completion import Completion
 
@@ -53,11 +54,9 @@ class Engine(ABC):
     """Highest rank of the LoRA adapters that it takes over as such, and then no other weights."""
 
     def __init__(self, settings: EngineSettings, model: str | Path, tokenizer, seed: int):
-        from transformers import AutoTokenizer
-
         self.settings = settings
         self.model_path = str(model)
-        self.tokenizer = tokenizer if tokenizer is not None else AutoTokenizer.from_pretrained(self.model_path)
+        self.tokenizer = tokenizer if tokenizer is not None else load_tokenizer(self.model_path)
         self.end_ids = end_token_ids(self.tokenizer, self.model_path)
         self.stats = EngineStats()
         self._seeds = random.Random(seed)
@@ -72,7 +71,7 @@ class Engine(ABC):
     ) -> list[list[Completion]]:
         """Write `n` completions of each prompt: outer list in the order of the prompts, inner list of length `n`.
 
-        Strings are encoded with the tokenizer's own special tokens, unless they already begin with its first one.
+        Strings are encoded by `encode`.
         Long prompts start first, so that the last ones to finish are not the ones that also started last. `on_group`
         gets each prompt's completions while others are still being written.
 
@@ -83,10 +82,10 @@ class Engine(ABC):
             raise ValueError(f"generate was asked for n={n} completions a prompt; n must be at least 1")
         if not prompts:
             return []
-        prompt_ids = [self.encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
-        self._check_lengths(prompt_ids, sampling)
+        encoded = [self.encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+        self._check_lengths(encoded, sampling)
         started = time.perf_counter()
-        order = sorted(range(len(prompt_ids)), key=lambda i: -len(prompt_ids[i]))
+        order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
         if sampling.seed is None:
             sampling = sampling.model_copy(update={"seed": self._next_seed()})
         different = 1 if sampling.temperature == 0 else n  # greedy samples of one prompt are all the same
@@ -100,16 +99,15 @@ class Engine(ABC):
             if on_progress:
                 on_progress(len(groups), len(order))
 
-        self._generate([prompt_ids[i] for i in order], different, sampling, finished)
+        self._generate([encoded[i] for i in order], different, sampling, finished)
         completions = [groups[i] for i in range(len(order))]
         self.stats.tokens += sum(len(c.token_ids) for group in completions for c in group)
         self.stats.seconds += time.perf_counter() - started
         return completions
 
     def encode(self, prompt: str) -> list[int]:
-        """Token ids of a string prompt; the tokenizer's first token is not written twice."""
-        bos = self.tokenizer.bos_token
-        return self.tokenizer(prompt, add_special_tokens=not (bos and prompt.startswith(bos)))["input_ids"]
+        """Token ids of a string prompt, as training encodes it: `pipeline.core.tokens`."""
+        return prompt_ids(self.tokenizer, prompt)
 
     def sync_weights(self, model) -> None:
         """Take over the weights of the live torch module `model`; LoRA adapters count as merged. `model` is unchanged.

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from pipeline.core.errors import ConfigError, RunError
+from pipeline.core.tokens import load_tokenizer
 from pipeline.core.watchdog import phase
 from pipeline.engines import Engine, EngineSettings, open_engine
 from pipeline.engines.engine import MissingEngineError
@@ -35,11 +36,9 @@ class EnginePool:
 
         Raises ConfigError where the engine's package is missing, RunError where the engine cannot serve the checkpoint.
         """
-        from transformers import AutoTokenizer
-
         from pipeline.engines.weights import same_architecture
 
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        tokenizer = load_tokenizer(checkpoint)
         swaps = self._engine is not None and not (adapter_rank or self._engine.adapter_rank)
         if swaps and same_architecture(self._engine.model_path, checkpoint):
             try:

@@ -1,17 +1,28 @@
 """Rollouts from OpenAI-compatible vLLM servers over HTTP: the way to spread sampling over machines."""
 
 import asyncio
+import logging
 import math
+from pathlib import Path, PurePath
 from typing import Any
 
 import httpx
 
 from pipeline.config.engine import EngineSettings, Sampling
+from pipeline.core.console import LOGGER
 from pipeline.core.http import HTTPFault, each, read_json
 from pipeline.engines.engine import Engine, Finished, RawCompletion
 from pipeline.engines.servers import ServerError, Servers, server_key
 
 START_TIMEOUT_S = 30.0
+NEUTRAL = {
+    "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
+    "length_penalty": 1.0, "min_tokens": 0, "ignore_eos": False, "use_beam_search": False,
+    "include_stop_str_in_output": False, "stop": [], "logit_bias": None, "echo": False,
+}  # fmt: skip
+"""Said in every request: a server fills what is left open from the generation_config.json of its model."""
+SAME_PLACE = 3
+"""Names at the end of a path that tell a checkpoint on a disk that is mounted elsewhere: run, stage, `checkpoint`."""
 
 
 class ServerEngine(Engine):
@@ -25,7 +36,7 @@ class ServerEngine(Engine):
     def __init__(self, settings: EngineSettings, model, tokenizer, seed: int):
         super().__init__(settings, model, tokenizer, seed)
         urls = [url.rstrip("/").removesuffix("/v1") for url in settings.server_urls]
-        self._served = {url: _model_name(url) for url in urls}
+        self._served = {url: _model_name(url, self.model_path) for url in urls}
 
     def _generate(self, prompts: list[list[int]], n: int, sampling: Sampling, finished: Finished) -> None:
         asyncio.run(self._generate_all(prompts, n, sampling, finished))
@@ -37,22 +48,23 @@ class ServerEngine(Engine):
             async def one(place: int) -> None:
                 group = await servers.ask(
                     "/v1/completions",
-                    lambda url: self._body(url, prompts[place], n, sampling),
+                    lambda url: self._body(url, prompts[place], n, sampling, sampling.seed + place * n),
                     lambda answer: read_completions(answer, n, sampling),
                 )
                 finished(place, group)
 
             await each(range(len(prompts)), one, room)
 
-    def _body(self, url: str, prompt: list[int], n: int, sampling: Sampling) -> dict[str, Any]:
-        return {
+    def _body(self, url: str, prompt: list[int], n: int, sampling: Sampling, seed: int) -> dict[str, Any]:
+        """`seed` is the request's own: vLLM draws sample i of a request with `seed` + i."""
+        return NEUTRAL | {
             "model": self._served[url],
             "prompt": prompt,
             "n": n,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
-            "seed": sampling.seed,
+            "seed": seed,
             "logprobs": 0 if sampling.logprobs else None,
             "stop_token_ids": sorted(self.end_ids),
             "return_token_ids": True,
@@ -102,13 +114,18 @@ def _read_completion(choice: dict, sampling: Sampling) -> RawCompletion:
     return RawCompletion(ids, logprobs)
 
 
-def _model_name(url: str) -> str:
-    """The name that a server gives to its model. Raises ServerError where it does not say."""
+def _model_name(url: str, wanted: str) -> str:
+    """The name under which a server serves the checkpoint `wanted`.
+
+    Raises ServerError where it does not say, or says that it holds another model.
+    """
     headers = {"Authorization": f"Bearer {key}"} if (key := server_key()) else {}
     try:
         response = httpx.get(f"{url}/v1/models", timeout=START_TIMEOUT_S, headers=headers)
         response.raise_for_status()
-        return str(read_json(response)["data"][0]["id"])
+        models = [(str(model["id"]), model.get("root")) for model in read_json(response)["data"]]
+        names = [name for name, root in models if _is_model(wanted, name) or (root and _is_model(wanted, str(root)))]
+        first, root = models[0]
     except (httpx.HTTPError, HTTPFault) as error:
         raise ServerError(
             f"the vLLM server at {url} (engine.server_urls) does not answer: {error}. Start it, or correct the address"
@@ -118,3 +135,24 @@ def _model_name(url: str) -> str:
             f"{url} (engine.server_urls) answers, but names no model at /v1/models: it is no vLLM server. "
             "Correct the address"
         ) from None
+    if names:
+        return names[0]
+    if root is None:
+        logging.getLogger(LOGGER).warning(
+            "%s serves a model called %s and does not say where it is from: it is taken for %s.", url, first, wanted
+        )
+        return first
+    raise ServerError(
+        f"the vLLM server at {url} (engine.server_urls) holds {root}, and the stage samples from {wanted}: its answers "
+        f"would stand under the wrong model's name. Start one with `vllm serve {wanted}`; if it is the same checkpoint "
+        f"under another path, add `--served-model-name {wanted}`"
+    )
+
+
+def _is_model(wanted: str, told: str) -> bool:
+    """Whether a server's name or path of a model is the checkpoint: the same words, the same folder, or the same run's
+    and stage's on a disk that is mounted elsewhere."""
+    if told == wanted or (Path(told).exists() and Path(wanted).exists() and Path(told).samefile(wanted)):
+        return True
+    ours, theirs = (PurePath(path).parts[-SAME_PLACE:] for path in (Path(wanted).absolute(), told))
+    return not Path(told).exists() and len(theirs) == SAME_PLACE and ours == theirs and ours[-1] == "checkpoint"

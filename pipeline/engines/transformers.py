@@ -23,6 +23,7 @@ class TransformersEngine(Engine):
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=getattr(torch, self.settings.dtype), use_safetensors=True, trust_remote_code=False
         )
+        model.generation_config = GenerationConfig()  # `generate` fills what a request leaves open from the model's own
         return model.to(self._device).eval()
 
     @torch.no_grad()

@@ -3,11 +3,13 @@
 import contextlib
 import os
 import tempfile
+from pathlib import Path
 from typing import get_args
 
 import torch
 
 from pipeline.config.engine import EngineSettings, Sampling
+from pipeline.core.heads import has_own_head
 from pipeline.core.ranks import process_count
 from pipeline.core.watchdog import beat
 from pipeline.engines.engine import Engine, Finished, MissingEngineError, RawCompletion
@@ -51,6 +53,8 @@ class VLLMEngine(Engine):
             memory |= {"enable_lora": True, "max_lora_rank": _lora_rank(adapter_rank)}
         self._adapter = None
         self._adapters_made = 0
+        if has_own_head(Path(self.model_path)):  # vLLM would go by the configuration alone
+            memory["hf_overrides"] = {"tie_word_embeddings": False}
         with _torch_state_kept(self._cpu), _uncompiled(self._cpu), _preloads_kept(self._cpu):
             self._llm = LLM(
                 model=self.model_path,

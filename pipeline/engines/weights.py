@@ -5,18 +5,15 @@ from pathlib import Path
 
 import torch
 
-SHAPE_KEYS = (
-    "architectures",
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "tie_word_embeddings",
-)
-"""What two checkpoints must share for one engine to serve both."""
+from pipeline.core.heads import has_own_head
+
+NO_FUNCTION = frozenset(
+    ("_name_or_path", "name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "initializer_range",
+     "bos_token_id", "eos_token_id", "pad_token_id", "id2label", "label2id", "problem_type", "return_dict",
+     "output_attentions", "output_hidden_states", "chunk_size_feed_forward", "is_encoder_decoder", "pretraining_tp")
+)  # fmt: skip
+"""Entries of a configuration that do not change what a model computes when it samples. All others must be equal for one
+engine to serve two checkpoints, those that nobody here has heard of too."""
 
 
 def checkpoint_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -63,7 +60,8 @@ def _named_weights(model) -> Iterator[tuple[str, torch.Tensor]]:
 def check_same_architecture(served: str, folder: str | Path) -> None:
     """Raise ValueError where the checkpoint at `folder` could not replace the weights of the one at `served`."""
     ours, theirs = _shape(served), _shape(folder)
-    differing = {key: (ours[key], theirs[key]) for key in SHAPE_KEYS if ours[key] != theirs[key]}
+    keys = sorted(ours.keys() | theirs.keys())
+    differing = {key: (ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)}
     if differing:
         listed = ", ".join(f"{key} is {a} in the engine and {b} in the checkpoint" for key, (a, b) in differing.items())
         raise ValueError(
@@ -78,7 +76,10 @@ def same_architecture(one: str | Path, other: str | Path) -> bool:
 
 
 def _shape(path: str | Path) -> dict:
+    """Everything in a checkpoint that is no weight and that its answers hang on."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(str(path)).to_dict()
-    return {key: config.get(key) for key in SHAPE_KEYS}
+    if config.get("tie_word_embeddings") and has_own_head(Path(path)):
+        config["tie_word_embeddings"] = False
+    return {key: value for key, value in config.items() if key not in NO_FUNCTION and "drop" not in key}

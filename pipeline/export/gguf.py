@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.core.errors import ConfigError
+from pipeline.core.heads import HEAD, has_own_head
+from pipeline.core.tokens import beginning, load_tokenizer
 from pipeline.models.gguf_tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, pre_tokenizer_name
 
 ARCHITECTURES = {"LlamaForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3"}
@@ -22,7 +24,7 @@ def write_gguf(checkpoint: Path, file: Path, name: str) -> None:
     lacks weights.
     """
     from gguf import GGUFWriter
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(checkpoint)
     kind = ARCHITECTURES.get((config.architectures or ["none"])[0])
@@ -36,7 +38,7 @@ def write_gguf(checkpoint: Path, file: Path, name: str) -> None:
     writer = GGUFWriter(partial, kind)
     writer.add_name(name)
     _add_shape(writer, config)
-    _add_tokenizer(writer, AutoTokenizer.from_pretrained(checkpoint), checkpoint, config.vocab_size)
+    _add_tokenizer(writer, load_tokenizer(checkpoint), checkpoint, config.vocab_size)
     types = set()
     for tensor_name, tensor in _tensors(checkpoint, kind, config):
         array, stored_type = _stored(tensor)
@@ -65,7 +67,7 @@ def _check_complete(checkpoint: Path, config) -> None:
     with torch.device("meta"):
         needed = {name for name, _ in AutoModelForCausalLM.from_config(config).named_parameters()}
     if config.tie_word_embeddings:
-        needed.discard("lm_head.weight")
+        needed.discard(HEAD)
     if missing := sorted(needed - held):
         raise ConfigError(
             f"{checkpoint} lacks {len(missing)} of the {len(needed)} weights that its config.json asks for, such as "
@@ -125,8 +127,7 @@ def _add_tokenizer(writer, tokenizer, checkpoint: Path, vocabulary: int) -> None
         writer.add_bos_token_id(tokenizer.bos_token_id)
     if tokenizer.pad_token_id is not None:
         writer.add_pad_token_id(tokenizer.pad_token_id)
-    begins = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id] and tokenizer.bos_token_id is not None
-    writer.add_add_bos_token(begins)
+    writer.add_add_bos_token(bool(beginning(tokenizer)))
     writer.add_add_space_prefix(False)
     if tokenizer.chat_template:
         writer.add_chat_template(tokenizer.chat_template)
@@ -140,10 +141,11 @@ def _tensors(checkpoint: Path, kind: str, config) -> Iterator[tuple]:
 
     arch = next(arch for arch in MODEL_ARCH if arch.name.lower() == kind)
     names = get_tensor_name_map(arch, config.num_hidden_layers)
+    tied = config.tie_word_embeddings and not has_own_head(checkpoint)
     for file in sorted(checkpoint.glob("*.safetensors")):
         with safe_open(file, "pt") as stored:
             for name in sorted(stored.keys()):
-                if name == "lm_head.weight" and config.tie_word_embeddings:
+                if name == HEAD and tied:
                     continue
                 tensor = stored.get_tensor(name)
                 if kind == "llama" and name.endswith(("q_proj.weight", "q_proj.bias")):

@@ -9,6 +9,7 @@ has to leave it out.
 from dataclasses import dataclass
 
 from pipeline.core.errors import ConfigError
+from pipeline.core.tokens import beginning
 
 USER, ANSWER, SECOND = "first-question-probe", "answer-probe", "second-question-probe"
 SYSTEM = "system-probe"
@@ -77,7 +78,7 @@ def modelfile(gguf: str, tokenizer, plain_prompt: str | None, temperature: float
     if plain_prompt is None:
         turns = turns_of(tokenizer)
         _check_fixed_text(turns)
-        bos = tokenizer.bos_token if _adds_bos(tokenizer) else ""
+        bos = tokenizer.decode(beginning(tokenizer))  # llama.cpp writes it as well
         header = turns.header.removeprefix(bos)
         if turns.around_system:
             before, after = turns.around_system
@@ -112,7 +113,3 @@ def _check_fixed_text(turns: Turns) -> None:
                 f"The chat template writes {text!r}, and Ollama's template would read its braces or quotes as its own. "
                 "Export with FORMAT=hf, or give the checkpoint another chat template."
             )
-
-
-def _adds_bos(tokenizer) -> bool:
-    return tokenizer.bos_token is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id

@@ -20,6 +20,8 @@ from pathlib import Path
 from data_recipes.pocket.bases import base_folder
 from pipeline.config.tokenizer import TokenizerSettings
 from pipeline.core.errors import ConfigError, first_line
+from pipeline.core.heads import settle_head
+from pipeline.core.tokens import load_tokenizer
 from pipeline.models.chat_format import check_chat_format
 from pipeline.models.code import check_known, drop_code
 from pipeline.models.gguf_tokenizer import read_gguf_tokenizer
@@ -106,6 +108,7 @@ def _put(source: str, target: Path, dtype: str) -> None:
         llama_as_qwen2(target)
     else:
         _convert_gguf(gguf_file(source), target, dtype)
+    settle_head(target)
 
 
 def gguf_file(source: str) -> Path:
@@ -289,7 +292,7 @@ def _convert_pickled(folder: Path, target: Path, dtype: str) -> None:
     import pickle
 
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     options = {"trust_remote_code": False, "local_files_only": True}
     try:
@@ -302,7 +305,7 @@ def _convert_pickled(folder: Path, target: Path, dtype: str) -> None:
             f"{str(error).splitlines()[0]}"
         ) from None
     model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(folder, **options).save_pretrained(target)
+    load_tokenizer(folder, local_files_only=True).save_pretrained(target)
 
 
 @cache
@@ -392,9 +395,7 @@ def check_tokenizer(source: str, folder: Path, tokens: TokenizerSettings | None 
 
     Raises ConfigError where it lacks what the ladder needs, with the key that mends it.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = load_tokenizer(folder)
     if tokens is not None:
         adjust_tokenizer(tokenizer, tokens)
     if tokenizer.eos_token is None:

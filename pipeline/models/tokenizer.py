@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.config.tokenizer import TokenizerSettings
 from pipeline.core.errors import ConfigError
+from pipeline.core.tokens import load_tokenizer
 
 
 def adjust_tokenizer(tokenizer, settings: TokenizerSettings) -> None:
@@ -30,9 +31,7 @@ def adjust_tokenizer(tokenizer, settings: TokenizerSettings) -> None:
 
 def adjust_checkpoint(checkpoint: Path, settings: TokenizerSettings) -> None:
     """Writes the changes into the checkpoint's tokenizer and its generation configuration."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    tokenizer = load_tokenizer(checkpoint)
     adjust_tokenizer(tokenizer, settings)
     tokenizer.save_pretrained(checkpoint)
     _note_end(checkpoint, tokenizer.eos_token_id)

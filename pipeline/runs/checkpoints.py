@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.profile import Profile
+from pipeline.core import tokens
 from pipeline.core.errors import ConfigError, first_line
 from pipeline.core.manifest import MANIFEST, Manifest
 from pipeline.ladder import BASE, DISTILL, LADDER, STAGES
@@ -106,11 +107,11 @@ def load_tokenizer(checkpoint: Path, chat: bool):
     Raises ConfigError where configuration or tokenizer cannot be read, for a tokenizer without an end-of-sequence
     token, and for a chat template that is missing or cannot be rendered.
     """
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     try:
         AutoConfig.from_pretrained(checkpoint)
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        tokenizer = tokens.load_tokenizer(checkpoint)
     except Exception as error:  # the files are foreign, and what transformers raises for them differs by kind
         raise ConfigError(
             f"{checkpoint} cannot be read: {type(error).__name__}: {first_line(error)}. Expected a config.json of a "

@@ -13,6 +13,7 @@ from data_recipes.templates import prompts_for
 from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import hash_json, write_durably
+from pipeline.core.tokens import prompts_ids
 from pipeline.sandbox import SandboxError, require
 from pipeline.steps.context import StageContext
 
@@ -170,8 +171,7 @@ def _rendered(profile: Profile, questions: Sequence[Question], tokenizer, templa
             "Set `chat_template` in its tokenizer_config.json, or start from a model that has one."
         )
     prompts = prompts_for(list(questions), tokenizer, template, profile.templates.r1_zero)
-    encoded = tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
-    return prompts, [len(ids) for ids in encoded]
+    return prompts, [len(ids) for ids in prompts_ids(tokenizer, prompts)]
 
 
 def _room_in_words(profile: Profile, max_tokens: int) -> str:

@@ -7,6 +7,7 @@ from data_recipes.templates import chat_prompt
 from pipeline.config.sft import SFTSettings
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import read_json_lines
+from pipeline.core.tokens import load_tokenizer
 from pipeline.steps.context import StageContext, StageResult
 from pipeline.training.checkpoints import checkpoint_step, last_checkpoint
 from pipeline.training.records import METRICS, append_record, forget_later_steps
@@ -69,11 +70,10 @@ def _train(
     checkpoint: Path | None,
 ) -> SFTResult:
     """In every process of the run."""
-    from transformers import AutoTokenizer
 
     if ctx.device != "cpu":
         ctx.engines.close()  # its weights and cache take GPU memory that training needs
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = load_tokenizer(model)
     data = [row for _, row in read_json_lines(rows)]
     with ctx.progress(description, None) as bar:
 

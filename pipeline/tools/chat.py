@@ -15,6 +15,8 @@ from pathlib import Path
 
 from data_recipes.templates import r1_zero_prompt
 from pipeline.core.errors import ConfigError
+from pipeline.core.tokens import prompt_ids, render_chat, spelled_out
+from pipeline.engines.engine import end_token_ids
 from pipeline.runs.checkpoints import load_tokenizer
 from rewards import split_response
 
@@ -28,19 +30,21 @@ class Conversation:
 
     def __init__(self, checkpoint: Path, device: str, dtype: str, sampling, context: int, template: str | None):
         import torch
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, GenerationConfig
 
         self.tokenizer = load_tokenizer(checkpoint, chat=template is None)
         self.model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=getattr(torch, dtype)).to(device).eval()
+        self._ends = end_token_ids(self.tokenizer, str(checkpoint))
+        self.model.generation_config = GenerationConfig()  # its settings would fill what a request leaves open
         self.sampling, self.context, self.template = sampling, context, template
         self.history: list[dict[str, str]] = []
 
     def prompt(self, question: str) -> str:
         """What the model is given: earlier questions and answers without their reasoning, then the question."""
         if self.template is not None:
-            return r1_zero_prompt(question, self.template)
+            return r1_zero_prompt(spelled_out(self.tokenizer, question), self.template)
         turns = [*self.history, {"role": "user", "content": question}]
-        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return render_chat(self.tokenizer, turns)
 
     def ask(self, question: str) -> Iterator[str]:
         """Pieces of the answer as they are written; once all are taken, the turn is part of the conversation.
@@ -62,8 +66,7 @@ class Conversation:
             yield f"[The question has {len(ids)} tokens, and the model's context is {self.context}.]"
             return
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=False)
-        ends = self.model.generation_config.eos_token_id
-        ends = {self.tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or [])}
+        ends = self._ends
         sampled = self.sampling.temperature > 0
         settings = GenerationConfig(
             max_new_tokens=min(room, self.sampling.max_tokens), do_sample=sampled,
@@ -112,8 +115,7 @@ class Conversation:
         return "<think>" if self.prompt(question).rstrip().endswith("<think>") else ""
 
     def _encode(self, question: str) -> list[int]:
-        prompt, bos = self.prompt(question), self.tokenizer.bos_token
-        return self.tokenizer(prompt, add_special_tokens=not (bos and prompt.startswith(bos)))["input_ids"]
+        return prompt_ids(self.tokenizer, self.prompt(question))
 
 
 def styled(pieces: Iterator[str], thinking: bool, colour: bool) -> Iterator[str]:

@@ -17,9 +17,9 @@ import yaml
 from rich.table import Table
 
 from pipeline.config.profile import Profile
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, first_line
 from pipeline.core.files import write_durably
-from pipeline.runs.checkpoints import checkpoint_of, full_name, is_chat_model, load_tokenizer
+from pipeline.runs.checkpoints import checkpoint_of, full_name, is_chat_model, load_tokenizer, stage_and_student
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import resolve_device
 from pipeline.runs.summary import print_whole
@@ -32,8 +32,9 @@ def run_harness(
 ) -> Path:
     """Runs the tasks, prints their table and returns the file with the figures.
 
-    Models that learned a chat template are asked through it. Raises ConfigError where the package is missing, no task
-    is named, a task is unknown, or a task file cannot be used.
+    Models that learned a chat template are asked through it, and all but bare bases get room to reason
+    (`harness_model`). Raises ConfigError where a package is missing, no task is named, a task is unknown, or a task
+    file cannot be used.
     """
     model = full_name(profile, model)
     checkpoint = checkpoint_of(run, model)
@@ -50,17 +51,18 @@ def run_harness(
     chat = is_chat_model(model)
     load_tokenizer(checkpoint, chat)
     device = resolve_device(profile)
+    reasons = stage_and_student(model)[0] != "base_model"
+    length = profile.stages.evaluate.sampling.max_tokens if reasons else None
     settings = {
         "model": model, "checkpoint": str(checkpoint), "tasks": tasks, "limit": limit, "chat_template": chat,
-        "device": device, "dtype": profile.dtype, "batch_size": batch_size, "lm_eval": lm_eval.__version__,
+        "device": device, "dtype": profile.dtype, "batch_size": batch_size, "longest_answer": length,
+        "lm_eval": lm_eval.__version__,
     }  # fmt: skip
     try:
         found = lm_eval.simple_evaluate(
-            model="hf",
-            model_args={"pretrained": str(checkpoint), "dtype": profile.dtype},
+            model=_model(checkpoint, length, dtype=profile.dtype, device=device, batch_size=batch_size),
             tasks=chosen,
             task_manager=manager,
-            device=device,
             batch_size=batch_size,
             limit=limit,
             apply_chat_template=chat,
@@ -68,9 +70,25 @@ def run_harness(
     except FileNotFoundError as error:
         named = " ".join(tasks)
         raise ConfigError(f"TASKS: a file that {named} needs is not there: {error}. Check its data_files.") from error
+    except ImportError as error:
+        raise ConfigError(
+            f"TASKS: {' '.join(tasks)} needs a Python package that is not here, or not in the version that it asks "
+            f"for: {first_line(error)}. Choose another task, or install it if the pins of requirements/ allow it."
+        ) from error
     print_whole(_table(found["results"], model))
     print(", ".join(f"{key} {value}" for key, value in settings.items()))
     return _write(run, model, {"settings": settings, "results": found["results"], "samples": found["samples"]})
+
+
+def _model(checkpoint: Path, length: int | None, **options):
+    """The checkpoint as the harness's model; `length` is the longest answer of one that reasons."""
+    from lm_eval.models.huggingface import HFLM
+
+    from pipeline.tools.harness_model import ReasoningModel
+
+    if length is None:
+        return HFLM(pretrained=str(checkpoint), tokenizer=load_tokenizer(checkpoint, chat=False), **options)
+    return ReasoningModel(checkpoint, length, **options)
 
 
 def _checked(task: str, manager: Any) -> str:

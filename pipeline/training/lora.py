@@ -4,10 +4,15 @@ A stage with a `lora:` section trains low-rank adapters of a frozen base. It sav
 checkpoint with the adapters merged in `checkpoint/`, which is what later stages read. Importing this loads no torch.
 """
 
+import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.config.lora import LoRASettings
+from pipeline.core.console import LOGGER
+
+MERGE_LOSS = 0.05
+"""Share of an update, in norm, that merging it into narrower weights may lose."""
 
 
 def peft_config(settings: LoRASettings, task_type: Literal["CAUSAL_LM", "SEQ_CLS"] = "CAUSAL_LM"):
@@ -23,16 +28,18 @@ def peft_config(settings: LoRASettings, task_type: Literal["CAUSAL_LM", "SEQ_CLS
     )
 
 
-def load_policy(checkpoint: str | Path, lora: LoRASettings | None, dtype: str):
+def load_policy(checkpoint: str | Path, lora: LoRASettings | None, dtype: str, dropout: bool = True):
     """The model that a stage trains.
 
     Trained weights are float32. A frozen base is in the arithmetic's `dtype`, since no update has to fit into it, or
-    in 4 bits.
+    in 4 bits. Without `dropout` what the base's configuration sets of it is zero.
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     options = {"dtype": getattr(torch, dtype) if lora else torch.float32}
+    if not dropout:
+        options |= dict.fromkeys(dropouts(checkpoint), 0.0)
     if lora and lora.quantize == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
@@ -41,6 +48,15 @@ def load_policy(checkpoint: str | Path, lora: LoRASettings | None, dtype: str):
             bnb_4bit_compute_dtype=options["dtype"],
         )
     return _for_training(AutoModelForCausalLM.from_pretrained(checkpoint, **options))
+
+
+def dropouts(checkpoint: str | Path) -> dict[str, float]:
+    """Entries of a base's configuration that drop something at random in training, and how often."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(checkpoint).to_dict()
+    named = {key: value for key, value in config.items() if "drop" in key}
+    return {key: value for key, value in named.items() if type(value) in (int, float) and value > 0}
 
 
 def load_scorer(checkpoint: str | Path, lora: LoRASettings | None, dtype: str, pad_token_id: int | None):
@@ -87,23 +103,78 @@ def save_adapter(model, folder: Path) -> None:
         model.save_pretrained(folder)
 
 
-def merged_model(model):
-    """The model with its adapters merged, as a plain one. A model without adapters is given back. `model` is spent."""
-    if quantised(model):
-        return _dequantised(model)
-    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+def checkpoint_model(model, dtype: str):
+    """The model that a checkpoint holds: a plain one in `dtype`, adapters merged. `model` is spent.
 
-
-def _dequantised(model):
+    Adapters are merged in float32. What they add to a weight is often less than the distance between two bfloat16
+    numbers there, and rounding would take it back: how much is lost is measured and said, and where it is over
+    `MERGE_LOSS` the checkpoint is float32, so that it is the policy that was trained.
+    """
     import torch
+
+    wanted = getattr(torch, dtype)
+    adapted = hasattr(model, "merge_and_unload")
+    before = _adapted_weights(model) if adapted else {}
+    if quantised(model):
+        model = _dequantised(model, torch.float32)
+    elif adapted:
+        model = model.float().merge_and_unload()
+    if not before or wanted == torch.float32:
+        return model.to(wanted)
+    lost = _rounded_away(model, before, wanted)
+    log = logging.getLogger(LOGGER)
+    if lost > MERGE_LOSS:
+        log.warning(
+            "Merging the adapters into %s weights would lose %.0f %% of what they learned, so the checkpoint is "
+            "float32. The adapters are beside it.", dtype, 100 * lost,
+        )  # fmt: skip
+        return model.float()
+    log.info(
+        "The adapters are merged into %s weights: %.2f %% of what they learned is rounded away.", dtype, 100 * lost
+    )
+    return model.to(wanted)
+
+
+def _adapted_weights(model) -> dict[str, Any]:
+    """Name -> the weight that an adapter adds to, as it is, on the CPU."""
+    found = {}
+    for name, module in model.get_base_model().named_modules():
+        if not hasattr(module, "get_delta_weight") or not getattr(module, "active_adapters", None):
+            continue
+        parameter = getattr(module, "parameter_name", "weight")  # of experts that are one tensor
+        weight = getattr(module.get_base_layer(), parameter)
+        if hasattr(weight, "quant_state"):
+            weight = _unpacked(weight)
+        found[f"{name.replace('.base_layer', '')}.{parameter}"] = weight.detach().to("cpu", copy=True)
+    return found
+
+
+def _rounded_away(model, before: dict[str, Any], dtype) -> float:
+    """Size of what rounding the weights to `dtype` changes, against that of what was added to `before` (Frobenius)."""
+    weights = dict(model.named_parameters())
+    lost = added = 0.0
+    for name, start in before.items():
+        weight = weights[name].detach().cpu().float()
+        lost += (weight.to(dtype).float() - weight).square().sum().item()
+        added += (weight - start.float()).square().sum().item()
+    return (lost / added) ** 0.5 if added else 0.0
+
+
+def _unpacked(weight):
     from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(weight.data, weight.quant_state)
+
+
+def _dequantised(model, dtype=None):
+    import torch
     from bitsandbytes.nn import Linear4bit
     from transformers import AutoConfig, AutoModelForCausalLM
 
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = AutoConfig.for_model(**{k: v for k, v in base.config.to_dict().items() if k != "quantization_config"})
     with torch.device(base.device):
-        plain = AutoModelForCausalLM.from_config(config, dtype=base.dtype)
+        plain = AutoModelForCausalLM.from_config(config, dtype=dtype or base.dtype)
     held = {name.replace(".base_layer", ""): parameter for name, parameter in base.named_parameters()}
     with torch.no_grad():
         for name, parameter in plain.named_parameters():
@@ -113,9 +184,9 @@ def _dequantised(model):
             layer = module.get_base_layer() if hasattr(module, "get_base_layer") else module
             if not isinstance(layer, Linear4bit) or name.endswith(".base_layer"):
                 continue
-            weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(base.dtype)
+            weight = _unpacked(layer.weight).to(dtype or base.dtype)
             for adapter in module.active_adapters if layer is not module else ():
-                weight += module.get_delta_weight(adapter)
+                weight += module.get_delta_weight(adapter).to(weight.dtype)
             plain.get_submodule(name).weight.copy_(weight)
     plain.generation_config = base.generation_config
     return plain.eval()

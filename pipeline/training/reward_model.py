@@ -8,7 +8,7 @@ from pipeline.config.reward_model import RewardTraining
 from pipeline.core.ranks import process_count, rows_in_a_pass
 from pipeline.core.watchdog import beat, phase
 from pipeline.training.guarded import GuardedTrainer
-from pipeline.training.lora import adapters_in_float32, load_scorer, merged_model, peft_config, save_adapter
+from pipeline.training.lora import adapters_in_float32, checkpoint_model, load_scorer, peft_config, save_adapter
 from pipeline.training.row_order import OrderedRows
 from pipeline.training.trainer_io import (
     StepCallback,
@@ -57,7 +57,6 @@ def train_reward_model(
     calls this; the first saves. Raises ValueError where no pair fits `max_tokens`, RunError after `nonfinite_steps`
     steps in a row whose loss or gradient is not finite.
     """
-    import torch
     from datasets import Dataset
     from transformers import set_seed
     from trl import RewardConfig, RewardTrainer
@@ -115,7 +114,7 @@ def train_reward_model(
     if trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)
         save_adapter(model, output.with_name(f"{output.name}-adapter"))
-        save_checkpoint(merged_model(model).to(getattr(torch, dtype)), tokenizer, output)
+        save_checkpoint(checkpoint_model(model, dtype), tokenizer, output)
         write_result(noted, result, output)
     return result
 

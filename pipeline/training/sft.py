@@ -10,9 +10,10 @@ from pathlib import Path
 
 from pipeline.config.sft import SFTSettings
 from pipeline.core.ranks import process_count, rows_in_a_pass
+from pipeline.core.tokens import answers_ids, prompts_ids
 from pipeline.core.watchdog import phase
 from pipeline.training.guarded import GuardedTrainer
-from pipeline.training.lora import adapters_in_float32, load_policy, merged_model, peft_config, save_adapter
+from pipeline.training.lora import adapters_in_float32, checkpoint_model, load_policy, peft_config, save_adapter
 from pipeline.training.row_order import OrderedRows
 from pipeline.training.trainer_io import StepCallback, common_arguments, save_checkpoint
 
@@ -31,11 +32,10 @@ def encode_rows(
     tokenizer, prompts: Sequence[str], responses: Sequence[str], max_tokens: int
 ) -> tuple[list[dict[str, list[int]]], int]:
     """(rows of `input_ids` and `labels`, number of rows dropped for length). Labels of the prompt are -100."""
-    prompt_ids = tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
-    response_ids = tokenizer(list(responses), add_special_tokens=False)["input_ids"]
+    asked, answered = prompts_ids(tokenizer, prompts), answers_ids(tokenizer, responses)
     rows = [
-        {"input_ids": p + r + [tokenizer.eos_token_id], "labels": [-100] * len(p) + r + [tokenizer.eos_token_id]}
-        for p, r in zip(prompt_ids, response_ids, strict=True)
+        {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+        for prompt, answer in zip(asked, answered, strict=True)
     ]
     kept = [row for row in rows if len(row["input_ids"]) <= max_tokens]
     return kept, len(rows) - len(kept)
@@ -66,7 +66,6 @@ def train_sft(
     Raises ValueError where no row fits `settings.max_tokens`, RunError after `nonfinite_steps` steps in a row whose
     loss or gradient is not finite.
     """
-    import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -110,7 +109,7 @@ def train_sft(
     if trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)
         save_adapter(model, output / "adapter")
-        save_checkpoint(merged_model(model).to(getattr(torch, dtype)), tokenizer, output / "checkpoint")
+        save_checkpoint(checkpoint_model(model, dtype), tokenizer, output / "checkpoint")
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return SFTResult(
         steps=trainer.state.global_step,

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import math
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +18,8 @@ from pipeline.core.watchdog import beat
 from pipeline.training.checkpoints import damage, file_hashes, last_checkpoint
 
 Result = TypeVar("Result")
+STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+"""Names of dtypes in safetensors files, and torch's."""
 
 
 class StepCallback(TrainerCallback):
@@ -66,6 +70,19 @@ def save_checkpoint(model, tokenizer, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     written.rename(folder)
     fsync_folder(folder.parent)
+
+
+def stored_dtype(checkpoint: Path) -> str:
+    """What most numbers of a checkpoint are stored as: float32, bfloat16 or float16."""
+    from safetensors import safe_open
+
+    numbers: Counter[str] = Counter()
+    for file in checkpoint.glob("*.safetensors"):
+        with safe_open(file, "pt") as stored:
+            for name in stored.keys():  # noqa: SIM118 (a handle, no mapping)
+                tensor = stored.get_slice(name)
+                numbers[STORED.get(tensor.get_dtype(), "float32")] += math.prod(tensor.get_shape())
+    return numbers.most_common(1)[0][0] if numbers else "float32"
 
 
 def agreed_checkpoint(trainer: Path) -> Path | None:

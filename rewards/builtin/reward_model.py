@@ -1,7 +1,8 @@
 """The reward-model reward: a sequence-classification checkpoint that says how good an answer is.
 
-A text is put together and tokenised the way TRL's `RewardTrainer` does with prompt and completion as plain text: the
-prompt, the answer, the end-of-sequence token. `reward_model_text` is that rule; training on it must use it too.
+A text is put together the way TRL's `RewardTrainer` does with prompt and completion as plain text: the prompt, the
+answer, the end-of-sequence token. `reward_model_text` is that rule and `reward_model_ids` its tokens; training on it
+must use both.
 """
 
 import math
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.core.tokens import load_tokenizer, spelled_out, text_ids, without_end
 from rewards.contract import Closes, Reward, RewardError, row_name
 from rewards.response import split_response, text_of
 
@@ -16,22 +18,30 @@ PARTS = ("summary", "whole")
 SQUASHES = ("none", "sigmoid")
 
 
-def reward_model_text(prompt: Any, completion: Any, part: Literal["summary", "whole"]) -> str:
+def reward_model_text(
+    prompt: Any, completion: Any, part: Literal["summary", "whole"], tokenizer: Any | None = None
+) -> str:
     """The text that a reward model reads, in training and in scoring.
+
+    With the `tokenizer` that will encode it, control tokens that chat messages or the completion spell are no control
+    tokens in it (`spelled_out`); a prompt that is text has been rendered so.
 
     `summary` leaves out the reasoning, as the paper's helpfulness model does; a completion whose reasoning never
     ends has an empty summary. `whole` keeps everything, as its safety model does. Chat messages are joined by blank
     lines.
     """
-    question = prompt if isinstance(prompt, str) else "\n\n".join(text_of([message]) for message in prompt)
-    said = text_of(completion)
+
+    def written(text: str) -> str:
+        return text if tokenizer is None else spelled_out(tokenizer, without_end(tokenizer, text))
+
+    question = prompt if isinstance(prompt, str) else "\n\n".join(written(text_of([message])) for message in prompt)
+    said = written(text_of(completion))
     return question + (split_response(said).answer if part == "summary" else said)
 
 
 def reward_model_ids(tokenizer: Any, text: str) -> list[int]:
     """The tokens of such a text, in training and in scoring: the score is read at the end-of-sequence token."""
-    end = tokenizer.eos_token or ""
-    return tokenizer(text if text.endswith(end) else text + end)["input_ids"]
+    return text_ids(tokenizer, text)
 
 
 class RewardModel(Reward, Closes):
@@ -70,8 +80,9 @@ class RewardModel(Reward, Closes):
         self._loaded: tuple[Any, Any] | None = None
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
+        _, tokenizer = self.load()
         texts = [
-            reward_model_text(prompt, completion, self.part)
+            reward_model_text(prompt, completion, self.part, tokenizer)
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
         scores = []
@@ -124,7 +135,7 @@ class RewardModel(Reward, Closes):
 
 def load_checkpoint(folder: str, device: str | None) -> tuple[Any, Any]:
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
 
     if not any(Path(folder).glob("*.safetensors")):
         raise RewardError(
@@ -132,7 +143,7 @@ def load_checkpoint(folder: str, device: str | None) -> tuple[Any, Any]:
             "with save_pretrained, which writes safetensors"
         )
     model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = load_tokenizer(folder)
     if model.config.num_labels != 1:
         raise RewardError(f"reward reward_model: {folder} has {model.config.num_labels} labels; a reward model has one")
     if model.config.pad_token_id is None:

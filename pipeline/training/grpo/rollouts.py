@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from accelerate.utils import gather_object
 
+from pipeline.core.tokens import prompts_ids
 from pipeline.core.watchdog import phase
 from pipeline.engines import Completion, Engine, OnGroup, Sampling
 from pipeline.training.grpo.advantages import Advantages, group_advantages
@@ -165,7 +166,7 @@ class Rollouts:
         """Completions of `inputs` for the rollout due at `step`, by the policy after `made` steps."""
         trainer, started = self._trainer, time.perf_counter()
         prompts = [x["prompt"] for x in inputs]
-        prompt_ids, *_ = trainer._tokenize_prompts(prompts[:: self._size])
+        prompt_ids = prompts_ids(trainer.processing_class, prompts[:: self._size])
         limit = trainer.settings.completion_limit(step)
         sampling = Sampling(max_tokens=limit, temperature=trainer.temperature, seed=seed % 2**31)
         on_group = self._score_ahead(inputs) if trainer.settings.speedups.score_while_generating else None

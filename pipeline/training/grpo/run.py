@@ -17,13 +17,14 @@ from trl import GRPOConfig
 
 from pipeline.config.grpo import GRPOSettings
 from pipeline.core.ranks import process_count
+from pipeline.core.tokens import prompts_ids
 from pipeline.core.watchdog import phase
 from pipeline.engines import Engine
 from pipeline.training.checkpoints import checkpoint_step, tokens_seen
 from pipeline.training.grpo.records import RunRecords
 from pipeline.training.grpo.trainer import LadderGRPOTrainer
-from pipeline.training.lora import adapters_in_float32, load_policy, merged_model, peft_config, save_adapter
-from pipeline.training.trainer_io import agreed_checkpoint, save_checkpoint
+from pipeline.training.lora import adapters_in_float32, checkpoint_model, load_policy, peft_config, save_adapter
+from pipeline.training.trainer_io import agreed_checkpoint, save_checkpoint, stored_dtype
 from rewards import RewardError
 from rewards.builtin.length import SoftOverlong
 from rewards.columns import taken_names
@@ -126,7 +127,7 @@ def train_grpo(
         settings=settings,
         on_rollout=records.rollout if leads else None,
         on_step=on_step,
-        model=load_policy(model_path, settings.lora, dtype),
+        model=load_policy(model_path, settings.lora, dtype, dropout=False),
         reward_funcs=reward_functions,
         args=arguments,
         train_dataset=dataset,
@@ -150,7 +151,7 @@ def train_grpo(
         raise
     finally:
         trainer.rollouts.close()
-    _save(trainer, tokenizer, output_dir / "checkpoint")
+    _save(trainer, tokenizer, output_dir / "checkpoint", stored_dtype(Path(model_path)))
     return GRPOResult(
         steps=trainer.state.global_step,
         tokens_generated=totals["rollout_tokens"],
@@ -181,7 +182,7 @@ def _check(dataset, settings: GRPOSettings, engine, tokenizer, functions, weight
             )
     completion = settings.longest_completion
     room = engine.max_model_len - completion
-    lengths = [len(_prompt_ids(row["prompt"], tokenizer)) for row in dataset]
+    lengths = [len(ids) for ids in prompts_ids(tokenizer, [row["prompt"] for row in dataset])]
     longest = max(range(len(lengths)), key=lengths.__getitem__)
     if lengths[longest] > room:
         raise ValueError(
@@ -190,14 +191,6 @@ def _check(dataset, settings: GRPOSettings, engine, tokenizer, functions, weight
             f"(max_completion_tokens and its schedule); set max_model_len to at least {lengths[longest] + completion} "
             "or drop long prompts"
         )
-
-
-def _prompt_ids(prompt, tokenizer) -> list[int]:
-    if isinstance(prompt, str):
-        return tokenizer(prompt)["input_ids"]
-    return tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=True, return_dict=True)[
-        "input_ids"
-    ]
 
 
 def trainer_arguments(
@@ -258,14 +251,14 @@ def trainer_arguments(
     )
 
 
-def _save(trainer: LadderGRPOTrainer, tokenizer, folder: Path) -> None:
+def _save(trainer: LadderGRPOTrainer, tokenizer, folder: Path, dtype: str) -> None:
     """Plain Hugging Face format, adapters merged, in the dtype of the start checkpoint."""
     trainer.accelerator.wait_for_everyone()
     if not trainer.is_world_process_zero():
         return
     model = trainer.accelerator.unwrap_model(trainer.model)
     save_adapter(model, folder.with_name("adapter"))
-    save_checkpoint(merged_model(model), tokenizer, folder)
+    save_checkpoint(checkpoint_model(model, dtype), tokenizer, folder)
 
 
 class Overlong:
