@@ -1,5 +1,6 @@
 """What an engine samples from is the checkpoint it serves, and nothing of what else the checkpoint's files say."""
 
+import itertools
 import json
 import logging
 
@@ -93,8 +94,8 @@ def test_a_head_of_its_own_is_found_whatever_the_configuration_says(tmp_path):
     [
         {"min_p": 0.9}, {"typical_p": 0.2}, {"epsilon_cutoff": 0.02}, {"eta_cutoff": 0.1}, {"repetition_penalty": 1.5},
         {"no_repeat_ngram_size": 2}, {"top_k": 1}, {"top_p": 0.1}, {"temperature": 0.1}, {"bad_words_ids": [[70]]},
-        {"suppress_tokens": list(range(60, 90))}, {"exponential_decay_length_penalty": [1, 5.0]}, {"min_new_tokens": 20},
-        {"forced_eos_token_id": 5}, {"sequence_bias": [[[70], 9.0]]},
+        {"suppress_tokens": list(range(60, 90))}, {"exponential_decay_length_penalty": [1, 5.0]},
+        {"min_new_tokens": 20}, {"forced_eos_token_id": 5}, {"sequence_bias": [[[70], 9.0]]},
     ],
     ids=lambda told: next(iter(told)),
 )  # fmt: skip
@@ -117,7 +118,7 @@ def test_servers_are_told_every_neutral_value_and_seeds_that_never_meet(tmp_path
     with served(tiny_checkpoint(tmp_path / "model", "qwen2"), server) as engine:
         engine.generate([[5] * 3] * 5, 4, Sampling(max_tokens=4, seed=11))
     seeds = sorted(request["seed"] for request in server.requests)
-    assert all(later - earlier >= 4 for earlier, later in zip(seeds, seeds[1:], strict=False))
+    assert all(later - earlier >= 4 for earlier, later in itertools.pairwise(seeds))
     neutral = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
     for request in server.requests:
         assert {**request, **neutral, "temperature": 1.0, "top_p": 1.0, "stop": [], "min_tokens": 0} == request

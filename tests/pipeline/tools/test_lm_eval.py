@@ -65,7 +65,7 @@ def test_a_model_that_reasons_is_cut_neither_at_a_blank_line_nor_at_the_tasks_le
     from lm_eval.models.huggingface import HFLM
 
     tokenizer = load_tokenizer(base_folder("student-qwen"))
-    said = tokenizer("<think>so\n\n" + "</answer> 2 + 2 " * 40 + "</think>\n\n7<|eos|>")["input_ids"]
+    said = tokenizer("<think>so\n\n" + "</answer> 2 + 2 " * 15 + "</think>\n\n7<|eos|>")["input_ids"]
     lengths = []
 
     def write(self, context, max_length, stop, **_):
@@ -78,10 +78,10 @@ def test_a_model_that_reasons_is_cut_neither_at_a_blank_line_nor_at_the_tasks_le
     (tmp_path / "sums.jsonl").write_text(json.dumps({"question": "3+4?", "answer": "7"}) + "\n")
     task = tmp_path / "sums.yaml"
     task.write_text(task_text.format(data=tmp_path / "sums.jsonl"))
-    profile = load_profile("smoke", overrides=["stages.evaluate.sampling.max_tokens=400"]).profile
+    profile = load_profile("smoke", overrides=["stages.evaluate.sampling.max_tokens=200"]).profile
     path = run_harness(profile, run, str(base_folder("student-qwen")), [str(task)], None, 1)
     assert json.loads(path.read_text())["results"]["our_sums"]["exact_match,none"] == 1.0
-    assert lengths == [400]
+    assert lengths == [200]
     profile = load_profile("smoke", overrides=["stages.evaluate.sampling.max_tokens=20"]).profile
     run_harness(profile, run, str(base_folder("student-qwen")), [str(task)], None, 1)
     assert "1 of 1 answers were cut" in caplog.text
