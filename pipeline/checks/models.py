@@ -22,10 +22,13 @@ from pipeline.models.memory import (
     spread,
     this_device,
 )
+from pipeline.models.packable import not_packed
 from pipeline.models.shapes import ModelShape, parameters_of, shape_of
 from pipeline.models.sources import check_base, check_tokenizer, local_folder
 
 GIB = 2**30
+COMMON_HEADS = (64, 128)
+"""Sizes that every engine has; vLLM is asked about others, which takes seconds."""
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Names of the linear layers but the head in the models that `shape_of` knows."""
 
@@ -43,6 +46,7 @@ def check_models(profile: Profile) -> None:
                     f"{context} tokens. Set engine.max_model_len to at most {context}, and completion lengths below "
                     f"it; or, for a model that is to learn longer texts, set stages.base_model.contexts.{role}."
                 )
+            _check_heads(profile, source, shape)
             _tokenizer(profile, role)
     for key, lora in _adapters(profile):
         if lacking := lora.lacks():
@@ -57,6 +61,23 @@ def check_models(profile: Profile) -> None:
                 )
 
 
+def _check_heads(profile: Profile, source: str, shape: ModelShape | None) -> None:
+    """Raises ConfigError where vLLM's attention on the CPU has no kernel for the model's heads."""
+    on_cpu = profile.engine.kind == "vllm" and intended_device(profile, 1).kind == "cpu"
+    if not on_cpu or shape is None or shape.head_size in COMMON_HEADS or source.startswith("pocket:"):
+        return
+    try:
+        from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+    except ImportError:  # that the engine is missing is told elsewhere
+        return
+    sizes = CPUAttentionBackend.get_supported_head_sizes()
+    if sizes and shape.head_size not in sizes:
+        raise ConfigError(
+            f"{source} has attention heads of {shape.head_size} numbers, and vLLM's attention on the CPU knows "
+            f"{', '.join(map(str, sizes))}. Set engine.kind: transformers, or take another model."
+        )
+
+
 def model_sources(profile: Profile) -> dict[str, str]:
     """`teacher` and each student's name -> where its base comes from."""
     return {"teacher": profile.stages.base_model.teacher, **profile.stages.base_model.students}
@@ -68,6 +89,11 @@ def model_notes(profile: Profile) -> list[str]:
     for role, source in model_sources(profile).items():
         if missing := check_base(source):
             notes.append(f"warning: {role}: {missing}")
+        if (other := _not_packed(source)) and _trains_packed(profile, role):
+            notes.append(
+                f"warning: {role}: {source} has {', '.join(other)}, which a packed forward pass does not compute. RL "
+                "on it runs without packing and shared prompts, which is right and slower."
+            )
         tokenizer = _tokenizer(profile, role)
         if tokenizer is None:
             continue
@@ -89,6 +115,22 @@ def model_notes(profile: Profile) -> list[str]:
                 f"{mend} replaces it."
             )
     return notes
+
+
+def _not_packed(source: str) -> list[str]:
+    folder = None if source.startswith("pocket:") else local_folder(source)
+    if folder is None:
+        return []
+    from transformers import AutoConfig
+
+    return not_packed(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+
+
+def _trains_packed(profile: Profile, role: str) -> bool:
+    stages = profile.stages
+    if role == "teacher":
+        return any(getattr(stages, name).grpo.speedups.packing for name in ("r1_zero", "reasoning_rl", "general_rl"))
+    return role == stages.student_rl.student and stages.student_rl.grpo.speedups.packing
 
 
 def models_table(profile: Profile) -> Table:

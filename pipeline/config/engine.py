@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipeline.core.strict import Strict
 
@@ -18,6 +18,21 @@ def _integer_to_float(value):
 
 
 Number = Annotated[float, BeforeValidator(_integer_to_float)]
+
+
+def _sampled_as_it_says(temperature: float) -> float:
+    if temperature != 0 and not COLDEST <= temperature <= HOTTEST:
+        raise ValueError(
+            f"temperature {temperature:g} is not sampled as it says: vLLM takes {COLDEST} for anything between 0 and "
+            f"{COLDEST}, and refuses more than {HOTTEST:g}. Set it from {COLDEST} to {HOTTEST:g}, or to 0 for the "
+            "likeliest token where that is allowed"
+        )
+    return temperature
+
+
+COLDEST, HOTTEST = 0.01, 2.0
+Temperature = Annotated[Number, AfterValidator(_sampled_as_it_says)]
+"""A divisor of logits; 0, where it is allowed, takes the likeliest token."""
 
 
 class EngineSettings(Strict):
@@ -66,7 +81,7 @@ class Sampling(Strict):
 
     max_tokens: int = Field(gt=0)
     """Longest completion, in tokens, the end token included."""
-    temperature: Number = Field(default=1.0, ge=0)
+    temperature: Temperature = Field(default=1.0, ge=0)
     """0 takes the most likely token."""
     top_p: Number = Field(default=1.0, gt=0, le=1)
     seed: int | None = None

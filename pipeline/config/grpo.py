@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.engine import Number
+from pipeline.config.engine import Number, Temperature
 from pipeline.config.lora import LoRASettings
 from pipeline.core.strict import Strict
 
@@ -72,7 +72,7 @@ class GRPOSettings(Strict):
     max_steps: int = Field(default=10_400, gt=0)
     """Optimizer steps (paper: 10,400)."""
 
-    temperature: Number = Field(default=1.0, gt=0)
+    temperature: Temperature = Field(default=1.0, gt=0)
     """Paper: 1.0, and 0.7 in the last RL stage. Top-p stays 1, as the loss needs the full distribution."""
     max_completion_tokens: int = Field(default=32_768, gt=0)
     """Longest completion at the start (paper: 32,768 before step 8,200)."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from pipeline.core.strict import Strict
 
@@ -15,6 +15,9 @@ class TokenizerSettings(Strict):
     eos_token: str | None = None
     """Ends an answer. The model's own end tokens keep ending samples beside it."""
     pad_token: str | None = None
+    add_tokens: list[str] = Field(default_factory=list)
+    """Tokens that the vocabulary lacks: the embedding (and a head of its own) gets a row for each, the mean of the
+    others. `<think>` and `</think>` as tokens of their own are what vLLM's reasoning parser asks for."""
     chat_template: str | None = None
     """A name in pipeline/models/chat_templates (`chatml`, `llama3`), or the path of a Jinja file."""
 

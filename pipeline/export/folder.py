@@ -8,23 +8,30 @@ make upload STUDENT=qwen REPO=me/my-model   the only command that sends anything
 """
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
 from data_recipes.templates import R1_ZERO
 from pipeline.config.profile import Profile
+from pipeline.core.console import LOGGER
 from pipeline.core.errors import ConfigError, RunError, first_line
+from pipeline.engines.engine import end_token_ids
 from pipeline.export.gguf import write_gguf
 from pipeline.export.model_card import ADAPTER_CONFIG, model_card
 from pipeline.export.modelfile import modelfile
+from pipeline.export.older_transformers import lacks, write_old_names
+from pipeline.export.reasoning import with_reasoning
 from pipeline.runs.checkpoints import checkpoint_of, full_name, is_chat_model, load_tokenizer, origin_of
 from pipeline.runs.folder import RunFolder
 
 FORMATS = ("gguf", "hf", "adapter")
 
 
-def export(profile: Profile, run: RunFolder, student: str, form: str) -> Path:
+def export(profile: Profile, run: RunFolder, student: str, form: str, transformers4: bool = True) -> Path:
     """Writes the checkpoint in one of `FORMATS` and returns its folder, which replaces an earlier one.
+
+    With `transformers4` a folder for the Hub also holds what that version reads, where it can be said there.
 
     `student` is a student's name (its distilled checkpoint), a stage, `stage/student`, or a path. Raises ConfigError
     for an unknown form or model, and for what a form cannot hold.
@@ -44,7 +51,7 @@ def export(profile: Profile, run: RunFolder, student: str, form: str) -> Path:
         elif form == "adapter":
             _write_adapter(profile, run, name, checkpoint, written)
         else:
-            shutil.copytree(checkpoint, written, dirs_exist_ok=True)
+            _write_for_hub(name, checkpoint, written, transformers4)
         (written / "README.md").write_text(model_card(profile, run, name, checkpoint, written), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         written.rename(folder)
@@ -53,15 +60,31 @@ def export(profile: Profile, run: RunFolder, student: str, form: str) -> Path:
     return folder
 
 
+def _write_for_hub(name: str, checkpoint: Path, folder: Path, transformers4: bool) -> None:
+    shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
+    tokenizer = load_tokenizer(checkpoint, is_chat_model(name))
+    template = with_reasoning(tokenizer)
+    if template != tokenizer.chat_template:
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(folder)
+    if not transformers4:
+        return
+    if why := lacks(folder):
+        logging.getLogger(LOGGER).warning("%s is for transformers 5 alone: %s.", checkpoint, why)
+    else:
+        write_old_names(folder)
+
+
 def _write_for_ollama(profile: Profile, name: str, checkpoint: Path, folder: Path, file: str) -> None:
     from transformers import AutoConfig
 
     tokenizer = load_tokenizer(checkpoint, is_chat_model(name))
-    write_gguf(checkpoint, folder / file, file.removesuffix(".gguf"))
+    write_gguf(checkpoint, folder / file, file.removesuffix(".gguf"), with_reasoning(tokenizer))
     sampling = profile.stages.evaluate.sampling
     plain = None if is_chat_model(name) else profile.templates.r1_zero or R1_ZERO
     context = min(AutoConfig.from_pretrained(checkpoint).max_position_embeddings, profile.engine.max_model_len)
-    text = modelfile(file, tokenizer, plain, sampling.temperature, sampling.top_p, context)
+    ends = tokenizer.convert_ids_to_tokens(sorted(end_token_ids(tokenizer, str(checkpoint))))
+    text = modelfile(file, tokenizer, plain, sampling.temperature, sampling.top_p, context, ends)
     (folder / "Modelfile").write_text(text, encoding="utf-8")
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.heads import HEAD, has_own_head
-from pipeline.core.tokens import beginning, load_tokenizer
+from pipeline.core.tokens import TAGS, beginning, load_tokenizer
+from pipeline.engines.engine import end_token_ids
+from pipeline.models.gguf_config import llama3_factors
 from pipeline.models.gguf_tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, pre_tokenizer_name
 
 ARCHITECTURES = {"LlamaForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3"}
@@ -17,8 +19,9 @@ FILE_TYPES = {"BF16": 32, "F16": 1, "F32": 0}
 """`general.file_type`: what most of the weights are stored as."""
 
 
-def write_gguf(checkpoint: Path, file: Path, name: str) -> None:
-    """Writes the checkpoint folder as `file`, whole or not at all. `name` is the model's name in it.
+def write_gguf(checkpoint: Path, file: Path, name: str, chat_template: str | None = None) -> None:
+    """Writes the checkpoint folder as `file`, whole or not at all. `name` is the model's name in it, `chat_template`
+    stands in it in place of the tokenizer's own.
 
     Raises ConfigError for an architecture or a tokenizer that this does not know to write, and for a checkpoint that
     lacks weights.
@@ -38,7 +41,9 @@ def write_gguf(checkpoint: Path, file: Path, name: str) -> None:
     writer = GGUFWriter(partial, kind)
     writer.add_name(name)
     _add_shape(writer, config)
-    _add_tokenizer(writer, load_tokenizer(checkpoint), checkpoint, config.vocab_size)
+    tokenizer = load_tokenizer(checkpoint)
+    tokenizer.chat_template = chat_template or tokenizer.chat_template
+    _add_tokenizer(writer, tokenizer, checkpoint, config.vocab_size)
     types = set()
     for tensor_name, tensor in _tensors(checkpoint, kind, config):
         array, stored_type = _stored(tensor)
@@ -114,7 +119,9 @@ def _add_tokenizer(writer, tokenizer, checkpoint: Path, vocabulary: int) -> None
     tokens = {index: token for token, index in tokenizer.get_vocab().items()}
     texts = [tokens.get(index, f"[PAD{index}]") for index in range(vocabulary)]
     types = [
-        (CONTROL if added[i].special else USER_DEFINED) if i in added else NORMAL if i in tokens else UNUSED
+        (CONTROL if added[i].special and added[i].content not in TAGS else USER_DEFINED)  # control tokens are not shown
+        if i in added
+        else (NORMAL if i in tokens else UNUSED)
         for i in range(vocabulary)
     ]
     writer.add_tokenizer_model("gpt2")
@@ -122,7 +129,7 @@ def _add_tokenizer(writer, tokenizer, checkpoint: Path, vocabulary: int) -> None
     writer.add_token_list(texts)
     writer.add_token_types(types)
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]])
-    writer.add_eos_token_id(tokenizer.eos_token_id)
+    _add_ends(writer, tokenizer, checkpoint)
     if tokenizer.bos_token_id is not None:
         writer.add_bos_token_id(tokenizer.bos_token_id)
     if tokenizer.pad_token_id is not None:
@@ -133,9 +140,21 @@ def _add_tokenizer(writer, tokenizer, checkpoint: Path, vocabulary: int) -> None
         writer.add_chat_template(tokenizer.chat_template)
 
 
+def _add_ends(writer, tokenizer, checkpoint: Path) -> None:
+    """The end tokens: the tokenizer's, and those of generation_config.json as ends of a turn and of a message."""
+    others = sorted(end_token_ids(tokenizer, str(checkpoint)) - {tokenizer.eos_token_id})
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    if len(others) > 2:
+        raise ConfigError(
+            f"{checkpoint} ends an answer with {len(others) + 1} tokens by its generation_config.json, and a GGUF file "
+            "has room for three. Take out of its eos_token_id those that the model does not write."
+        )
+    for add, number in zip((writer.add_eot_token_id, writer.add_eom_token_id), others, strict=False):
+        add(number)
+
+
 def _tensors(checkpoint: Path, kind: str, config) -> Iterator[tuple]:
     """(GGUF name, tensor) of each weight in the form that llama.cpp multiplies with."""
-    import torch
     from gguf import MODEL_ARCH, get_tensor_name_map
     from safetensors import safe_open
 
@@ -157,26 +176,14 @@ def _tensors(checkpoint: Path, kind: str, config) -> Iterator[tuple]:
                     raise ConfigError(f"GGUF files of the architecture {kind} have no place for {name}.")
                 yield found, tensor
     if config.rope_parameters.get("rope_type") == "llama3":
-        yield "rope_freqs.weight", _llama3_factors(config, torch)
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        yield "rope_freqs.weight", llama3_factors(config.rope_parameters, size)
 
 
 def _interleaved(weight, heads: int):
     """Rows of each head reordered from halves to pairs: llama.cpp turns neighbouring numbers of Llama models."""
     size = weight.shape[0] // heads // 2
     return weight.reshape(heads, 2, size, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape).contiguous()
-
-
-def _llama3_factors(config, torch):
-    """What Llama 3.1's scaling divides each rotary frequency by."""
-    rope = config.rope_parameters
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    frequencies = 1.0 / rope["rope_theta"] ** (torch.arange(0, head_size, 2, dtype=torch.float32) / head_size)
-    lengths = 2 * torch.pi / frequencies
-    low, high, original = rope["low_freq_factor"], rope["high_freq_factor"], rope["original_max_position_embeddings"]
-    smooth = (original / lengths - low) / (high - low)
-    between = 1 / ((1 - smooth) / rope["factor"] + smooth)
-    scaled = torch.where(lengths > original / low, torch.full_like(lengths, rope["factor"]), between)
-    return torch.where(lengths < original / high, torch.ones_like(lengths), scaled)
 
 
 def _stored(tensor):

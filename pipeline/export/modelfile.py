@@ -6,6 +6,7 @@ sends them: a model's template that drops their reasoning does so in `make chat`
 has to leave it out.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.core.errors import ConfigError
@@ -13,6 +14,9 @@ from pipeline.core.tokens import beginning
 
 USER, ANSWER, SECOND = "first-question-probe", "answer-probe", "second-question-probe"
 SYSTEM = "system-probe"
+THINKING = "{{ if .Thinking }}<think>{{ .Thinking }}</think>{{- end }}"
+"""An answer's reasoning where the client sends it. From the tags around it Ollama learns what of an answer to show as
+thinking."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ def turns_of(tokenizer) -> Turns:
     before_answer = render(first, True).removeprefix(render(first))
     after_answer = render(both).partition(ANSWER)[2]
     before_user, _, after_user = render(whole).removeprefix(render(both)).partition(SECOND)
+    if not render(whole).startswith(render(both)):  # the last answer is written otherwise than earlier ones, as Qwen3's
+        after_user = render(whole).partition(SECOND)[2]
+        between = render(whole).partition(ANSWER)[2].partition(SECOND)[0]
+        before_user = _shared_ending(render(first).partition(USER)[0], between)
+        after_answer = between.removesuffix(before_user)
     header = render(first).partition(before_user + USER)[0]
     around_system = None
     try:
@@ -72,9 +81,24 @@ def turns_of(tokenizer) -> Turns:
     return turns
 
 
-def modelfile(gguf: str, tokenizer, plain_prompt: str | None, temperature: float, top_p: float, context: int) -> str:
+def _shared_ending(one: str, other: str) -> str:
+    length = 0
+    while length < min(len(one), len(other)) and one[-1 - length] == other[-1 - length]:
+        length += 1
+    return one[len(one) - length :]
+
+
+def modelfile(
+    gguf: str,
+    tokenizer,
+    plain_prompt: str | None,
+    temperature: float,
+    top_p: float,
+    context: int,
+    ends: Iterable[str] = (),
+) -> str:
     """The text of a Modelfile beside the GGUF file. `plain_prompt` has `{question}`; with None the chat template is
-    used."""
+    used. `ends` are texts of end tokens beside the tokenizer's."""
     if plain_prompt is None:
         turns = turns_of(tokenizer)
         _check_fixed_text(turns)
@@ -86,7 +110,7 @@ def modelfile(gguf: str, tokenizer, plain_prompt: str | None, temperature: float
             header = f"{{{{ if .System }}}}{before.removeprefix(bos)}{{{{ .System }}}}{after}{otherwise}{{{{ end }}}}"
         template = (
             f'{header}{{{{ range .Messages }}}}{{{{ if eq .Role "user" }}}}{turns.before_user}{{{{ .Content }}}}'
-            f'{turns.after_user}{{{{ else if eq .Role "assistant" }}}}{turns.before_answer}{{{{ .Content }}}}'
+            f'{turns.after_user}{{{{ else if eq .Role "assistant" }}}}{turns.before_answer}{THINKING}{{{{ .Content }}}}'
             f"{turns.after_answer}{{{{ end }}}}{{{{ end }}}}{turns.before_answer}"
         )
     else:
@@ -95,8 +119,8 @@ def modelfile(gguf: str, tokenizer, plain_prompt: str | None, temperature: float
     return (
         f"FROM ./{gguf}\n"
         f'TEMPLATE """{template}"""\n'
-        f'PARAMETER stop "{tokenizer.eos_token}"\n'
-        f"PARAMETER temperature {temperature:g}\n"
+        + "".join(f'PARAMETER stop "{end}"\n' for end in dict.fromkeys([tokenizer.eos_token, *ends]))
+        + f"PARAMETER temperature {temperature:g}\n"
         f"PARAMETER top_p {top_p:g}\n"
         "PARAMETER top_k 0\n"  # Ollama's own default would cut the distribution, and `evaluate` does not
         "PARAMETER repeat_penalty 1\n"

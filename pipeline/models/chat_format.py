@@ -2,20 +2,20 @@
 
 from pipeline.core.errors import ConfigError
 
-REASONING, ANSWER = "reasoning-probe", "answer-probe"
+QUESTION, REASONING, ANSWER = "question-probe", "reasoning-probe", "answer-probe"
 FIX = "Give the base another template: chat_template in stages.base_model.tokenizers (`chatml`, `llama3` or a file)."
 
 
 def check_chat_format(tokenizer, source: str) -> None:
     """Raises ConfigError for a template that cannot be rendered, that ignores `add_generation_prompt`, that opens
     `<think>` itself, or that ends an answer otherwise than the tokenizer does."""
-    prompt = _render(tokenizer, source, [{"role": "user", "content": "q"}], add_generation_prompt=True)
-    if "<think>" in prompt:
+    prompt = _render(tokenizer, source, [{"role": "user", "content": QUESTION}], add_generation_prompt=True)
+    if "<think>" in prompt.rpartition(QUESTION)[2]:  # a system prompt before it may speak of the tag
         raise ConfigError(
             f"The chat template of {source} ends its prompt with {prompt[-40:]!r}: it opens <think> before the model "
             f"writes. The stages here have the model write the tag, so training rows would open it twice. {FIX}"
         )
-    if prompt == _render(tokenizer, source, [{"role": "user", "content": "q"}], add_generation_prompt=False):
+    if prompt == _render(tokenizer, source, [{"role": "user", "content": QUESTION}], add_generation_prompt=False):
         raise ConfigError(
             f"The chat template of {source} writes the same with and without add_generation_prompt, so a prompt would "
             f"not say that the assistant's turn begins. {FIX}"

@@ -61,32 +61,50 @@ def _rules(cut) -> Any:
 def read_gguf_tokenizer(file: Path):
     """The tokenizer of a GGUF file as a transformers tokenizer.
 
-    transformers reads vocabulary, merges and chat template; how text is cut, and which tokens end and pad, it leaves at
-    GPT-2's, so they are set here from the file. Raises ConfigError where the file names a cut that is not known.
+    Raises ConfigError where the file names a cut, or a kind of tokenizer, that is not known.
     """
     from gguf import GGUFReader
-    from tokenizers import AddedToken, decoders
+    from tokenizers import AddedToken
     from transformers import AutoTokenizer
 
-    fields = GGUFReader(file).fields
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
-    if (field := fields.get("tokenizer.ggml.model")) and field.contents() == "gpt2":
-        name = fields["tokenizer.ggml.pre"].contents() if "tokenizer.ggml.pre" in fields else "gpt-2"
-        if name not in NAMES:
-            raise ConfigError(
-                f"{file} says that its tokenizer cuts text like '{name}'; known are {', '.join(NAMES)}. "
-                "Give the model as hub:OWNER/NAME or folder:PATH instead, whose tokenizer.json says how."
-            )
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer(name)
-        tokenizer.backend_tokenizer.model.ignore_merges = name == "llama-bpe"  # as llama.cpp does
-        tokenizer.backend_tokenizer.decoder = decoders.ByteLevel()
-    if (field := fields.get("tokenizer.ggml.token_type")) and "tokenizer.ggml.tokens" in fields:
-        texts = fields["tokenizer.ggml.tokens"].contents()
-        for kind, special in ((CONTROL, True), (USER_DEFINED, False)):
-            own = [texts[index] for index, found in enumerate(field.contents()) if found == kind]
-            tokenizer.add_tokens([AddedToken(text, normalized=False, special=special) for text in own])
+    fields = {name: field.contents() for name, field in GGUFReader(file).fields.items() if "tokenizer" in name}
+    if fields.get("tokenizer.ggml.model") == "gpt2":
+        tokenizer = _byte_level(file, fields)
+    else:  # made by SentencePiece, whose cut is no matter of names
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+    texts, kinds = fields["tokenizer.ggml.tokens"], fields.get("tokenizer.ggml.token_type", [])
+    for kind, special in ((CONTROL, True), (USER_DEFINED, False)):
+        own = [texts[index] for index, found in enumerate(kinds) if found == kind]
+        tokenizer.add_tokens([AddedToken(text, normalized=False, special=special) for text in own])
     for role in ("bos", "eos", "padding", "unknown"):
-        if (field := fields.get(f"tokenizer.ggml.{role}_token_id")) is not None:
-            token = tokenizer.convert_ids_to_tokens(int(field.contents()))
+        if (number := fields.get(f"tokenizer.ggml.{role}_token_id")) is not None:
+            token = tokenizer.convert_ids_to_tokens(int(number))
             setattr(tokenizer, {"padding": "pad_token", "unknown": "unk_token"}.get(role, f"{role}_token"), token)
+    if fields.get("tokenizer.chat_template"):
+        tokenizer.chat_template = fields["tokenizer.chat_template"]
     return tokenizer
+
+
+def _byte_level(file: Path, fields: dict[str, Any]):
+    """A tokenizer of bytes from the vocabulary and the merges of a GGUF file, without its special tokens."""
+    from tokenizers import Tokenizer, decoders, models, processors
+    from transformers import PreTrainedTokenizerFast
+
+    name = fields.get("tokenizer.ggml.pre", "gpt-2")
+    if name not in NAMES:
+        raise ConfigError(
+            f"{file} says that its tokenizer cuts text like '{name}'; known are {', '.join(NAMES)}. "
+            "Give the model as hub:OWNER/NAME or folder:PATH instead, whose tokenizer.json says how."
+        )
+    texts = fields["tokenizer.ggml.tokens"]
+    kinds = fields.get("tokenizer.ggml.token_type", [NORMAL] * len(texts))
+    vocabulary = {text: number for number, text in enumerate(texts) if kinds[number] != UNUSED}
+    merges = [tuple(merge.split(" ", 1)) for merge in fields.get("tokenizer.ggml.merges", [])]
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=name == "llama-bpe"))  # as llama.cpp
+    made.pre_tokenizer, made.decoder = pre_tokenizer(name), decoders.ByteLevel()
+    bos = fields.get("tokenizer.ggml.bos_token_id")
+    if bos is not None and fields.get("tokenizer.ggml.add_bos_token"):
+        made.post_processor = processors.TemplateProcessing(
+            single="$BOS $A".replace("$BOS", texts[bos]), special_tokens=[(texts[bos], int(bos))]
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=made, name_or_path=str(file))

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.models.sources import gguf_file, inner_source, local_folder, read_config, split_cut, split_source
+from pipeline.models.config_file import read_config
+from pipeline.models.sources import gguf_file, inner_source, local_folder, split_cut, split_source
 from pipeline.models.surgery import chosen_layers
 
 

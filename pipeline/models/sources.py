@@ -22,18 +22,20 @@ from pipeline.config.tokenizer import TokenizerSettings
 from pipeline.core.errors import ConfigError, first_line
 from pipeline.core.heads import settle_head
 from pipeline.core.tokens import load_tokenizer
-from pipeline.models.chat_format import check_chat_format
 from pipeline.models.code import check_known, drop_code
+from pipeline.models.config_file import read_config
+from pipeline.models.generation import settle_generation
+from pipeline.models.gguf_config import gguf_end_ids, read_gguf_config
 from pipeline.models.gguf_tokenizer import read_gguf_tokenizer
 from pipeline.models.surgery import chosen_layers, cut_layers, llama_as_qwen2
-from pipeline.models.tokenizer import adjust_checkpoint, adjust_tokenizer
+from pipeline.models.tokenizer import adjust_checkpoint
+from pipeline.models.tokenizer_check import check_tokenizer
 
 SCHEMES = ("pocket", "hub", "folder", "pickled", "gguf", "package", "cut", "as-qwen2")
 WANTED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 """What is taken from a hub repository: no pickled weights, no code."""
 HUB_SECONDS = 5.0
 """How long a check waits for the Hub."""
-TOKENS_KEY = "the profile's stages.base_model.tokenizers (by `teacher` or the student's name)"
 
 
 def check_base(source: str) -> str | None:
@@ -159,21 +161,6 @@ def local_folder(source: str) -> Path | None:
         cached = [try_to_load_from_cache(path, name) for name in ("config.json", "tokenizer.json")]
         return Path(cached[0]).parent if all(isinstance(file, str) for file in cached) else None
     return Path(path) if scheme in ("folder", "pickled") else None
-
-
-def read_config(file: Path) -> dict:
-    """A JSON file of a checkpoint's configuration. Raises ConfigError where it holds no mapping."""
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # of which broken JSON and broken UTF-8 are kinds
-        raise ConfigError(
-            f"{file} is not valid JSON ({error}). Save the model again, or fetch the file anew."
-        ) from None
-    if not isinstance(config, dict):
-        raise ConfigError(
-            f"{file} holds {type(config).__name__}, where a mapping of settings was expected. Save the model again."
-        )
-    return config
 
 
 def count_parameters(checkpoint: Path) -> int:
@@ -304,6 +291,7 @@ def _convert_pickled(folder: Path, target: Path, dtype: str) -> None:
             f"pickled:{folder} holds more than weights, which could run code, so it is not loaded: "
             f"{str(error).splitlines()[0]}"
         ) from None
+    settle_generation(model)
     model.save_pretrained(target)
     load_tokenizer(folder, local_files_only=True).save_pretrained(target)
 
@@ -383,62 +371,10 @@ def _convert_gguf(file: Path, target: Path, dtype: str) -> None:
     from transformers import AutoModelForCausalLM, GgufConfig
 
     model = AutoModelForCausalLM.from_pretrained(
-        file.parent, gguf_file=file.name, local_files_only=True,
+        file.parent, gguf_file=file.name, local_files_only=True, config=read_gguf_config(file),
         quantization_config=GgufConfig(dequantize=True), dtype=getattr(torch, dtype),
     )  # fmt: skip
+    model.generation_config.eos_token_id = gguf_end_ids(file)
+    settle_generation(model)
     model.save_pretrained(target)
     read_gguf_tokenizer(file).save_pretrained(target)
-
-
-def check_tokenizer(source: str, folder: Path, tokens: TokenizerSettings | None = None):
-    """The tokenizer of a checkpoint, with the profile's changes where they are given.
-
-    Raises ConfigError where it lacks what the ladder needs, with the key that mends it.
-    """
-    tokenizer = load_tokenizer(folder)
-    if tokens is not None:
-        adjust_tokenizer(tokenizer, tokens)
-    if tokenizer.eos_token is None:
-        raise ConfigError(
-            f"The tokenizer of {source} has no end-of-sequence token. Set `eos_token` in {TOKENS_KEY} to the token "
-            "that its chat template ends an answer with."
-        )
-    if tokenizer.pad_token is None:
-        raise ConfigError(
-            f"The tokenizer of {source} has no padding token. Set `pad_token` in {TOKENS_KEY} (many vocabularies have "
-            "an unused special token to pad with)."
-        )
-    declared = _declared_end_ids(folder)
-    if declared and not (tokens and tokens.eos_token) and tokenizer.eos_token_id not in declared:
-        raise ConfigError(
-            f"The tokenizer of {source} ends with {tokenizer.eos_token!r} (id {tokenizer.eos_token_id}), but the model "
-            f"has the end-of-sequence ids {sorted(declared)}. Set `eos_token` in {TOKENS_KEY}."
-        )
-    if tokenizer.eos_token_id == tokenizer.pad_token_id:
-        raise ConfigError(
-            f"The tokenizer of {source} pads with its end-of-sequence token ({tokenizer.eos_token!r}), so the end of "
-            f"an answer could not be told from padding. Give it another `pad_token` in {TOKENS_KEY}."
-        )
-    vocabulary = read_config(folder / "config.json").get("vocab_size")
-    if vocabulary is not None and tokenizer.pad_token_id >= vocabulary:
-        raise ConfigError(
-            f"The tokenizer of {source} has the padding token {tokenizer.pad_token!r} (id {tokenizer.pad_token_id}), "
-            f"but the model has only {vocabulary} tokens. Set `pad_token` in {TOKENS_KEY}."
-        )
-    if not tokenizer.chat_template:
-        raise ConfigError(
-            f"The tokenizer of {source} has no chat template, which every stage after R1-Zero needs. "
-            f"Set `chat_template` in {TOKENS_KEY}."
-        )
-    check_chat_format(tokenizer, source)
-    return tokenizer
-
-
-def _declared_end_ids(folder: Path) -> set[int]:
-    """The end-of-sequence ids of the model's configuration and of its generation configuration."""
-    found: set[int] = set()
-    for name in ("config.json", "generation_config.json"):
-        if (folder / name).is_file():
-            ids = read_config(folder / name).get("eos_token_id")
-            found.update([ids] if isinstance(ids, int) else ids or [])
-    return found

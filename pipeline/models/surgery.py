@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from pipeline.core.errors import ConfigError
+from pipeline.models.generation import settle_generation
 
 _RANGES = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*")
 
@@ -50,7 +51,7 @@ def cut_layers(checkpoint: Path, layers: str) -> None:
     config.num_hidden_layers = len(kept)
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[index] for index in kept]
-    _replace(model, checkpoint)
+    replace_model(model, checkpoint)
 
 
 def llama_as_qwen2(checkpoint: Path) -> None:
@@ -88,11 +89,12 @@ def llama_as_qwen2(checkpoint: Path) -> None:
     new.load_state_dict(weights, assign=True)
     new.tie_weights()
     new.generation_config = model.generation_config
-    _replace(new, checkpoint)
+    replace_model(new, checkpoint)
 
 
-def _replace(model, checkpoint: Path) -> None:
+def replace_model(model, checkpoint: Path) -> None:
     """Saves the model over the weights and the configuration in the folder; the tokenizer stays."""
     for file in [*checkpoint.glob("*.safetensors"), *checkpoint.glob("*.index.json")]:
         file.unlink()
+    settle_generation(model)
     model.save_pretrained(checkpoint)

@@ -9,7 +9,7 @@ from pipeline.core import tokens
 from pipeline.core.errors import ConfigError, first_line
 from pipeline.core.manifest import MANIFEST, Manifest
 from pipeline.ladder import BASE, DISTILL, LADDER, STAGES
-from pipeline.models.sources import read_config
+from pipeline.models.config_file import read_config
 from pipeline.runs.explain import chain
 from pipeline.runs.folder import RunFolder
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pipeline.config.lora import LoRASettings
 from pipeline.core.console import LOGGER
 
-MERGE_LOSS = 0.05
+MERGE_LOSS = 0.02
 """Share of an update, in norm, that merging it into narrower weights may lose."""
 
 

@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from pipeline.core.console import LOGGER
 from pipeline.core.files import fsync_folder, fsync_tree, write_durably
 from pipeline.core.watchdog import beat
+from pipeline.models.generation import settle_generation
 from pipeline.training.checkpoints import damage, file_hashes, last_checkpoint
 
 Result = TypeVar("Result")
@@ -64,6 +65,7 @@ def save_checkpoint(model, tokenizer, folder: Path) -> None:
     """
     written = folder.with_name(f".{folder.name}.writing")
     shutil.rmtree(written, ignore_errors=True)
+    settle_generation(model)
     model.save_pretrained(written)
     tokenizer.save_pretrained(written)
     fsync_tree(written)

@@ -15,6 +15,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import sdpa_mask
 from trl.kernels import ChunkedLogProbFunction
 
+from pipeline.models.packable import not_packed
 from pipeline.training.grpo.head import HeadLogProbs
 from pipeline.training.grpo.packing import Block, PackedBatch
 
@@ -23,8 +24,6 @@ VOCABULARY_CHUNK = 32_768
 """Columns of the language model head computed at once."""
 UNSUPPORTED = ("sliding_window", "softcap", "s_aux", "position_bias")
 """Arguments of attention functions that change the result and that the packed form does not compute."""
-SCALED_HEADS = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
-"""Config entries by which some models scale their logits."""
 
 
 class UnsupportedModelError(ValueError):
@@ -40,12 +39,9 @@ def attach_packed_forward(model: torch.nn.Module, temperature: float) -> None:
     Raises:
         UnsupportedModelError: the model scales its logits or uses another attention than softmax over all keys.
     """
-    text_config = model.config.get_text_config()
-    scaled = [name for name in SCALED_HEADS if getattr(text_config, name, None) not in (None, 1.0)]
-    windowed = [t for t in set(getattr(text_config, "layer_types", None) or []) if t != "full_attention"]
-    if scaled or windowed:
+    if other := not_packed(model.config):
         raise UnsupportedModelError(
-            f"{type(model).__name__} has {', '.join(scaled + windowed)}, which packed training does not compute; "
+            f"{type(model).__name__} has {', '.join(other)}, which packed training does not compute; "
             "set speedups.packing and speedups.share_prompts to false"
         )
     model.set_attn_implementation(NAME)

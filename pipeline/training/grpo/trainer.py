@@ -7,6 +7,7 @@ micro-batches of real tokens, each with log-probabilities from a packed forward 
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,8 +19,10 @@ from torch.nn.utils.rnn import pad_sequence
 from trl import GRPOTrainer
 
 from pipeline.config.grpo import GRPOSettings
+from pipeline.core.console import LOGGER
 from pipeline.core.watchdog import beat, phase
 from pipeline.engines import Engine
+from pipeline.models.packable import not_packed
 from pipeline.training.flops import ModelFlops
 from pipeline.training.grpo.attention import attach_packed_forward
 from pipeline.training.grpo.figures import StepFigures
@@ -88,18 +91,28 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         self.engine = engine
         self.settings = settings
         self._on_step = on_step
-        self._shares = settings.speedups.packing and settings.speedups.share_prompts
+        self._packs = settings.speedups.packing and self._can_pack()
+        self._shares = self._packs and settings.speedups.share_prompts
         self._synced_step: int | None = None
         self._term = find_loss(settings.loss) if settings.loss else None
         self.rollouts = Rollouts(self, engine, on_rollout)
         self.figures = StepFigures(self, ModelFlops(self._without_adapters(self.model)))
         self.add_callback(self.figures)
-        if settings.speedups.packing:
+        if self._packs:
             for model in filter(None, (self.model, self.ref_model)):
                 attach_packed_forward(self._without_adapters(model), self.temperature)
         self.reference = Reference(self)
         if self.beta != 0 and settings.reference_refresh_steps:
             self.add_callback(RefreshReference(self.reference, settings.reference_refresh_steps))
+
+    def _can_pack(self) -> bool:
+        other = not_packed(self._without_adapters(self.model).config)
+        if other:
+            logging.getLogger(LOGGER).warning(
+                "Training runs without packing: the model has %s, which a packed forward pass does not compute.",
+                ", ".join(other),
+            )
+        return not other
 
     def _without_adapters(self, model) -> torch.nn.Module:
         """The model itself, out of what accelerate and peft put around it."""
@@ -270,7 +283,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Log-probability of each completion token and entropy at its position, both (rows, longest completion)."""
         device = self.accelerator.device
-        if self.settings.speedups.packing:
+        if self._packs:
             batch = pack(rows, self._shares, device)
             self.figures.positions += torch.tensor([batch.tokens, len(batch.to_slots)])
             with self.accelerator.autocast():

@@ -81,6 +81,9 @@ def test_a_model_that_reasons_is_cut_neither_at_a_blank_line_nor_at_the_tasks_le
     profile = load_profile("smoke", overrides=["stages.evaluate.sampling.max_tokens=200"]).profile
     path = run_harness(profile, run, str(base_folder("student-qwen")), [str(task)], None, 1)
     assert json.loads(path.read_text())["results"]["our_sums"]["exact_match,none"] == 1.0
+    if task_text is BARE_TASK:
+        assert lengths == [256]  # the harness's own, where a task says nothing
+        return
     assert lengths == [200]
     profile = load_profile("smoke", overrides=["stages.evaluate.sampling.max_tokens=20"]).profile
     run_harness(profile, run, str(base_folder("student-qwen")), [str(task)], None, 1)

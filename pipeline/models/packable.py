@@ -1,0 +1,38 @@
+"""Which models the packed forward pass of RL can compute, by their configuration.
+
+It attends with one softmax over all keys before a token, and divides logits by the temperature alone.
+"""
+
+from typing import Any
+
+SCALED_HEADS = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
+"""Entries by which some models scale their logits."""
+OTHER_ATTENTION = (
+    "attn_logit_softcapping",
+    "attention_sinks",
+    "alibi",
+    "position_embedding_type",
+    "attention_chunk_size",
+)
+"""Entries by which some attend otherwise."""
+OTHER_KINDS = {
+    "gpt_oss": "attention sinks", "mamba": "a state space", "mamba2": "a state space", "falcon_mamba": "a state space",
+    "rwkv": "linear attention", "jamba": "a state space", "bamba": "a state space", "zamba": "a state space",
+    "zamba2": "a state space", "recurrent_gemma": "linear recurrence", "bloom": "ALiBi", "mpt": "ALiBi",
+    "nemotron_h": "a state space", "falcon_h1": "a state space", "granitemoehybrid": "a state space",
+}  # fmt: skip
+"""Types of models that do not say so in an entry of their own."""
+
+
+def not_packed(config: Any) -> list[str]:
+    """What a model of this transformers configuration computes that the packed pass does not; empty for most."""
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    found = [name for name in SCALED_HEADS if getattr(text, name, None) not in (None, 1.0)]
+    found += [name for name in OTHER_ATTENTION if getattr(text, name, None) not in (None, False, "absolute", "rope")]
+    layers = sorted(set(getattr(text, "layer_types", None) or []) - {"full_attention"})
+    if not layers and getattr(text, "sliding_window", None) is not None:
+        layers = ["sliding_window"]
+    found += layers
+    if text.model_type in OTHER_KINDS:
+        found.append(OTHER_KINDS[text.model_type])
+    return found
