@@ -37,24 +37,38 @@ def _named_weights(model) -> Iterator[tuple[str, torch.Tensor]]:
         for name, parameter in model.named_parameters():
             yield name, parameter.data
         return
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    adapted = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
-    merged = {}
-    for name, layer in adapted.items():
-        # Unmerging by subtraction would leave rounding errors in the base weights, so they are put back by copy.
-        kept = {key: value.detach().clone() for key, value in layer.get_base_layer().named_parameters()}
-        layer.merge()
-        for key, value in layer.get_base_layer().named_parameters():
-            merged[f"{name}.base_layer.{key}"] = value.detach().clone()
-        layer.unmerge()
-        for key, value in layer.get_base_layer().named_parameters():
-            value.copy_(kept[key])
+    merged = _merged_weights(model)
     for name, parameter in model.named_parameters():
         if model.prefix in name or "original_module" in name:
             continue
         plain = name.removeprefix("base_model.model.").replace(".base_layer", "")
-        yield plain.replace(".modules_to_save.default", ""), merged.get(name, parameter.data)
+        yield plain.replace(".modules_to_save.default", ""), merged.get(id(parameter), parameter.data)
+
+
+def _merged_weights(model) -> dict[int, torch.Tensor]:
+    """The id of each weight that adapters add to -> a copy with all of them added.
+
+    One module may have several adapters around it: experts that are two tensors have one for each.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    around: dict[int, list] = {}
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            around.setdefault(id(module.get_base_layer()), []).append(module)
+    merged = {}
+    for layers in around.values():
+        # Unmerging by subtraction would leave rounding errors in the base weights, so they are put back by copy.
+        weights = list(layers[0].get_base_layer().parameters())
+        kept = [weight.detach().clone() for weight in weights]
+        for layer in layers:
+            layer.merge()
+        merged |= {id(weight): weight.detach().clone() for weight in weights}
+        for layer in layers:
+            layer.unmerge()
+        for weight, before in zip(weights, kept, strict=True):
+            weight.copy_(before)
+    return merged
 
 
 def check_same_architecture(served: str, folder: str | Path) -> None:

@@ -19,3 +19,11 @@ def read_config(file: Path) -> dict:
             f"{file} holds {type(config).__name__}, where a mapping of settings was expected. Save the model again."
         )
     return config
+
+
+def has_experts(checkpoint: Path) -> bool:
+    """Whether the checkpoint's model is a mixture of experts."""
+    config = read_config(checkpoint / "config.json")
+    text = config.get("text_config") or config
+    keys = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+    return any((text.get(key) or 0) > 1 for key in keys)

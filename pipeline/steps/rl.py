@@ -10,6 +10,7 @@ from pipeline.core.errors import RunError
 from pipeline.core.files import read_json_lines, write_json_lines
 from pipeline.core.watchdog import phase
 from pipeline.engines import Completion
+from pipeline.models.config_file import has_experts
 from pipeline.steps.context import StageContext, StageResult
 from pipeline.steps.difficulty import sometimes_solved
 from pipeline.steps.evaluation import judged_rows, score_samples, summarise
@@ -42,7 +43,8 @@ def climb(ctx: StageContext, token_budget: int | None = None) -> StageResult:
     `metrics.jsonl`, `rollouts/` and, where the profile asks for held-out evaluation, `heldout.jsonl`.
     """
     config, start, template = ctx.config, ctx.start(), ctx.stage.template
-    tokenizer = ctx.serve(start, config.grpo.served_adapter_rank(ctx.profile.engine.kind)).tokenizer
+    rank = None if has_experts(start) else config.grpo.served_adapter_rank(ctx.profile.engine.kind)
+    tokenizer = ctx.serve(start, rank).tokenizer  # adapters of experts reach an engine merged
     longest = config.grpo.longest_completion
     questions = training_questions(ctx, config.questions)
     check_rewards_apply(ctx.stage_id, config.rewards, questions)

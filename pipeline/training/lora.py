@@ -11,6 +11,9 @@ from typing import Any, Literal
 from pipeline.config.lora import LoRASettings
 from pipeline.core.console import LOGGER
 
+ROUTERS = ("gate", "router")
+"""Names of what chooses experts: peft counts it among the linear layers, and it gets an adapter only where it is named.
+"""
 MERGE_LOSS = 0.02
 """Share of an update, in norm, that merging it into narrower weights may lose."""
 
@@ -78,6 +81,22 @@ def _for_training(model):
         if hasattr(module, "support_avx512bf16_for_cpu"):  # repacks weights in place, which not every width survives
             module.support_avx512bf16_for_cpu = False
     return model
+
+
+def settle_adapters(model, settings: LoRASettings | None) -> None:
+    """Adapters as they are to be trained: float32, and none of a router under `all-linear`."""
+    adapters_in_float32(model)
+    if settings is None or settings.target_modules != "all-linear":
+        return
+    for name, module in list(model.named_modules()):
+        above, _, leaf = name.rpartition(".")
+        if leaf in ROUTERS and hasattr(module, "get_delta_weight"):
+            setattr(model.get_submodule(above), leaf, module.get_base_layer())
+    for config in model.peft_config.values():
+        for key in ("target_modules", "target_parameters"):
+            names = getattr(config, key, None)
+            if names and not isinstance(names, str):
+                setattr(config, key, {name for name in names if not set(name.split(".")) & set(ROUTERS)})
 
 
 def adapters_in_float32(model) -> None:

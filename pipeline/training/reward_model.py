@@ -8,7 +8,7 @@ from pipeline.config.reward_model import RewardTraining
 from pipeline.core.ranks import process_count, rows_in_a_pass
 from pipeline.core.watchdog import beat, phase
 from pipeline.training.guarded import GuardedTrainer
-from pipeline.training.lora import adapters_in_float32, checkpoint_model, load_scorer, peft_config, save_adapter
+from pipeline.training.lora import checkpoint_model, load_scorer, peft_config, save_adapter, settle_adapters
 from pipeline.training.row_order import OrderedRows
 from pipeline.training.trainer_io import (
     StepCallback,
@@ -103,7 +103,7 @@ def train_reward_model(
         keep_checkpoints=KEEP_CHECKPOINTS,
         nonfinite_steps=nonfinite_steps,
     )
-    adapters_in_float32(trainer.model)
+    settle_adapters(trainer.model, lora)
     checkpoint = agreed_checkpoint(trainer_folder(output))
     with phase("update"):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -13,7 +13,7 @@ from pipeline.core.ranks import process_count, rows_in_a_pass
 from pipeline.core.tokens import answers_ids, prompts_ids
 from pipeline.core.watchdog import phase
 from pipeline.training.guarded import GuardedTrainer
-from pipeline.training.lora import adapters_in_float32, checkpoint_model, load_policy, peft_config, save_adapter
+from pipeline.training.lora import checkpoint_model, load_policy, peft_config, save_adapter, settle_adapters
 from pipeline.training.row_order import OrderedRows
 from pipeline.training.trainer_io import StepCallback, common_arguments, save_checkpoint
 
@@ -103,7 +103,7 @@ def train_sft(
         keep_checkpoints=settings.keep_checkpoints,
         nonfinite_steps=nonfinite_steps,
     )
-    adapters_in_float32(trainer.model)
+    settle_adapters(trainer.model, lora)
     with phase("update"):
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if trainer.is_world_process_zero():

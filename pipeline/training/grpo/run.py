@@ -23,7 +23,7 @@ from pipeline.engines import Engine
 from pipeline.training.checkpoints import checkpoint_step, tokens_seen
 from pipeline.training.grpo.records import RunRecords
 from pipeline.training.grpo.trainer import LadderGRPOTrainer
-from pipeline.training.lora import adapters_in_float32, checkpoint_model, load_policy, peft_config, save_adapter
+from pipeline.training.lora import checkpoint_model, load_policy, peft_config, save_adapter, settle_adapters
 from pipeline.training.trainer_io import agreed_checkpoint, save_checkpoint, stored_dtype
 from rewards import RewardError
 from rewards.builtin.length import SoftOverlong
@@ -136,7 +136,7 @@ def train_grpo(
         nonfinite_steps=nonfinite_steps,
         token_budget=token_budget,
     )
-    adapters_in_float32(trainer.model)
+    settle_adapters(trainer.model, settings.lora)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     if eval_hook and eval_every:

@@ -5,7 +5,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from pipeline.config.lora import LoRASettings
 from pipeline.engines import EngineSettings, Sampling, open_engine
+from pipeline.training.lora import checkpoint_model, peft_config, settle_adapters
 from tests.pipeline.engines.tiny import tiny_checkpoint
 
 
@@ -55,3 +57,29 @@ def test_experts_are_synced(tmp_path):
 def test_only_vllm_takes_over_adapters():
     with pytest.raises(ValueError, match="the engine 'transformers' takes over merged weights alone"):
         open_engine(EngineSettings(kind="transformers", max_model_len=128), "unused", adapter_rank=4)
+
+
+@pytest.mark.parametrize(
+    "target", ["all-linear", ["gate_proj", "up_proj", "down_proj"], ["down_proj"], ["gate"]], ids=str
+)
+def test_experts_with_adapters_are_synced_as_they_are_trained(tmp_path, target):
+    """The two tensors of the experts have an adapter each, one around the other."""
+    folder = tiny_checkpoint(tmp_path, "qwen3_moe")
+    settings = LoRASettings(rank=4, target_modules=target)
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(folder), peft_config(settings))
+    settle_adapters(adapted, settings)
+    names = [name for name, _ in adapted.named_parameters() if "lora_A" in name]
+    assert any(".gate." in name for name in names) == (target == ["gate"])
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    before = {name: parameter.clone() for name, parameter in adapted.named_parameters()}
+    with open_engine(EngineSettings(kind="vllm", dtype="float32", max_model_len=128, kv_cache_gib=1), folder) as engine:
+        engine.sync_weights(adapted)
+        assert widest_gap(adapted, engine) < 1e-3
+    assert all(torch.equal(before[name], parameter) for name, parameter in adapted.named_parameters())
+    ids = torch.arange(20, 60)[None]
+    with torch.no_grad():
+        trained = adapted(ids).logits
+        merged = checkpoint_model(adapted, "float32")
+        torch.testing.assert_close(merged(ids).logits, trained, rtol=1e-4, atol=1e-4)
