@@ -80,9 +80,10 @@ def _rules(backend) -> list[Any]:
 
 def control_tokens(tokenizer) -> list[str]:
     """Tokens that structure a conversation or a batch, the longest first."""
-    added = tokenizer.added_tokens_decoder.values()
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()  # a function that encodes has none
     found = {token.content for token in added if token.special or _CONTROL.fullmatch(token.content)}
-    return sorted((found | set(tokenizer.all_special_tokens)) - TAGS, key=lambda text: (-len(text), text))
+    named = set(getattr(tokenizer, "all_special_tokens", ()))
+    return sorted((found | named) - TAGS, key=lambda text: (-len(text), text))
 
 
 def spelled_out(tokenizer, text: str) -> str:
@@ -127,7 +128,8 @@ def prompts_ids(tokenizer, prompts: Sequence[str | Sequence[dict[str, Any]]]) ->
     """`prompt_ids` of each."""
     first = beginning(tokenizer)
     texts = [prompt if isinstance(prompt, str) else render_chat(tokenizer, prompt) for prompt in prompts]
-    return [_begun_once(ids, first, tokenizer.bos_token_id) for ids in _encoded(tokenizer, texts)]
+    bos = getattr(tokenizer, "bos_token_id", None)
+    return [_begun_once(ids, first, bos) for ids in _encoded(tokenizer, texts)]
 
 
 def answer_ids(tokenizer, answer: str) -> list[int]:
