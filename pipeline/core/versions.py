@@ -38,9 +38,8 @@ def code_version() -> dict[str, Any]:
         except (OSError, subprocess.SubprocessError):
             return None
 
-    if (
-        git("ls-files", "--error-unmatch", Path(__file__).name) is None
-    ):  # installed, maybe below a project of the user's
+    tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
+    if tracked is None:  # installed by pip, maybe into a checkout of something else
         return {"commit": None, "dirty": None}
     status = git("status", "--porcelain")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}

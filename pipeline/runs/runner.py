@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pipeline.config.profile import Profile
 from pipeline.core.console import LOGGER, Progress, logged_to, set_up_logging
+from pipeline.core.cores import sharing_cores
 from pipeline.core.crew import Crew
 from pipeline.core.disk import disk_faults_told
 from pipeline.core.errors import RunError
@@ -127,9 +128,10 @@ def follow(crew: Crew) -> None:
     profile, run_name = crew.receive()
     engines = EnginePool(profile.engine)
     try:
-        while (order := crew.receive()) is not None:
-            ctx = _context(order, profile, run_name, engines, crew, logging.getLogger(LOGGER))
-            crew.follow(ctx, around=lambda: watching(profile.watchdog.warn_s, profile.watchdog.stop_s))
+        with sharing_cores():
+            while (order := crew.receive()) is not None:
+                ctx = _context(order, profile, run_name, engines, crew, logging.getLogger(LOGGER))
+                crew.follow(ctx, around=lambda: watching(profile.watchdog.warn_s, profile.watchdog.stop_s))
     finally:
         engines.close()
 
@@ -147,7 +149,7 @@ def run_stages(
     crew.send((profile, run.name))
     wanted = LADDER if target is None else needed_for(target)
     run.claim()
-    with run.lock(), watching(profile.watchdog.warn_s, profile.watchdog.stop_s):
+    with run.lock(), watching(profile.watchdog.warn_s, profile.watchdog.stop_s), sharing_cores():
         run.settle()
         engines = EnginePool(profile.engine)
         try:
