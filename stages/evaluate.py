@@ -11,7 +11,7 @@ from pipeline.core.files import write_json_lines
 from pipeline.ladder import rungs
 from pipeline.steps.context import StageContext, StageResult
 from pipeline.steps.evaluation import judged_rows, score_samples, settings_in_words, summarise
-from pipeline.steps.questions import evaluation_questions, render_prompts, require_sandbox
+from pipeline.steps.questions import PROMPTS, evaluation_questions, fitting_prompts, require_sandbox
 from pipeline.steps.sampling import SHARDS, sample_in_shards
 
 
@@ -29,25 +29,26 @@ def run(ctx: StageContext) -> StageResult:
         template = rung.stage.template
         results[rung.name] = {}
         for name, chosen in ctx.config.sets.items():
-            prompts = render_prompts(
-                ctx.profile, questions[name], engine.tokenizer, template, ctx.config.sampling.max_tokens
-            )
+            asked, prompts = fitting_prompts(
+                ctx, questions[name], engine.tokenizer, template, ctx.config.sampling.max_tokens,
+                f"{PROMPTS}: {name} for {rung.name}",
+            )  # fmt: skip
             groups = [
                 group
                 for _, group in sample_in_shards(
                     ctx,
                     f"{rung.name}-{name}",
-                    questions[name],
+                    asked,
                     prompts,
                     chosen.samples,
                     ctx.config.sampling,
                     seed=ctx.config.seed,
                 )
             ]
-            scored = score_samples(questions[name], groups, chosen.metric, template, weak)
+            scored = score_samples(asked, groups, chosen.metric, template, weak)
             figures = summarise(scored, ctx.config.consensus)
             sampled += sum(sample.tokens for group in scored for sample in group)
-            write_json_lines(ctx.folder / "samples" / f"{rung.name}-{name}.jsonl", judged_rows(questions[name], scored))
+            write_json_lines(ctx.folder / "samples" / f"{rung.name}-{name}.jsonl", judged_rows(asked, scored))
             results[rung.name][name] = figures
             ctx.log.info(
                 "%s on %s: pass@1 %.1f %% [%.1f, %.1f], %.1f %% cut at the limit (%s)",

@@ -133,7 +133,7 @@ def _rewards_table(profile: Profile) -> tuple[Table, list[str]]:
         rows = _sample_rows(profile, section)
         for spec in section.rewards:
             start = str(spec.schedule.from_step) if spec.schedule else "0"
-            tried = _try_reward(stage, spec, rows)
+            tried = _try_reward(stage, spec, rows, profile.allow_weak_sandbox)
             table.add_row(stage, spec.use, f"{spec.weight:g}", start, *tried)
             if spec.use == "accuracy" and (warning := rule_mistakes(*tried)):
                 notes.append(f"warning: stages.{stage}.rewards: {spec.use} {warning}")
@@ -162,7 +162,7 @@ def _sample_rows(profile: Profile, section: RLStage) -> list[Question]:
     return [row for source, group in sources for row in sample_of(source, group).rows[:each]]
 
 
-def _try_reward(stage: str, spec: RewardSpec, rows: list[Question]) -> tuple[str, str]:
+def _try_reward(stage: str, spec: RewardSpec, rows: list[Question], allow_weak_sandbox: bool) -> tuple[str, str]:
     """Scores of right and of wrong answers to the rows that the reward applies to, as text."""
     if spec.scorer is not None:
         trained = f"after {STAGES[stage].learns_from}"
@@ -171,7 +171,7 @@ def _try_reward(stage: str, spec: RewardSpec, rows: list[Question]) -> tuple[str
     if not rows:
         return "no rule applies", "no rule applies"
     unscheduled = spec.model_copy(update={"schedule": None})
-    rewards = build_reward(stage, unscheduled)
+    rewards = build_reward(stage, unscheduled, allow_weak_sandbox)
     shape = "<think>{q}</think><answer>{a}</answer>" if STAGES[stage].template == "r1_zero" else "<think>{q}</think>{a}"
     shown = []
     try:

@@ -16,6 +16,7 @@ from pipeline.steps.difficulty import sometimes_solved
 from pipeline.steps.evaluation import judged_rows, score_samples, summarise
 from pipeline.steps.questions import (
     FUNNELS,
+    PROMPTS,
     evaluation_questions,
     fitting_prompts,
     render_prompts,
@@ -61,6 +62,9 @@ def climb(ctx: StageContext, token_budget: int | None = None) -> StageResult:
         )
     curve = config.heldout
     heldout = evaluation_questions(ctx.profile, curve.set)[: curve.questions] if curve else []
+    if heldout:
+        answer_tokens = ctx.profile.stages.evaluate.sampling.max_tokens
+        heldout, _ = fitting_prompts(ctx, heldout, tokenizer, template, answer_tokens, f"{PROMPTS}: {curve.set}")
     result = ctx.together(
         _train,
         start=start,

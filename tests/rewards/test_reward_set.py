@@ -1,11 +1,25 @@
 """The rewards of a run: weights, schedules, domains, verdicts."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
-from rewards import RewardContext, RewardError, RewardSet, RewardSpec, Verdict
+import rewards.builtin
+from rewards import (
+    Closes,
+    GivesVerdicts,
+    Prefetches,
+    RewardContext,
+    RewardError,
+    RewardSet,
+    RewardSpec,
+    Verdict,
+    load,
+)
+from rewards.registry import built_in
+from rewards.reward_set import RunReward
 
 RIGHT, WRONG, NONE = "<answer> 4 </answer>", "<answer> 5 </answer>", "hm"
 COLUMNS = {"verifier": ["exact"] * 4, "answer": ["4", "4", "4", None], "domain": ["math", "math", "logic", "logic"]}
@@ -108,3 +122,62 @@ def test_conversations_are_scored_like_text():
         0,
         None,
     ]
+
+
+def test_a_file_in_builtin_is_all_that_a_new_reward_takes(tmp_path, monkeypatch):
+    (tmp_path / "sparkle.py").write_text(
+        "from rewards.contract import Closes, GivesVerdicts, Reward\n"
+        "from rewards.grading.verdict import Verdict\n\n\n"
+        "class Sparkle(Reward, GivesVerdicts, Closes):\n"
+        '    """Counts what glitters."""\n\n'
+        '    name = "sparkle"\n'
+        "    closed = 0\n\n"
+        "    def __init__(self, each: float = 1.0):\n"
+        "        self.each, self.verdicts = each, []\n\n"
+        "    def __call__(self, prompts, completions, completion_ids=None, **columns):\n"
+        "        self.verdicts = [Verdict.CORRECT for _ in completions]\n"
+        "        return [self.each * text.count('*') for text in completions]\n\n"
+        "    def close(self):\n"
+        "        Sparkle.closed += 1\n"
+    )
+    monkeypatch.setattr(rewards.builtin, "__path__", [*rewards.builtin.__path__, str(tmp_path)])
+    built_in.cache_clear()
+    try:
+        assert rewards.names()["sparkle"] == "Counts what glitters."
+        reward_set = RewardSet([RewardSpec(use="sparkle", args={"each": 2.0})])
+        assert reward_set.functions[0](prompts=["q", "q"], completions=["**", ""]) == [4.0, 0.0]
+        assert reward_set.counts()["sparkle"]["correct"] == 2
+        reward_set.close()
+        assert built_in()["sparkle"].closed == 1
+    finally:
+        built_in.cache_clear()
+        sys.modules.pop("rewards.builtin.sparkle", None)
+
+
+def test_what_a_reward_can_do_is_said_by_what_it_is():
+    """No reward that only scores is taken for one that does more, and each that does more is known for it."""
+    can = {
+        use: {kind.__name__ for kind in (GivesVerdicts, Prefetches, Closes) if isinstance(reward, kind)}
+        for use, reward in {
+            "accuracy": load("accuracy"),
+            "kimi_length": load("kimi_length"),
+            "format": load("format"),
+            "reward_model": load("reward_model", model="nowhere"),
+        }.items()
+    }
+    assert can == {
+        "accuracy": {"GivesVerdicts", "Prefetches"},
+        "kimi_length": {"GivesVerdicts"},
+        "format": set(),
+        "reward_model": {"Closes"},
+    }
+
+
+def test_a_plain_function_becomes_a_reward_of_a_run():
+    def shout(completions, **columns):
+        return [float(text.isupper()) for text in completions]
+
+    reward = RunReward.of(shout)
+    assert reward.__name__ == "shout" and RunReward.of(reward) is reward
+    assert reward(prompts=["q", "q"], completions=["A", "a"]) == [1.0, 0.0]
+    assert not reward.verdicts and not reward.prefetches
