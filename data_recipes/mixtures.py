@@ -39,7 +39,11 @@ def mix(
     ready: dict[int, list[Question]] = {}
     for index, source in enumerate(group):
         if catalogue.is_finite(source.use):
-            rows = catalogue.load(source.use, None, f"{seed} {index}", False, source.args, source.group)
+            left_out: list[str] = []
+            rows = catalogue.load(source.use, None, f"{seed} {index}", False, source.args, source.group, left_out)
+            funnel.rows_in += len(left_out)
+            for fault in left_out:
+                funnel.drop("unreadable_row", fault)
             ready[index] = cleaner.clean(_named(rows, source, index, group), funnel, source.use)
     available = [len(ready[i]) if i in ready and not source.upsample else None for i, source in enumerate(group)]
     if count is None:

@@ -91,13 +91,13 @@ def benchmark_questions(
     mapping = RowMapping.model_validate(benchmark.args.model_dump(exclude={"config", "split", "revision"}))
     if benchmark.code:
         records = (_with_a_test(record) for record in records)
-    return to_questions(records, name, mapping, domain)
+    return to_questions(records, name, mapping, domain, most_left_out=0.0)
 
 
 def _with_a_test(record: Record) -> Record:
     """HumanEval's `test` column defines `check(candidate)`; calling it on the function is one assertion."""
     where, row = record
-    if {"test", "entry_point"} <= set(row):
+    if isinstance(row, dict) and {"test", "entry_point"} <= set(row):
         calls = f"{row['test']}\n\ncheck({row['entry_point']})\n"
         row = {**row, "test": [{"assert": calls}]}
     return where, row

@@ -258,17 +258,24 @@ def tells_apart(use: str) -> bool:
 
 
 def load(
-    use: str, count: int | None, seed: str, held_out: bool, args: dict[str, Any], domain: str | None = None
+    use: str,
+    count: int | None,
+    seed: str,
+    held_out: bool,
+    args: dict[str, Any],
+    domain: str | None = None,
+    left_out: list[str] | None = None,
 ) -> list[Question]:
     """Question rows of one source. The same arguments give the same rows, and a larger count begins with them.
 
     `domain` is that of rows which have none of their own, where a file, a data set or a task would give its name.
+    `left_out` gets what is wrong with rows of a file that cannot be read.
     A finite source is shuffled, and is its own split: give held-out sets files of their own.
     Raises ConfigError for an unknown source, wrong arguments, or a bad file.
     """
     check_source(use)
     if is_finite(use):
-        rows = load_finite(use, args, domain=domain)
+        rows = load_finite(use, args, domain=domain, left_out=left_out)
         random.Random(f"{use} {seed}").shuffle(rows)
         return rows[:count]
     _, colon, rest = use.partition(":")
@@ -278,22 +285,31 @@ def load(
     return recipe(count, seed, held_out, checked_args(use, model, args))
 
 
-def load_finite(use: str, args: dict[str, Any], first: int | None = None, domain: str | None = None) -> list[Question]:
+def load_finite(
+    use: str,
+    args: dict[str, Any],
+    first: int | None = None,
+    domain: str | None = None,
+    left_out: list[str] | None = None,
+) -> list[Question]:
     """Rows of a file or a data set in their own order; of one on the Hub at most `first`, the others unfetched."""
-    rows = _finite_rows(use, args, first, domain)
+    rows = _finite_rows(use, args, first, domain, left_out)
     if not rows:
         raise ConfigError(f"{use} holds no rows. Expected one question a row.")
     return rows
 
 
-def _finite_rows(use: str, args: dict[str, Any], first: int | None, domain: str | None) -> list[Question]:
+def _finite_rows(
+    use: str, args: dict[str, Any], first: int | None, domain: str | None, left_out: list[str] | None
+) -> list[Question]:
     scheme, _, rest = use.partition(":")
     if scheme == "hub":
         hub = checked_args(use, HubArgs, args)
-        return to_questions(read_hub(rest, hub, first), rest.rpartition("/")[2], hub, domain)
+        return to_questions(read_hub(rest, hub, first), rest.rpartition("/")[2], hub, domain, left_out)
     if scheme == "benchmark":
         return benchmark_questions(rest, checked_args(use, BenchmarkArgs, args), first, domain)
-    return to_questions(READERS[scheme](Path(rest)), Path(rest).stem, checked_args(use, RowMapping, args), domain)
+    mapping = checked_args(use, RowMapping, args)
+    return to_questions(READERS[scheme](Path(rest)), Path(rest).stem, mapping, domain, left_out)
 
 
 def checked_args(use: str, model: type[Args], args: dict[str, Any]) -> Args:

@@ -1,6 +1,7 @@
 """From the columns of somebody's data set to question rows."""
 
 import json
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from data_recipes.sources.choices import multiple_choice, plain
 from data_recipes.sources.nested import Absent, conversation, look_up
 from data_recipes.sources.tables import Record, parsed
 from pipeline.config.data import Template
+from pipeline.core.console import LOGGER
 from pipeline.core.errors import ConfigError
 from pipeline.core.strict import Strict
 from rewards.columns import taken_names
@@ -96,28 +98,47 @@ def _from_messages(taken: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def to_questions(
-    records: Iterable[Record], name: str, mapping: RowMapping, domain: str | None = None
+    records: Iterable[Record],
+    name: str,
+    mapping: RowMapping,
+    domain: str | None = None,
+    left_out: list[str] | None = None,
+    most_left_out: float = 0.005,
 ) -> list[Question]:
     """Question rows of a data set; `name` begins the ids of rows that have none. `domain` is that of rows which neither
     name one nor have one by the mapping; None: `name`.
 
-    A row whose answer lacks the mark that it should follow gets the answer '', which no verifier can read. Raises
-    ConfigError naming the place of a row that lacks a column, is malformed or repeats an id, and of the first one where
-    no row's answer has the mark.
+    A row whose answer lacks the mark that it should follow gets the answer '', which no verifier can read. A row that
+    lacks a column, is malformed or repeats an id is left out with a warning, and what is wrong with it is added to
+    `left_out`. Raises ConfigError naming the place of the first such row where their share is over `most_left_out`,
+    since then the file is at fault; and of the first one where no row's answer has the mark.
     """
     questions, places, unmarked = [], {}, ""
+    faults: list[ConfigError] = []
+    number = 0
     marked = (mapping.answer_after or mapping.answer_boxed) and not mapping.options
     for number, (where, row) in enumerate(records, 1):
-        question = _question(row, where, f"{name}-{number}", domain or name, mapping)
-        if question.id in places:
-            raise ConfigError(
-                f"{where}: the id '{question.id}' stands at {places[question.id]} already. "
-                "Give each row an id of its own, or none."
-            )
+        try:
+            question = _question(row, where, f"{name}-{number}", domain or name, mapping)
+            if question.id in places:
+                raise ConfigError(
+                    f"{where}: the id '{question.id}' stands at {places[question.id]} already. "
+                    "Give each row an id of its own, or none."
+                )
+        except ConfigError as fault:
+            faults.append(fault)
+            continue
         places[question.id] = where
         questions.append(question)
         if marked and question.answer == "" and not unmarked:
             unmarked = f"{where}: …{str(look_up(row, mapping.columns.get('answer', 'answer')))[-60:]!r}"
+    if faults:
+        if len(faults) > most_left_out * number:
+            raise faults[0]
+        log = logging.getLogger(LOGGER)
+        log.warning("%d of %d rows are left out, as they cannot be read. The first: %s", len(faults), number, faults[0])
+        if left_out is not None:
+            left_out += map(str, faults)
     if unmarked and not any(question.answer for question in questions):
         mark = f"{mapping.answer_after!r} (answer_after)" if mapping.answer_after else "\\boxed{…} (answer_boxed)"
         raise ConfigError(
@@ -127,7 +148,9 @@ def to_questions(
     return questions
 
 
-def _question(row: dict[str, Any], where: str, own_id: str, domain: str, mapping: RowMapping) -> Question:
+def _question(row: dict[str, Any] | ConfigError, where: str, own_id: str, domain: str, mapping: RowMapping) -> Question:
+    if isinstance(row, ConfigError):
+        raise row
     given = mapping.taken(row, where)
     if mapping.options:
         cells = mapping.chosen_options(row, where)

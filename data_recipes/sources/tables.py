@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.files import read_user_json_lines
+from pipeline.core.files import read_user_lines
 
 LONGEST_CELL = 2**31 - 1
 """Characters of a CSV cell. Python's own limit is 131,072, which a long chain of thought passes."""
-Record = tuple[str, dict[str, Any]]
-"""Where a row stands (`data/math.csv, line 3`), and its columns."""
+Record = tuple[str, dict[str, Any] | ConfigError]
+"""Where a row stands (`data/math.csv, line 3`), and its columns, or what is wrong with the row."""
 
 
 def read_jsonl(path: Path) -> Iterator[Record]:
-    return ((f"{path}, line {number}", row) for number, row in read_user_json_lines(path))
+    return ((f"{path}, line {number}", row) for number, row in read_user_lines(path))
 
 
 def read_csv(path: Path) -> Iterator[Record]:
     """Rows of a CSV file whose first line names the columns, blanks around a name cut off. An empty cell is None.
 
-    A line number is that of the row's last line: a quoted cell may hold several. Raises ConfigError where a column's
-    name stands twice, or a row has other cells than there are columns.
+    A line number is that of the row's last line: a quoted cell may hold several. A row with other cells than there are
+    columns is given as its error. Raises ConfigError where a column's name stands twice.
     """
     _must_be_there(path)
     csv.field_size_limit(LONGEST_CELL)
@@ -34,11 +34,12 @@ def read_csv(path: Path) -> Iterator[Record]:
             for cells in rows:
                 where = f"{path}, line {rows.line_num}"
                 if cells and len(cells) != len(names):
-                    raise ConfigError(
+                    fault = (
                         f"{where}: {len(cells)} cells, but the first line names {len(names)} columns "
                         f"({', '.join(names)}). Quote cells that hold a comma."
                     )
-                if cells:
+                    yield where, ConfigError(fault)
+                elif cells:
                     yield where, {name: cell or None for name, cell in zip(names, cells, strict=True)}
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from None
@@ -74,7 +75,7 @@ READERS = {"jsonl": read_jsonl, "csv": read_csv, "parquet": read_parquet}
 
 def read_file(path: Path) -> Iterator[Record]:
     """Rows of a file by its ending. Raises ConfigError for another ending."""
-    kind = path.suffix.removeprefix(".").lower()
+    kind = Path(path.name.removesuffix(".gz")).suffix.removeprefix(".").lower()
     if kind not in READERS:
         raise ConfigError(f"{path}: the ending says which format it is; expected .{', .'.join(READERS)}.")
     return READERS[kind](path)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,10 @@ def read_json_lines(path: Path, torn: bool = False, advice: str = OF_A_STAGE) ->
     being written. Raises RunError naming file and line where the file is missing or damaged, with `advice`.
     """
     try:
-        yield from _objects(path, torn)
+        for number, row in _objects(path, torn):
+            if isinstance(row, ValueError):
+                raise row
+            yield number, row
     except ValueError as error:
         raise RunError(f"{error} {advice}") from None
 
@@ -95,25 +99,33 @@ def read_user_json_lines(path: Path) -> Iterator[tuple[int, dict]]:
 
     Raises ConfigError naming file and line, and how to mend it.
     """
+    for number, row in read_user_lines(path):
+        if isinstance(row, ConfigError):
+            raise row
+        yield number, row
+
+
+def read_user_lines(path: Path) -> Iterator[tuple[int, dict | ConfigError]]:
+    """As `read_user_json_lines`, but a line that is no object is given as its error, and the others follow."""
     try:
-        yield from _objects(path, torn=False)
+        for number, row in _objects(path, torn=False):
+            yield number, ConfigError(str(row)) if isinstance(row, ValueError) else row
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
 
-def _objects(path: Path, torn: bool) -> Iterator[tuple[int, dict]]:
-    """Raises ValueError with a whole sentence. A byte order mark, as editors on Windows write it, is no text."""
+def _objects(path: Path, torn: bool) -> Iterator[tuple[int, dict | ValueError]]:
+    """(line number, object, or what is wrong with the line). Raises ValueError for a file that cannot be read.
+
+    An error says a whole sentence. A byte order mark, as editors on Windows write it, is no text.
+    """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, raw in enumerate(file, 1):  # a binary file ends its lines at \n, and at nothing else
                 if torn and not raw.endswith(b"\n"):
                     return
-                line = raw.decode()
-                if line.strip():
-                    text = line.removeprefix("\ufeff") if number == 1 else line
-                    yield number, _object(text, f"{path} line {number}")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: line {number}: {error}. Save it as UTF-8.") from None
+                if raw.strip():
+                    yield number, _object(raw.removeprefix(BOM_UTF8) if number == 1 else raw, path, number)
     except FileNotFoundError:
         raise ValueError(f"There is no file {path}. Check the path, which counts from the folder you run in.") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -121,15 +133,19 @@ def _objects(path: Path, torn: bool) -> Iterator[tuple[int, dict]]:
         raise ValueError(f"{path} cannot be read: {reason}. Give the path of a file that is whole.") from None
 
 
-def _object(line: str, where: str) -> dict:
+def _object(raw: bytes, path: Path, number: int) -> dict | ValueError:
     try:
+        line = raw.decode()
         row = json.loads(line)
+    except UnicodeDecodeError as error:
+        return ValueError(f"{path} is not UTF-8 text: line {number}: {error}. Save it as UTF-8.")
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{where}: not valid JSON ({error}). Expected one object a line, but {line[:80]!r} is not JSON."
-        ) from None
+        return ValueError(
+            f"{path} line {number}: not valid JSON ({error}). Expected one object a line, but {line[:80]!r} is not "
+            "JSON."
+        )
     if not isinstance(row, dict):
-        raise ValueError(f"{where}: expected an object {{…}}, got {line[:80]!r}.")
+        return ValueError(f"{path} line {number}: expected an object {{…}}, got {line[:80]!r}.")
     return row
 
 

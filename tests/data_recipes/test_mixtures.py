@@ -177,3 +177,26 @@ def test_the_same_stem_with_other_options_is_another_question(file):
     Path(use.removeprefix("jsonl:")).write_text("".join(json.dumps(row) + "\n" for row in rows))
     rows, _ = mix([Source(use, {"options": ["options"]})], None, "s", HeldOut({"exam": [stem]}))
     assert len(rows) == 4
+
+
+BAD_LINES = {
+    "broken JSON": '{"question": "q',
+    "no question": '{"answer": "1"}',
+    "an empty question": '{"question": " ", "answer": "1"}',
+    "a list": "[1]",
+    "an id that stands twice": '{"id": "0", "question": "again", "answer": "1"}',
+    "a conversation": '{"question": [{"role": "assistant", "content": "a"}], "answer": "1"}',
+}
+
+
+@pytest.mark.parametrize("line", BAD_LINES.values(), ids=BAD_LINES.keys())
+def test_one_bad_row_of_many_is_counted_and_several_refuse_the_file(tmp_path, line):
+    path = tmp_path / "rows.jsonl"
+    good = [f'{{"id": "{n}", "question": "Double {n}.", "answer": "{2 * n}"}}\n' for n in range(299)]
+    path.write_text("".join([*good[:200], line + "\n", *good[200:]]))
+    rows, funnel = mix([Source(f"jsonl:{path}")], None, "s", HeldOut({}))
+    assert (len(rows), funnel.rows_in, funnel.rows_out) == (299, 300, 299)
+    assert funnel.dropped == {"unreadable_row": 1} and "line 201" in funnel.examples["unreadable_row"][0]
+    path.write_text("".join([*good[:200], line + "\n", line + "\n", *good[200:]]))
+    with pytest.raises(ConfigError, match="line 201"):
+        mix([Source(f"jsonl:{path}")], None, "s", HeldOut({}))
