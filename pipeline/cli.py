@@ -153,6 +153,7 @@ def _check(options) -> None:
 def _check_reward(options) -> int:
     import rewards
     from pipeline.config.loading import read_value
+    from rewards.own.check import made
 
     pairs = [word.partition("=") for word in _words(options.args, "ARGS")]
     for key, equals, _ in pairs:
@@ -160,7 +161,8 @@ def _check_reward(options) -> int:
             raise ConfigError(f"ARGS '{key}': expected key=value.")
     arguments = {key: read_value(text, f"ARGS '{key}'") for key, _, text in pairs}
     try:
-        rewards.load(options.reward, **arguments)
+        with made(options.reward, arguments):
+            pass
         return rewards.check(options.reward, rows=options.rows, **arguments)
     except rewards.RewardError as error:
         raise ConfigError(str(error)) from error

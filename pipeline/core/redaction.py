@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,15 @@ def redact(text: str) -> str:
     for name, value in _secrets(tuple(sorted(os.environ.items()))):
         text = text.replace(value, f"[{name}]")
     return SECRET_VALUE.sub("[a key]", text)
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without its secrets, whether a variable's name says so or its value looks like a key."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not SECRET_VARIABLE.search(name) and not SECRET_VALUE.search(value) and not _address_with_secret(value)
+    }
 
 
 @cache

@@ -10,8 +10,12 @@ Covered at the full level, `bubblewrap`:
 - network: none, not even the host's loopback;
 - other processes: invisible; nothing outlives the run; no way to trace or signal the host;
 - the tests: expected output never enters the sandbox. Assertions run in a second sandbox, which gets plain data back
-  from the program: values whose `__eq__` is patched, early exits and patched builtins pass nothing (`remote`);
-- kernel surface: no new namespaces, mounts, tracing, keyrings or BPF (`seccomp`).
+  from the program: values whose operators are patched, early exits and patched builtins pass nothing (`remote`);
+- kernel surface: no new namespaces, mounts, tracing, keyrings or BPF, no memory that counts for no process, no sockets
+  but those of the network namespace (`seccomp`).
+
+At the weaker levels system calls are filtered as well, no program gains rights, and the memory of the process that
+judges is closed to the program.
 
 Not covered at any level: bugs of the kernel; side channels; a program that uses all it is allowed (memory is limited a
 process, so the worst case is `memory_mb` × `processes`); the CPU cache and memory bandwidth that runs share.

@@ -8,6 +8,7 @@ import resource
 import sys
 
 NO_DUMP = 0
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 4, 22, 38, 2
 
 
 def confine(config):
@@ -29,6 +30,26 @@ def confine(config):
         resource.setrlimit(limit, (value, value))
 
 
+def harden(filter_program, dumpable):
+    """For levels that no other program guards: no way to more rights, no dangerous system calls, and no look into the
+    memory of this process for others of the same user."""
+
+    class Filter(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
+
+    calls = [(PR_SET_NO_NEW_PRIVS, 1)]
+    if filter_program is not None:
+        sent = Filter(len(filter_program) // 8, filter_program)
+        calls.append((PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(sent)))
+    if not dumpable:
+        calls.append((PR_SET_DUMPABLE, 0))
+    libc = ctypes.CDLL(None, use_errno=True)
+    for call, *arguments in calls:
+        padded = [ctypes.c_ulong(each) if isinstance(each, int) else each for each in (*arguments, 0, 0, 0, 0)][:4]
+        if libc.prctl(call, *padded) != 0:
+            raise OSError(ctypes.get_errno(), f"prctl({call}) was refused")
+
+
 def run_program(source):
     """Run `source` as `__main__`, in a namespace that holds nothing of the starter's."""
     main = type(sys)("__main__")
@@ -38,7 +59,14 @@ def run_program(source):
     exec(compile(source, "solution.py", "exec"), main.__dict__)
 
 
+if CONFIG["harden"]:  # noqa: F821
+    import ctypes  # while it can be read: another user may not be allowed to
+
 confine(CONFIG)  # noqa: F821
+if CONFIG["harden"]:  # noqa: F821
+    harden(CONFIG["filter"], CONFIG["role"] == "program")  # noqa: F821
+if CONFIG["role"] != "program":  # noqa: F821
+    open(os.__file__).close()  # where its user cannot read the library, the program is not to blame
 if not CONFIG["keep_output"]:  # noqa: F821
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # nobody reads what is written from here on: it would block
 os.write(CONFIG["control_fd"], b"ready\n")  # noqa: F821

@@ -132,13 +132,16 @@ class Started:
             "control_fd": control_write,
             "scratch": self.scratch or SCRATCH,
             "uid": uid,
+            "harden": level is not Level.BUBBLEWRAP,
+            "filter": None if level is Level.BUBBLEWRAP else filter_program(),
             "cpu_s": limits.cpu_s,
             "memory_bytes": limits.memory_mb << 20,
             "file_bytes": limits.file_mb << 20,
             "open_files": 64,
             "processes": limits.processes + (0 if uid is not None else 2),  # bubblewrap's own, with a namespace's count
         }
-        codes = [compiled("inside.py")] + ([] if role == "program" else [compiled("remote.py")])
+        codes = [compiled("inside.py")]
+        codes += [] if role == "program" else [compiled("values.py"), compiled("remote.py")]
         sink = subprocess.PIPE if keep_output else subprocess.DEVNULL
         try:
             with (

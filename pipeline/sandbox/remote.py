@@ -1,12 +1,21 @@
-"""Calls between two sandboxes: the program in one, the assertions in the other. Sent in after `inside`, compiled.
+"""Calls between two sandboxes: the program in one, the assertions in the other. Sent in after `inside` and `values`,
+compiled.
 
 Only plain data crosses: numbers, text, bytes, containers, fractions, decimals, dates. An object of the program's own
-stays where it is, and the assertions hold a `Remote` to it, whose attributes and operators ask the program. So a result
+stays where it is, and the assertions hold a `Remote` to it, whose attributes and methods ask the program. So a result
 compares equal to a plain value only if it is that value; nothing that the program patches runs on the side that judges.
 
-Messages are lines of JSON. Left out: attributes of named tuples (they cross as tuples), and subclassing the program's
-classes in a test.
+Operators ask the program between two of its objects, and for an object that the test itself has made of a class (by a
+name with a capital first, as the test spells it): there the operators are what is tested. Any other object of the
+program knows no operator with a value of the test's, which it would be handed and could answer for as it likes:
+comparing, adding or taking away is a TypeError, as for any object in Python that defines none, and `in` looks through
+the object here.
+
+Messages are lines of JSON. Left out: attributes of named tuples (they cross as tuples), subclassing the program's
+classes in a test, and a plain value on the left of an operator.
 """
+
+# ruff: noqa: F821 (it runs in the namespace of `inside` and `values`, where nothing of ours can be imported)
 
 import builtins
 import contextlib
@@ -14,10 +23,6 @@ import json
 import sys
 
 MAX_LINE = 16 << 20
-
-
-class ProgramEnded(Exception):
-    """The program's process is gone, or speaks nonsense."""
 
 
 class Peer:
@@ -58,7 +63,9 @@ class Peer:
                 self.serve(message)
                 continue
             if "raised" in message:
-                raise self.exception(message["raised"], message.get("message", ""))
+                raise self.exception(
+                    message["raised"], message.get("message", ""), stops=(operation, name) == ("builtin", "next")
+                )
             for value, changed in zip(args, message.get("args", ()), strict=False):
                 restore(value, self.decode(changed))
             return self.decode(message["value"])
@@ -92,10 +99,16 @@ class Peer:
             return isinstance(args[0], target)
         return getattr(builtins, name)(target, *args) if operation == "builtin" else OPERATORS[name](target, *args)
 
-    def exception(self, kinds, message):
-        """The nearest exception class that this side knows: the program's own by name, else the built-in one."""
+    def exception(self, kinds, message, stops=False):
+        """The nearest exception class that this side knows: the program's own by name, else the built-in one.
+
+        Where nothing is asked for its next value the end of an iteration would end the test's own loop: it becomes a
+        RuntimeError, as in a generator.
+        """
         for kind in kinds:
             known = self.exceptions.get(kind) or getattr(builtins, str(kind), None)
+            if isinstance(known, type) and issubclass(known, (StopIteration, StopAsyncIteration)) and not stops:
+                return RuntimeError(f"the program raised {kinds[0]}")
             if isinstance(known, type) and issubclass(known, Exception):
                 return known(message)
         return ProgramEnded(f"the program raised {kinds[0]}: {message}")
@@ -135,12 +148,15 @@ class Peer:
 class Remote:
     """An object that lives at the other end."""
 
-    def __init__(self, peer, target):
-        object.__setattr__(self, "_peer", peer)
-        object.__setattr__(self, "_target", target)
+    def __init__(self, peer, target, is_class=False, made_by_test=False):
+        """`is_class`: calling it makes an object of a class that the test names; `made_by_test`: it is such an object,
+        or what an operator of such an object gave."""
+        for name, value in (("_peer", peer), ("_target", target), ("_is_class", is_class), ("_made", made_by_test)):
+            object.__setattr__(self, name, value)
 
     def __call__(self, *args, **kwargs):
-        return self._peer.ask("call", self._target, "", args, kwargs)
+        result = self._peer.ask("call", self._target, "", args, kwargs)
+        return made_by_test(result) if self._is_class else result
 
     def __getattr__(self, name):
         return self._peer.ask("get", self._target, name)
@@ -157,6 +173,17 @@ class Remote:
     def __hash__(self):
         return hash(self._target)
 
+    def __contains__(self, item):
+        if self._made or isinstance(item, Remote):
+            return bool(self._peer.ask("operator", self._target, "in", [item]))
+        return any(each is item or each == item for each in self)
+
+
+def made_by_test(result):
+    if isinstance(result, Remote):
+        object.__setattr__(result, "_made", True)
+    return result
+
 
 OPERATORS = {
     "==": lambda a, b: bool(a == b), "<": lambda a, b: bool(a < b), "<=": lambda a, b: bool(a <= b),
@@ -167,94 +194,46 @@ OPERATORS = {
     "del": lambda a, key: a.__delitem__(key), "in": lambda a, item: item in a, "neg": lambda a: -a,
     "enter": lambda a: a.__enter__(), "exit": lambda a: a.__exit__(None, None, None),
 }  # fmt: skip
-FORWARDED = {
+BINARY = {
     "__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">=", "__add__": "+", "__sub__": "-", "__mul__": "*",
     "__truediv__": "/", "__floordiv__": "//", "__mod__": "%", "__pow__": "**", "__matmul__": "@", "__and__": "&",
-    "__or__": "|", "__xor__": "^", "__getitem__": "[]", "__setitem__": "[]=", "__delitem__": "del",
-    "__contains__": "in", "__neg__": "neg", "__enter__": "enter",
+    "__or__": "|", "__xor__": "^",
+}  # fmt: skip
+FORWARDED = {
+    "__getitem__": "[]", "__setitem__": "[]=", "__delitem__": "del", "__neg__": "neg", "__enter__": "enter",
 }  # fmt: skip
 ASKED = {
     "__len__": "len", "__iter__": "iter", "__next__": "next", "__str__": "str", "__repr__": "repr", "__bool__": "bool",
     "__int__": "int", "__float__": "float", "__abs__": "abs",
 }  # fmt: skip
+RESULTS = ("neg", "abs")
+"""Operators of one object whose result is as much the test's as the object."""
 
 
 def forward():
+    def binary(operator):
+        def ask(self, other):
+            if not (self._made or isinstance(other, Remote)):
+                return NotImplemented
+            result = self._peer.ask("operator", self._target, operator, [other])
+            return made_by_test(result) if self._made else result
+
+        return ask
+
+    def unary(kind, operator):
+        def ask(self, *args):
+            result = self._peer.ask(kind, self._target, operator, args)
+            return made_by_test(result) if self._made and operator in RESULTS else result
+
+        return ask
+
+    for method, operator in BINARY.items():
+        setattr(Remote, method, binary(operator))
     for method, operator in FORWARDED.items():
-        setattr(
-            Remote, method, lambda self, *args, _name=operator: self._peer.ask("operator", self._target, _name, args)
-        )
+        setattr(Remote, method, unary("operator", operator))
     for method, function in ASKED.items():
-        setattr(Remote, method, lambda self, _name=function: self._peer.ask("builtin", self._target, _name))
+        setattr(Remote, method, unary("builtin", function))
     Remote.__exit__ = lambda self, *_: self._peer.ask("operator", self._target, "exit")
-
-
-def write_items(peer, items):
-    return [peer.encode(item) for item in items]
-
-
-def read_items(peer, items):
-    return [peer.decode(item) for item in items]
-
-
-BARE = (int, float, str, bytes, list, tuple, dict, set, frozenset)
-WRITERS = {
-    int: lambda peer, value: {"int": hex(int.__index__(value))} if type(value) is not bool else bool(value),
-    float: lambda peer, value: {"float": float.hex(value)},
-    str: lambda peer, value: str.__str__(value),
-    bytes: lambda peer, value: {"bytes": bytes.hex(value)},
-    bytearray: lambda peer, value: {"bytearray": value.hex()},
-    complex: lambda peer, value: {"complex": [value.real.hex(), value.imag.hex()]},
-    list: lambda peer, value: {"list": write_items(peer, list.__iter__(value))},
-    tuple: lambda peer, value: {"tuple": write_items(peer, tuple.__iter__(value))},
-    set: lambda peer, value: {"set": write_items(peer, set.__iter__(value))},
-    frozenset: lambda peer, value: {"frozenset": write_items(peer, frozenset.__iter__(value))},
-    range: lambda peer, value: {"range": write_items(peer, (value.start, value.stop, value.step))},
-    dict: lambda peer, value: {"dict": [write_items(peer, pair) for pair in dict.items(value)]},
-}
-READERS = {
-    "int": lambda peer, text: int(text, 16),
-    "float": lambda peer, text: float.fromhex(text),
-    "bytes": lambda peer, text: bytes.fromhex(text),
-    "bytearray": lambda peer, text: bytearray.fromhex(text),
-    "complex": lambda peer, parts: complex(*map(float.fromhex, parts)),
-    "list": read_items,
-    "tuple": lambda peer, items: tuple(read_items(peer, items)),
-    "set": lambda peer, items: set(read_items(peer, items)),
-    "frozenset": lambda peer, items: frozenset(read_items(peer, items)),
-    "range": lambda peer, items: range(*read_items(peer, items)),
-    "dict": lambda peer, pairs: dict(read_items(peer, pair) for pair in pairs),
-}
-LIBRARY = {
-    "collections.deque": lambda value: (list(value), value.maxlen),
-    "fractions.Fraction": lambda value: (value.numerator, value.denominator),
-    "decimal.Decimal": lambda value: (str(value),),
-    "datetime.timedelta": lambda value: (value.days, value.seconds, value.microseconds),
-    "datetime.date": lambda value: (value.year, value.month, value.day),
-    "datetime.time": lambda value: (value.hour, value.minute, value.second, value.microsecond),
-    "datetime.datetime": lambda value: (
-        value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond,
-    ),
-}  # fmt: skip
-
-
-def library(name):
-    """A class of the standard library that may cross; no other name is ever imported."""
-    if name not in LIBRARY:
-        raise ProgramEnded("the program sent something that is not a value")
-    module, _, kind = name.partition(".")
-    return getattr(__import__(module), kind)
-
-
-def restore(value, changed):
-    """Make a container that the program changed in place look as the program left it."""
-    if changed is None or type(changed) is not type(value):
-        return
-    if isinstance(value, (list, bytearray)):
-        value[:] = changed
-    else:
-        value.clear()
-        value.update(changed)
 
 
 def text_or_nothing(error):
@@ -307,6 +286,8 @@ def namespace_of(peer, greeting, entry_point):
                 names[name] = __import__(value["module"], fromlist=["*"])
         elif name == entry_point or (name not in builtins.__dict__ and name not in sys.stdlib_module_names):
             names[name] = peer.decode(value)
+            if isinstance(names[name], Remote) and name[:1].isupper():
+                object.__setattr__(names[name], "_is_class", True)
     if entry_point in names:
         names["candidate"] = names[entry_point]
     return names
@@ -326,16 +307,16 @@ def judge(tests, entry_point, descriptor):
 
 
 forward()
-if CONFIG["role"] == "solution":  # noqa: F821
+if CONFIG["role"] == "solution":
     import os
 
-    os.close(CONFIG["control_fd"])  # noqa: F821
+    os.close(CONFIG["control_fd"])
     with contextlib.suppress(ProgramEnded):  # the other end is done
-        serve_program(CONFIG["source"], CONFIG["peer_fd"])  # noqa: F821
+        serve_program(CONFIG["source"], CONFIG["peer_fd"])
     os._exit(0)
 else:
     import os
 
-    failure = judge(CONFIG["tests"], CONFIG["entry_point"], CONFIG["peer_fd"])  # noqa: F821
-    os.write(CONFIG["control_fd"], f"failed {failure}".encode(errors="replace") if failure else b"passed")  # noqa: F821
+    failure = judge(CONFIG["tests"], CONFIG["entry_point"], CONFIG["peer_fd"])
+    os.write(CONFIG["control_fd"], f"failed {failure}".encode(errors="replace") if failure else b"passed")
     os._exit(0)

@@ -51,7 +51,8 @@ def reasoning_gym(text: str, row: dict[str, Any]) -> Judged:
             return Verdict.NO_ANSWER
         stated = [[whole]]
     return [
-        Job("rewards.grading.gym:check", {**payload, "forms": forms}, deadline_s=30.0, cpu_s=5.0) for forms in stated
+        Job("rewards.grading.gym:check", {**payload, "forms": forms}, deadline_s=30.0, cpu_s=5.0, alone=True)
+        for forms in stated
     ]
 
 

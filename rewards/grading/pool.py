@@ -5,8 +5,10 @@ its clock. The clock starts when the child starts an item, never while it waits 
 out of memory or dead is killed and forked anew from the supervisor, which has everything imported already, so a
 replacement costs milliseconds. Results come back in the order of the jobs.
 
-What a worker is protected against: time, memory, crashes, floods on standard output. What it is not: it has the
-rights of the user, so programs that a model wrote go to `pipeline.sandbox`, never here.
+What a worker is protected against: time, memory, crashes, floods on standard output. Scorers that hand what a model
+wrote to code of others get a child for each job (`Job.alone`), and no worker but those of a user's own reward
+(`trusted`, which may need them) is given the keys and tokens of the environment. What a worker is not protected
+against: it has the rights of the user, so programs that a model wrote go to `pipeline.sandbox`, never here.
 """
 
 import atexit
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.ranks import process_rank, processes_here
+from pipeline.core.redaction import without_secrets
 from rewards.grading.verifiers import Job
 
 CHUNK = 16
@@ -50,10 +53,11 @@ class Outcome:
 class Worker:
     """One supervisor process, spoken to over its standard input and output in length-prefixed pickles."""
 
-    def __init__(self, memory_bytes: int = MEMORY_BYTES):
+    def __init__(self, memory_bytes: int = MEMORY_BYTES, trusted: bool = False):
         root = str(Path(__file__).resolve().parents[2])
         paths = [root, *(path for path in sys.path if path and path != root)]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        environment = dict(os.environ) if trusted else without_secrets(os.environ)
+        environment |= {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rewards.grading.worker", str(memory_bytes)],
             stdin=subprocess.PIPE,
@@ -104,9 +108,10 @@ def _share_of_cores() -> int:
 class Pool:
     """A fixed number of workers, started on first use. Safe to call from several threads; one batch runs at a time."""
 
-    def __init__(self, workers: int | None = None, memory_bytes: int = MEMORY_BYTES):
+    def __init__(self, workers: int | None = None, memory_bytes: int = MEMORY_BYTES, trusted: bool = False):
+        """`trusted` workers run a user's own reward, with the whole environment."""
         self.size = workers or _share_of_cores()
-        self.memory_bytes = memory_bytes
+        self.memory_bytes, self.trusted = memory_bytes, trusted
         self._workers: list[Worker] = []
         self._lock = threading.Lock()
 
@@ -137,7 +142,7 @@ class Pool:
         waiting = deque(range(len(jobs)))
         running: dict[Worker, deque[int]] = {}
         while len(self._workers) < min(self.size, len(jobs)):
-            self._workers.append(Worker(self.memory_bytes))
+            self._workers.append(Worker(self.memory_bytes, self.trusted))
         chunk = max(1, min(CHUNK, len(jobs) // (4 * self.size)))
         with selectors.DefaultSelector() as selector:
             for worker in self._workers:
@@ -175,7 +180,7 @@ class Pool:
     def _replace(self, worker: Worker, selector: selectors.BaseSelector) -> None:
         selector.unregister(worker.process.stdout)
         worker.close()
-        replacement = Worker(self.memory_bytes)
+        replacement = Worker(self.memory_bytes, self.trusted)
         self._workers[self._workers.index(worker)] = replacement
         selector.register(replacement.process.stdout, selectors.EVENT_READ, replacement)
 

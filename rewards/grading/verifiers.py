@@ -38,6 +38,8 @@ class Job:
     """Seconds of wall clock from when the work starts."""
     cpu_s: float | None = None
     """CPU seconds, where the work is computing alone; a busy machine then costs no verdict."""
+    alone: bool = False
+    """Whether the process that does it does nothing before and after it; costs milliseconds."""
 
 
 Judged = Verdict | list[Job]

@@ -4,10 +4,13 @@ else.
 `python -m rewards.grading.worker MEMORY_BYTES` reads chunks of jobs from standard input and writes each outcome to
 standard output as soon as it is known. The child is forked from the supervisor, so that a killed one is replaced in
 milliseconds with everything imported and warm; it may use MEMORY_BYTES of address space beyond what it starts with.
+A job that is `alone` has a child of its own: nothing that it leaves behind meets another job. Neither process lets
+others of the same user look into its memory, where tests and answers are.
 """
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import math
 import os
@@ -24,11 +27,12 @@ from typing import IO, Any
 from rewards.grading.pool import Outcome
 from rewards.grading.verifiers import Job
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0)  # children have it from here
     memory_bytes = int(sys.argv[1])
     requests, results = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDWR)
@@ -56,8 +60,14 @@ class Child:
         A child that was killed from outside (by the system, out of memory, or by hand) is replaced, and the job tried
         once more.
         """
+        if job.alone:
+            self.kill()
         outcome, killed = self.attempt(job)
-        return self.attempt(job)[0] if killed else outcome
+        if killed:
+            outcome, _ = self.attempt(job)
+        if job.alone:
+            self.kill()
+        return outcome
 
     def attempt(self, job: Job) -> tuple[Outcome, bool]:
         """(the outcome, whether the child was killed before it gave one)."""
@@ -111,6 +121,7 @@ class Child:
         prepare = getattr(importlib.import_module(module), "prepare", None)
         if prepare is not None:
             prepare()
+        gc.freeze()  # what children share with this process stays shared: a collection would touch it all
         self.prepared.add(module)
 
     def fork(self) -> None:

@@ -1,15 +1,15 @@
 """Trying a reward before any training: `make check-reward REWARD=path/file.py:name`."""
 
+import contextlib
 import math
-import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from rewards.contract import GivesVerdicts, RewardError, awaited, validated
-from rewards.own.custom import CustomReward, one_row
+from rewards.own.custom import CustomReward, one_row, pickle_fault
 from rewards.own.samples import checked_row, columns_of, read_rows, sample_rows
 from rewards.registry import built_in, load
 from rewards.response import text_of
@@ -28,16 +28,24 @@ def check(use: str, rows: Sequence[dict[str, Any]] | str | Path | None = None, *
     console = Console()
     try:
         chosen = chosen_rows(rows)
-        reward = load(use, **args)
-        runner = reward if use in built_in() else CustomReward(use, args, DEADLINE_S)
-        try:
-            return report(console, use, reward, runner, columns_of(chosen))
-        finally:
-            if runner is not reward:
-                runner.close()
+        with made(use, args) as runner:
+            return report(console, use, runner, columns_of(chosen))
     except RewardError as error:
         console.print(f"error: {error}", style="bold red", markup=False, highlight=False)
         return 1
+
+
+@contextlib.contextmanager
+def made(use: str, args: dict[str, Any]) -> Iterator[Callable[..., Any]]:
+    """The reward; a user's own in a process of its own. Raises `RewardError` where it cannot be made."""
+    if use in built_in():
+        yield load(use, **args)
+        return
+    runner = CustomReward(use, args, DEADLINE_S)
+    try:
+        yield runner
+    finally:
+        runner.close()
 
 
 def chosen_rows(rows: Sequence[dict[str, Any]] | str | Path | None) -> list[dict[str, Any]]:
@@ -48,14 +56,12 @@ def chosen_rows(rows: Sequence[dict[str, Any]] | str | Path | None) -> list[dict
     return [checked_row(row, f"row {index}") for index, row in enumerate(rows)]
 
 
-def report(
-    console: Any, use: str, reward: Callable[..., Any], runner: Callable[..., Any], columns: dict[str, Any]
-) -> int:
+def report(console: Any, use: str, runner: Callable[..., Any], columns: dict[str, Any]) -> int:
     """Print the table and what the reward breaks."""
     from rich.table import Table
 
     scores = called(use, runner, columns)
-    verdicts = (reward.verdicts if isinstance(reward, GivesVerdicts) else ()) or [None] * len(scores)
+    verdicts = (runner.verdicts if isinstance(runner, GivesVerdicts) else ()) or [None] * len(scores)
     table = Table(title=f"{use} on {len(scores)} rows", title_justify="left")
     table.add_column("row", justify="right", no_wrap=True)
     table.add_column("completion", ratio=1, overflow="ellipsis", no_wrap=True)
@@ -67,7 +73,8 @@ def report(
         said = "None" if score is None else f"{score:.4g}"
         table.add_row(str(index), shown, said, str(verdicts[index] or ""), f"{milliseconds[index]:.2f}")
     console.print(table, markup=False)
-    faults = [fault for fault in (order_fault(use, runner, columns, scores), pickle_fault(reward)) if fault]
+    unsendable = runner.pickle_fault if isinstance(runner, CustomReward) else pickle_fault(runner)
+    faults = [fault for fault in (order_fault(use, runner, columns, scores), unsendable) if fault]
     for fault in faults:
         console.print(f"broken: {fault}", style="bold red", markup=False, highlight=False)
     if not faults:
@@ -105,12 +112,4 @@ def order_fault(
             return (
                 f"row {index} scores {score} in this order and {again} in the reverse: a score must not depend on order"
             )
-    return None
-
-
-def pickle_fault(reward: Callable[..., Any]) -> str | None:
-    try:
-        pickle.dumps(reward)
-    except Exception as error:
-        return f"it cannot be pickled ({type(error).__name__}: {error}), so it cannot be sent to another process"
     return None

@@ -4,17 +4,20 @@ One process a reward, kept from batch to batch: a class keeps its state. The pro
 numbers; what the reward logs through `log_extra` and `log_metric` reaches the trainer.
 """
 
-from collections.abc import Mapping, Sequence
+import pickle
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Literal
 
 from rewards.contract import RewardError, described, row_name, shown, validated
-from rewards.grading.pool import Pool
+from rewards.grading.pool import Outcome, Pool
 from rewards.grading.verifiers import Job
 from rewards.own.shape import ShapedReward
 from rewards.registry import load
 
 STATE = ("global_step", "max_steps", "epoch", "num_train_epochs")
+LOAD_S = 300.0
+"""Seconds that importing and making a reward may take beside its deadline: it may load a model."""
 PROBE_S = 5.0
 """Seconds that a row may take alone, when the row that hangs is looked for."""
 
@@ -22,7 +25,11 @@ _loaded: dict[str, ShapedReward] = {}
 
 
 class CustomReward:
-    """The trainer's side: sends each batch to the process, and gives back scores or raises `RewardError`."""
+    """The trainer's side: sends each batch to the process, and gives back scores or raises `RewardError`.
+
+    The user's code is loaded in the process alone. Raises `RewardError` where that fails, or takes longer than
+    `deadline_s` and `LOAD_S`.
+    """
 
     def __init__(
         self,
@@ -32,12 +39,15 @@ class CustomReward:
         find_culprit: bool = True,
         shape: Literal["auto", "text", "messages"] = "auto",
     ):
-        reward = load(use, **args)
         self.use, self.args, self.deadline_s, self.find_culprit = use, args, deadline_s, find_culprit
         self.shape = shape
-        self.__name__ = getattr(reward, "__name__", None) or reward.func.__name__
-        self.where = described(use, reward)
-        self.pool = Pool(workers=1)
+        self.pool = Pool(workers=1, trusted=True)
+        try:
+            about = self.asked("introduce", {}, deadline_s + LOAD_S)
+        except BaseException:
+            self.close()
+            raise
+        self.__name__, self.where, self.pickle_fault = about["name"], about["where"], about["pickle_fault"]
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         inputs = {"prompts": list(prompts), "completions": list(completions)} | portable(columns)
@@ -51,9 +61,20 @@ class CustomReward:
                 columns[logger](name, value)
         return outcome.value["scores"]
 
-    def run(self, inputs: dict[str, Any], deadline_s: float) -> Any:
-        payload = {"use": self.use, "args": self.args, "shape": self.shape, "inputs": inputs}
-        return self.pool.run([Job("rewards.own.custom:call", payload, deadline_s)])[0]
+    def asked(self, function: str, more: dict[str, Any], deadline_s: float) -> Any:
+        """What a function of this module gives in the process, for this reward."""
+        outcome = self.job(function, more, deadline_s)
+        if outcome.failure:
+            said = outcome.failure.removeprefix("RewardError: ")
+            raise RewardError(said if said != outcome.failure else f"reward {self.use}: cannot be loaded: {said}")
+        return outcome.value
+
+    def job(self, function: str, more: dict[str, Any], deadline_s: float) -> Outcome:
+        payload = {"use": self.use, "args": self.args, "shape": self.shape} | more
+        return self.pool.run([Job(f"rewards.own.custom:{function}", payload, deadline_s)])[0]
+
+    def run(self, inputs: dict[str, Any], deadline_s: float) -> Outcome:
+        return self.job("call", {"inputs": inputs}, deadline_s)
 
     def culprit(self, inputs: dict[str, Any]) -> str:
         """Which row hangs or kills the process, found by trying each alone; empty where none does alone."""
@@ -84,13 +105,34 @@ def one_row(inputs: Mapping[str, Any], index: int) -> dict[str, Any]:
     }
 
 
-def call(payload: dict[str, Any]) -> dict[str, Any]:
-    """The process's side: load the reward once, score the batch, and keep the contract."""
-    use, args, shape, inputs = payload["use"], payload["args"], payload["shape"], payload["inputs"]
+def loaded(payload: dict[str, Any]) -> ShapedReward:
+    """The process's side: the reward, made once."""
+    use, args, shape = payload["use"], payload["args"], payload["shape"]
     known = repr((use, sorted(args.items()), shape))
     if known not in _loaded:
         _loaded[known] = ShapedReward(load(use, **args), shape)
-    reward = _loaded[known]
+    return _loaded[known]
+
+
+def introduce(payload: dict[str, Any]) -> dict[str, Any]:
+    """The process's side: what the reward is called, where it stands, and why it cannot be pickled if so."""
+    reward = loaded(payload).reward
+    name = getattr(reward, "__name__", None) or reward.func.__name__
+    return {"name": name, "where": described(payload["use"], reward), "pickle_fault": pickle_fault(reward)}
+
+
+def pickle_fault(reward: Callable[..., Any]) -> str | None:
+    """Why the reward cannot be sent to another process; None where it can."""
+    try:
+        pickle.dumps(reward)
+    except Exception as error:
+        return f"it cannot be pickled ({type(error).__name__}: {error}), so it cannot be sent to another process"
+    return None
+
+
+def call(payload: dict[str, Any]) -> dict[str, Any]:
+    """The process's side: score the batch, and keep the contract."""
+    use, inputs, reward = payload["use"], payload["inputs"], loaded(payload)
     logged: list[tuple[str, str, Any]] = []
     scores = scores_of(use, reward, inputs, logged)
     scores = validated(use, reward.reward, scores, inputs, len(inputs["completions"]))

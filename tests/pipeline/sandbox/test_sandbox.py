@@ -3,7 +3,10 @@
 import dataclasses
 import os
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -152,6 +155,10 @@ def test_rights_are_gone():
         ("unshare", "0x00020000"),
         ("ptrace", "0, 0, 0, 0"),
         ("mount", "0, b'/tmp', b'tmpfs', 0, 0"),
+        ("shmget", "0, 4096, 0o1600"),
+        ("semget", "0, 1, 0o1600"),
+        ("msgget", "0, 0o1600"),
+        ("memfd_create", "b'x', 0"),
     ],
 )
 def test_dangerous_system_calls_are_refused(call, arguments):
@@ -159,6 +166,39 @@ def test_dangerous_system_calls_are_refused(call, arguments):
         f"import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nprint(libc.{call}({arguments}), ctypes.get_errno())"
     )
     assert said(program) == "-1 1"
+
+
+@pytest.mark.parametrize("family", ["AF_VSOCK", "AF_PACKET", "AF_ALG"])
+def test_sockets_that_no_network_namespace_shuts_in_are_refused(family):
+    refused(f"import socket\nsocket.socket(socket.{family}, socket.SOCK_STREAM)", "Address family not supported")
+
+
+@pytest.mark.parametrize("family", ["AF_UNIX", "AF_INET", "AF_INET6"])
+def test_other_sockets_can_be_made(family):
+    assert said(f"import socket\nsocket.socket(socket.{family}, socket.SOCK_STREAM)\nprint('made')") == "made"
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_system_calls_are_filtered_and_rights_cannot_be_gained_at_every_level(level):
+    lines = said("print(open('/proc/self/status').read())", level=level).splitlines()
+    assert "NoNewPrivs:\t1" in lines and "Seccomp:\t2" in lines
+
+
+def test_who_judges_cannot_be_looked_into():
+    """What hardens a process at the weaker levels, in a process of its own."""
+    source = Path(sandbox.__file__).with_name("inside.py").read_text()
+    definitions, _, _ = source.partition('\nif CONFIG["harden"]')
+    program = (
+        f"import ctypes\n{definitions}\nharden(None, dumpable=False)\nprint(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_S)
+    assert done.stdout == "0\n", done.stderr
+
+
+def test_errors_that_nobody_reads_block_no_function():
+    program = "import sys\ndef f():\n    for _ in range(100): sys.stderr.write('x' * 10_000)\n    return 1"
+    checked = sandbox.run_assertions(program, ["assert f() == 1"], limits=PATIENT)
+    assert checked.passed, checked.message
 
 
 def test_a_new_user_namespace_cannot_be_cloned():

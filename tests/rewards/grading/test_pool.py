@@ -32,6 +32,10 @@ def stop(_): raise SystemExit(0)
 def shout(size): print('x' * size); return size
 def unpicklable(_): return lambda: None
 def pid(_): return os.getpid()
+def environment(name): return os.environ.get(name)
+def leave(value): os.left = value
+def found(_): return getattr(os, "left", None)
+def dumpable(_): return ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)
 def suicide(path): open(path, 'a').write('x'); os.kill(os.getpid(), 9)
 """
 
@@ -41,7 +45,9 @@ def tasks(tmp_path, monkeypatch):
     """A module of jobs that the workers can import. Their deadline is one that nothing passes but what never ends."""
     (tmp_path / "pool_tasks.py").write_text(TASKS)
     monkeypatch.syspath_prepend(tmp_path)
-    return lambda name, argument=None, deadline_s=HANG_S: Job(f"pool_tasks:{name}", argument, deadline_s)
+    return lambda name, argument=None, deadline_s=HANG_S, **more: Job(
+        f"pool_tasks:{name}", argument, deadline_s, **more
+    )
 
 
 @pytest.fixture
@@ -205,6 +211,41 @@ def test_a_job_that_kills_its_own_worker_is_tried_no_more_than_twice(pool, tasks
     [failed, fine] = pool.run([tasks("suicide", str(tmp_path / "tries")), tasks("same", 1)])
     assert "signal 9" in failed.failure and fine.value == 1
     assert (tmp_path / "tries").read_text() == "xx"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SOME_API_KEY", "x" * 20), ("MODEL", "sk-" + "a" * 20), ("PROXY", "http://me:pass@host:80")],
+)
+def test_keys_and_passwords_reach_no_worker_but_those_of_the_users_own_rewards(tasks, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PLAIN", "seen")
+    for trusted, seen in ((False, None), (True, value)):
+        pool = Pool(workers=1, trusted=trusted)
+        try:
+            outcomes = pool.run([tasks("environment", name), tasks("environment", "PLAIN")])
+        finally:
+            pool.close()
+        assert [outcome.value for outcome in outcomes] == [seen, "seen"]
+
+
+def test_what_a_job_that_is_alone_leaves_behind_meets_no_other(tasks):
+    pool = Pool(workers=1)
+    try:
+        outcomes = pool.run(
+            [
+                tasks("leave", "before"), tasks("found", alone=True),
+                tasks("leave", "alone", alone=True), tasks("found"),
+                tasks("leave", "kept"), tasks("found"),
+            ]
+        )  # fmt: skip
+    finally:
+        pool.close()
+    assert [outcome.value for outcome in outcomes[1::2]] == [None, None, "kept"]
+
+
+def test_others_of_the_same_user_cannot_look_into_a_worker(pool, tasks):
+    assert pool.run([tasks("dumpable")])[0].value == 0
 
 
 def test_closing_leaves_no_process(tasks):

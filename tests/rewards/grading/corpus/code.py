@@ -27,6 +27,51 @@ def secret(how):
     return SECRET, fenced(f"def secret():\n    import gc, os, sys\n{how}")
 
 
+def asserting(test, entry_point=None):
+    return ROW | {"tests": [{"assert": test}], "entry_point": entry_point}
+
+
+ANSWERS = """
+class Obliging:
+    def __sub__(self, other): return 0.0
+    __add__ = __mul__ = __mod__ = __truediv__ = __floordiv__ = __pow__ = __abs__ = __neg__ = __sub__
+    def __lt__(self, other): return True
+    __le__ = __gt__ = __ge__ = __contains__ = __lt__
+    def __iter__(self): return iter([Obliging()] * 3)
+    def __getitem__(self, place): return Obliging()
+    def __len__(self): return 3
+def root(x):
+    return Obliging()
+"""
+"""A function whose result answers for the judge, whatever it is asked."""
+REMEMBERS = """
+seen = []
+class Curious:
+    def __sub__(self, other): seen.append(other); return 0.0
+    def __lt__(self, other): seen.append(other); return True
+    __le__ = __gt__ = __ge__ = __contains__ = __lt__
+def root(x):
+    return seen[-1] if seen else Curious()
+"""
+"""The same, which remembers what it was compared with."""
+VECTOR = """
+class Vector:
+    def __init__(self, x, y): self.x, self.y = x, y
+    def __add__(self, other): return Vector(self.x + other.x, self.y + other.y)
+    def __mul__(self, k): return Vector(self.x * k, self.y * k)
+    def __neg__(self): return Vector(-self.x, -self.y)
+    def __eq__(self, other): return (self.x, self.y) == (other.x, other.y)
+    def __lt__(self, other): return abs(self) < (abs(other) if isinstance(other, Vector) else other)
+    def __abs__(self): return (self.x ** 2 + self.y ** 2) ** 0.5
+    def __contains__(self, value): return value in (self.x, self.y)
+    def __getitem__(self, place): return (self.x, self.y)[place]
+"""
+OPERATED = (
+    "v = Vector(1, 2)\nassert v + Vector(2, 2) == Vector(3, 4)\nassert abs(v + Vector(2, 2)) == 5\n"
+    "assert (v * 2 + v) * 2 == Vector(6, 12)\nassert -v == Vector(-1, -2)\nassert 2 in v and 7 not in v\n"
+    "assert v[1] == 2\nassert v < Vector(5, 5) and v < 3"
+)
+
 CASES = [
     (DOUBLE, fenced("print(2 * int(input()))"), C, "the plain program"),
     (DOUBLE, fenced("import sys\nfor line in sys.stdin:\n    print(int(line) * 2)"), C, "reading with sys.stdin"),
@@ -198,6 +243,39 @@ CASES = [
         "every file in the scratch folder",
     ),
     (*secret("    return sys.argv[-1] + str(os.environ) + str(sys.modules)"), W, "arguments, environment and modules"),
+    *[
+        (asserting(test, "root"), fenced(program.strip()), W, f"an object that answers for the judge: {test}")
+        for program in (ANSWERS, REMEMBERS)
+        for test in (
+            "assert abs(root(2.0) - 1.4142135) < 1e-6",
+            "assert abs(candidate(2.0) - 1.4142135) < 1e-6",
+            "assert root(3) < 10",
+            "assert 10 > root(3)",
+            "assert 3 in root(3)",
+            "assert root(3) % 7 == 0",
+            "assert (root(3) - 2) ** 2 < 1e-9",
+            "assert all(abs(a - b) < 1e-6 for a, b in zip(root(3), (1, 2, 3), strict=True))",
+            "assert max(abs(a - b) for a, b in zip(root(3), (1, 2, 3))) < 1e-6",
+            "def close(a, b): return abs(a - b) < 1e-6\nassert close(root(2.0), 1.4142135)",
+            "try:\n    root(2.0) < 1.25\nexcept TypeError:\n    pass\nassert root(2.0) == 1.25",
+        )
+    ],
+    (asserting("assert abs(root(2.0) - 1.41) < 1e-6", "root"), fenced(ANSWERS.strip() + "\nroot = type('root', (Obliging,), {'__init__': lambda self, x: None})"), W, "a class in the place of the function"),
+    (asserting("assert abs(Solution().root(2.0) - 1.41) < 1e-6"), fenced(ANSWERS.strip() + "\nclass Solution:\n    def root(self, x):\n        return Obliging()"), W, "an object that a method gives"),
+    *[
+        (asserting(test, "f"), fenced(f"class Over(StopIteration):\n    pass\ndef f(x):\n    raise {error}"), W, f"{error} ends the test's loop: {test}")
+        for error in ("StopIteration", "StopAsyncIteration", "Over")
+        for test in (
+            "assert all(map(lambda i: f(i) == i * i, range(4)))",
+            "for result in map(f, [1, 2, 3]):\n    assert result == 7",
+            "assert not list(map(f, [1, 2, 3]))",
+        )
+    ],
+    (asserting(OPERATED), fenced(VECTOR.strip()), C, "operators of a class under test"),
+    (asserting("points = [Point(2), Point(1)]\nassert [p.x for p in sorted(points)] == [1, 2]\nassert max(points).x == 2"), fenced("import functools\n@functools.total_ordering\nclass Point:\n    def __init__(self, x):\n        self.x = x\n    def __eq__(self, other):\n        return self.x == other.x\n    def __lt__(self, other):\n        return self.x < other.x"), C, "objects of a class under test in their order"),
+    (asserting("assert 4 in squares(3) and 5 not in squares(3)\nassert [v for k, v in pairs().items()] == [1]\nassert 'a' in pairs().keys()"), fenced("def squares(n):\n    return (i * i for i in range(n))\ndef pairs():\n    return {'a': 1}"), C, "a generator that is looked through"),
+    (asserting("it = count()\nassert next(it) == 0 and next(it) == 1\nassert next(it, None) is None"), fenced("def count():\n    yield 0\n    yield 1"), C, "an iterator that ends"),
+    (asserting("assert abs(root(2.0) - 1.4142135) < 1e-6 and round(root(2.0), 2) == 1.41 and root(2.0) < 2"), fenced("def root(x):\n    return x ** 0.5"), C, "a number that operators work with"),
     # breaking out, breaking down
     (SHORT, fenced("import time\nend = time.time() + 300\nwhile time.time() < end:\n    pass\nprint(2 * int(input()))"), W, "minutes of computing"),
     (SHORT, fenced("import time\ntime.sleep(300)\nprint(2 * int(input()))"), W, "minutes of sleep"),
