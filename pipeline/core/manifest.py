@@ -33,6 +33,7 @@ class Manifest(BaseModel):
     """How many trained and sampled together, one a device."""
     wall_seconds: float
     peak_memory_bytes: int
+    """The most resident memory of the leading process while the stage ran."""
     tokens: dict[str, int]
     metrics: dict[str, Any]
     digest: str | None = None

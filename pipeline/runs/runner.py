@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import resource
 import shutil
 import time
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pipeline.core.disk import disk_faults_told
 from pipeline.core.errors import RunError
 from pipeline.core.files import hash_json, read_progress
 from pipeline.core.manifest import Manifest, hash_stage
+from pipeline.core.memory import forget_peak, peak
 from pipeline.core.versions import code_version, package_versions
 from pipeline.core.watchdog import dumps_to, phase, watching
 from pipeline.engines.pool import EnginePool
@@ -196,10 +196,14 @@ def _run_stage(
         order = StageOrder(stage, folder, inputs)
         ctx = _context(order, profile, run.name, engines, crew, logger)
         crew.send(order)
+        try:
+            forget_peak()
+        except OSError as error:
+            logger.warning("%s: the memory of the stages before it counts as its own (%s)", stage.id, error)
         started = time.monotonic()
         result: StageResult = importlib.import_module(stage.module).run(ctx)
         crew.send(None)
-        seconds = time.monotonic() - started
+        seconds, memory = time.monotonic() - started, peak()
         logger.info("%s: finished in %.1f s", stage.id, seconds)
     outputs, records = hash_stage(folder, result.outputs, result.scratch)
     Manifest(
@@ -216,7 +220,7 @@ def _run_stage(
         device=ctx.device,
         processes=crew.size,
         wall_seconds=round(seconds, 2),
-        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory_bytes=memory,
         tokens=result.tokens,
         metrics=result.metrics,
     ).write(folder)
