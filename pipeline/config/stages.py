@@ -164,7 +164,8 @@ class EvaluationSet(Strict):
     questions: int | None = Field(None, ge=1, le=100_000)
     """Questions to draw; null takes all that a file, a data set or a benchmark has."""
     samples: int = Field(ge=1)
-    """Samples a question: pass@1 is their mean, cons@k the vote over k of them. A benchmark's own k where left out."""
+    """Samples a question: pass@1 is their mean, cons@k the vote over k of them, pass@k the chance that one is.
+    A benchmark's own k where left out."""
     metric: Literal["accuracy", "quality"] = "accuracy"
     """`accuracy`: the row's verifier. `quality`: the pocket world's ground truth about general answers."""
 

@@ -36,7 +36,7 @@ def stages_table(run: RunRecord) -> dict[str, Any] | None:
     for name, settings in run.evaluation["sets"].items():
         kind = RATES[settings["metric"]]
         rows.append({"set": name, "figure": kind, "first": True, "cells": [_rate(results[r][name]) for r in rungs]})
-        for key in _votes(results, name):
+        for key in _more_samples(results, name):
             cells = [_share(results[rung][name], key) for rung in rungs]
             rows.append({"set": name, "figure": key, "first": False, "cells": cells})
     main = main_set(run)
@@ -102,9 +102,9 @@ def distillation_table(run: RunRecord) -> dict[str, Any] | None:
 
 
 def _student_columns(run: RunRecord, results: dict) -> list[tuple[str, str]]:
-    """(held-out set, figure): pass@1 and the votes on the main set, pass@1 on the others."""
+    """(held-out set, figure): pass@1, pass@k and cons@k on the main set, pass@1 on the others."""
     main = main_set(run)
-    columns = [(main, "pass@1"), *((main, vote) for vote in _votes(results, main))]
+    columns = [(main, "pass@1"), *((main, key) for key in _more_samples(results, main))]
     return columns + [(name, "pass@1") for name in run.evaluation["sets"] if name != main]
 
 
@@ -125,6 +125,8 @@ def _share(figures: dict, key: str) -> Cell:
     return None if figures.get(key) is None else {"value": figures[key]}
 
 
-def _votes(results: dict, name: str) -> list[str]:
-    found = {key for sets in results.values() for key in sets.get(name, {}) if key.startswith("cons@")}
-    return sorted(found, key=lambda key: int(key.removeprefix("cons@")))
+def _more_samples(results: dict, name: str) -> list[str]:
+    """The figures of several samples on a set, by their number: pass@k before cons@k."""
+    keys = {key for sets in results.values() for key in sets.get(name, {})} - {"pass@1"}
+    found = [key.split("@") for key in keys if key.startswith(("pass@", "cons@"))]
+    return [f"{kind}@{k}" for kind, k in sorted(found, key=lambda each: (int(each[1]), each[0] == "cons"))]

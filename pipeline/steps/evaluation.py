@@ -1,4 +1,4 @@
-"""Figures about sampled answers: pass@1 with its interval, cons@k, format, language, length."""
+"""Figures about sampled answers: pass@1 with its interval, pass@k, cons@k, format, language, length."""
 
 import math
 import random
@@ -22,6 +22,8 @@ REFLECTION = re.compile(r"\bwait\b|\bcheck again\b|\blet me (?:re)?check\b|ç­‰ç­
 CONSENSUS_DRAWS = 64
 """Random orders of a question's samples over whose first k cons@k is averaged, the same orders for every k."""
 Z_95 = 1.959964
+QUALITY = "quality"
+"""In the place of a verdict where an answer has a grade, which no second sample makes better: there is no pass@k."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def _judged(
 ) -> Sample:
     response = split_response(completion.text)
     if verdict is None:
-        score, name = _quality(question, response.answer), "quality"
+        score, name = _quality(question, response.answer), QUALITY
     else:
         undecided = verdict in (Verdict.GOLD_UNUSABLE, Verdict.SCORER_FAILED)
         score = None if undecided else float(verdict is Verdict.CORRECT)
@@ -111,7 +113,8 @@ def summarise(groups: Sequence[Sequence[Sample]], consensus: Sequence[int]) -> d
     `pass@1` is the mean over questions of the share of right samples; `low` and `high` bound it with 95 % confidence
     over questions. `language_consistency` is the mean share of words in the question's language over the answers that
     have words to reason with; `mixed` the share of those below 95 %. Samples that no scorer could judge are left out
-    of pass@1, abstain from cons@k, and are counted as `unjudged`. cons@k is over the same questions for every k.
+    of pass@k, abstain from cons@k, and are counted as `unjudged`. pass@k and cons@k for the k of `consensus` are each
+    over the same questions for every k: pass@k over those with as many judged samples as the largest k asks for.
 
     Raises RunError where samples are there and none could be judged: that says nothing about the model.
     """
@@ -141,10 +144,20 @@ def summarise(groups: Sequence[Sequence[Sample]], consensus: Sequence[int]) -> d
         "unjudged": sum(s.score is None for s in samples),
     }
     voting = [group for group, some in zip(groups, judged, strict=True) if some]
-    for k in consensus:
-        if voting and min(map(len, voting)) >= k and any(s.vote is not None for group in voting for s in group):
-            figures[f"cons@{k}"] = _mean([consensus_at(group, k) for group in voting])
+    drawn = [k for k in consensus if voting and min(map(len, voting)) >= k]
+    if any(s.vote is not None for group in voting for s in group):
+        figures |= {f"cons@{k}": _mean([consensus_at(group, k) for group in voting]) for k in drawn}
+    told = [group for group in judged if len(group) >= max(drawn, default=1)]
+    if told and told[0][0].verdict != QUALITY:
+        figures |= {f"pass@{k}": _mean([pass_at(group, k) for group in told]) for k in drawn if k > 1}
     return figures
+
+
+def pass_at(group: Sequence[Sample], k: int) -> float:
+    """Chance that of k of the group's samples, drawn without replacement, at least one is right: pass@k without bias,
+    1 - C(n-c, k) / C(n, k) for c right ones of n (Chen et al. 2021, arXiv 2107.03374, equation 1)."""
+    wrong = sum(s.score == 0.0 for s in group)
+    return 1 - math.comb(wrong, k) / math.comb(len(group), k)
 
 
 def settings_in_words(evaluation: EvaluateStage, name: str, questions: int) -> str:

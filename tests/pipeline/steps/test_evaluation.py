@@ -1,5 +1,6 @@
 """pass@1, its interval and cons@k against cases worked out by hand."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -72,6 +73,30 @@ def test_an_unjudged_sample_abstains_and_keeps_its_question_in_every_k():
     figures = summarise(groups, [2, 4])
     assert figures["cons@4"] == 0.5
     assert figures["cons@2"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_pass_at_k_is_the_chance_of_a_right_one_among_k_of_them(k):
+    """Against every choice of k of six samples, two of them right."""
+    group = [sample(1, "7")] * 2 + [sample(0, "8")] * 4
+    choices = list(itertools.combinations(group, k))
+    expected = sum(any(s.score for s in chosen) for chosen in choices) / len(choices)
+    figures = summarise([group, [sample(0, "8")] * 6], [k])
+    assert figures[f"pass@{k}"] == pytest.approx(expected / 2)
+
+
+def test_pass_at_k_rises_with_k_over_the_same_questions_and_leaves_the_unjudged_out():
+    groups = [[sample(1, "7", "a")] * 3 + [sample(0, "8", "a")] * 5, [sample(1, "7", "b"), sample(None, "9", "b")] * 4]
+    figures = summarise(groups, [1, 2, 4, 8])
+    assert figures["pass@1"] == pytest.approx((3 / 8 + 1) / 2), "over both questions"
+    rising = [figures[f"pass@{k}"] for k in (2, 4, 8)]
+    assert rising == sorted(rising) and rising[-1] == 1.0
+    assert rising[0] == pytest.approx(1 - 10 / 28), "over the one with eight judged samples"
+
+
+def test_a_grade_has_no_pass_at_k():
+    graded = [dataclasses.replace(sample(1, None), verdict="quality")] * 4
+    assert not {"pass@2", "pass@4"} & summarise([graded], [2, 4]).keys()
 
 
 def test_where_nothing_could_be_judged_there_is_no_figure():
