@@ -78,7 +78,7 @@ def test_passes_make_up_the_batch(batch, most, processes, rows):
 WAITING = """
 import sys, time
 from pathlib import Path
-from pipeline.core import watchdog
+from pipeline.core import crew as crew_module, watchdog
 from pipeline.core.crew import Crew
 
 class Clock:
@@ -110,7 +110,7 @@ with watchdog.watching(1.0, 2.0):
         assert crew.together(None, work, {}) == 0
         crew.send(None)
     else:
-        beat, watchdog.beat = watchdog.beat, beat_and_wait_almost_too_long
+        beat, crew_module.beat = crew_module.beat, beat_and_wait_almost_too_long
         crew.follow(None)
 crew.leave()
 """
