@@ -269,12 +269,14 @@ def test_the_trace_of_a_defect_holds_no_secret(monkeypatch, capsys):
 def test_a_refused_key_is_not_repeated(monkeypatch, tmp_path, caplog):
     """A server may quote the key that it refuses."""
     from data_recipes.written.endpoint import Endpoint
+    from pipeline.config.data import Asking
+    from pipeline.core.chat import ChatRequest
     from tests.pipeline.engines.fake_server import FakeServer
 
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     server = FakeServer(0, (401, json.dumps({"error": {"message": f"your key {CANARY} is wrong"}})))
     with logged_to(tmp_path / "log.txt"), pytest.raises(ConfigError, match="OPENAI_API_KEY") as error:
-        Endpoint(f"{server.url}/v1", "m").ask("s", "u", 0.0, 5)
+        Endpoint(f"{server.url}/v1", "m", Asking()).reply(ChatRequest((("user", "u"),), 0.0, 5))
     assert server.keys == [f"Bearer {CANARY}"]
     assert CANARY in str(error.value), "else nothing is tested"
     assert CANARY not in redact(str(error.value)) and CANARY not in (tmp_path / "log.txt").read_text()
