@@ -60,9 +60,10 @@ def with_key(path: str, key: str, value: Any) -> dict:
 
 @pytest.mark.parametrize(("path", "key"), defaulted(WHOLE))
 def test_naming_one_key_of_a_section_changes_no_other(path, key):
-    value: Any = WHOLE.model_dump(mode="json")
-    for part in (*path.split("."), key):
-        value = value[part]
+    section: Any = WHOLE
+    for part in path.split("."):
+        section = getattr(section, part)
+    value = section.model_dump(mode="json").get(key, getattr(section, key))  # a default may be left out of a dump
     assert Profile.model_validate(with_key(path, key, value)) == WHOLE
 
 
@@ -100,6 +101,7 @@ def test_a_section_in_part_keeps_the_papers_figures_in_a_profile_file_too(tmp_pa
 def test_named_entries_keep_their_own_default_and_no_other_entry_comes_back():
     data = copy.deepcopy(BARE)
     data["stages"]["reward_model"]["scorers"] = {"helpful": {"group": "helpful_prompts", "prompts": 7}}
+    data["stages"]["general_rl"]["rewards"] = [{"use": "accuracy"}]  # names no scorer that is gone
     scorers = Profile.model_validate(data).stages.reward_model.scorers
     assert list(scorers) == ["helpful"]
     assert scorers["helpful"].part == "summary"
