@@ -7,6 +7,7 @@ from functools import cache
 from data_recipes.sources.mapping import RowMapping
 from data_recipes.sources.tables import Record
 from pipeline.core.errors import ConfigError
+from pipeline.core.hub_errors import causes, refusal
 
 PATIENCE_S = 5.0
 
@@ -79,33 +80,21 @@ def _explained(name: str, args: HubArgs, error: Exception) -> Exception:
     """The error to tell the user; a defect of ours stays what it is."""
     import httpx
     from datasets.exceptions import DatasetsError
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RevisionNotFoundError
 
-    causes = list(_causes(error))
-    if any(isinstance(cause, GatedRepoError) for cause in causes):
-        return ConfigError(
-            f"hub:{name} is gated. Ask for access on its page, then log in with `hf auth login` or set HF_TOKEN."
-        )
-    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
-        return ConfigError(
-            f"hub:{name} does not exist, or is private. Check the spelling; for a private one set HF_TOKEN."
-        )
-    refused = next((code for cause in causes if (code := _status(cause)) in (401, 403, 404)), None)
-    if any(isinstance(cause, RevisionNotFoundError) for cause in causes):
+    if refused := refusal(name, error):
+        return refused
+    found = list(causes(error))
+    status = next((code for cause in found if (code := _status(cause)) in (401, 403, 404)), None)
+    if any(isinstance(cause, RevisionNotFoundError) for cause in found):
         return ConfigError(f"hub:{name} has no revision {args.revision!r}. Name a commit, tag or branch that it has.")
-    if refused:
+    if status:
         return ConfigError(
-            f"hub:{name}: the Hub refuses with status {refused}. Check the name, and the token in HF_TOKEN or that of "
+            f"hub:{name}: the Hub refuses with status {status}. Check the name, and the token in HF_TOKEN or that of "
             "`hf auth login`."
         )
     unreachable = (ConnectionError, TimeoutError, OfflineModeIsEnabled, httpx.TransportError, HfHubHTTPError)
-    if any(isinstance(cause, unreachable) for cause in causes):
+    if any(isinstance(cause, unreachable) for cause in found):
         return HubUnreachableError(
             f"hub:{name} cannot be reached and is not on this machine ({error}). Check the network (HF_HUB_OFFLINE "
             "should be unset), or give a local copy: jsonl:PATH, csv:PATH or parquet:PATH with the same column "
@@ -118,12 +107,6 @@ def _explained(name: str, args: HubArgs, error: Exception) -> Exception:
 
 def _status(error: BaseException) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _part(args: HubArgs) -> str:

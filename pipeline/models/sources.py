@@ -21,9 +21,10 @@ from data_recipes.pocket.bases import base_folder
 from pipeline.config.tokenizer import TokenizerSettings
 from pipeline.core.errors import ConfigError, first_line
 from pipeline.core.heads import settle_head
+from pipeline.core.hub_errors import refusal
 from pipeline.core.tokens import load_tokenizer
-from pipeline.models.code import check_known, drop_code
-from pipeline.models.config_file import read_config
+from pipeline.models.checkpoint_files import check_folder, check_pickled, count_parameters
+from pipeline.models.code import drop_code
 from pipeline.models.generation import settle_generation
 from pipeline.models.gguf_config import gguf_end_ids, read_gguf_config
 from pipeline.models.gguf_tokenizer import read_gguf_tokenizer
@@ -49,9 +50,9 @@ def check_base(source: str) -> str | None:
     if scheme == "pocket":
         base_folder(path)
     elif scheme == "folder":
-        _check_folder(Path(path), source)
+        check_folder(Path(path), source)
     elif scheme == "pickled":
-        _check_pickled(Path(path))
+        check_pickled(Path(path))
     elif scheme == "cut":
         layers, inner = split_cut(path)
         chosen_layers(layers)
@@ -90,16 +91,16 @@ def _put(source: str, target: Path, dtype: str) -> None:
     if scheme == "pocket":
         shutil.copytree(base_folder(path), target)
     elif scheme == "folder":
-        _check_folder(Path(path), source)
+        check_folder(Path(path), source)
         shutil.copytree(path, target, ignore=shutil.ignore_patterns("*.bin", "*.pt", "*.pth", "*.py", "optimizer*"))
         drop_code(source, target)
     elif scheme == "pickled":
-        _check_pickled(Path(path))
+        check_pickled(Path(path))
         _convert_pickled(Path(path), target, dtype)
         drop_code(source, target)
     elif scheme == "hub":
         _fetch_from_hub(path, target)
-        _check_folder(target, source)
+        check_folder(target, source)
         drop_code(source, target)
     elif scheme == "cut":
         layers, inner = split_cut(path)
@@ -163,42 +164,6 @@ def local_folder(source: str) -> Path | None:
     return Path(path) if scheme in ("folder", "pickled") else None
 
 
-def count_parameters(checkpoint: Path) -> int:
-    """Number of stored weights, read from the headers of the safetensors files. A tied head counts once.
-
-    Raises ConfigError for a file that is no safetensors file.
-    """
-    total = 0
-    for file in sorted(checkpoint.glob("*.safetensors")):
-        for name, tensor in _weights_header(file).items():
-            if name != "__metadata__":
-                size = 1
-                for extent in tensor["shape"]:
-                    size *= extent
-                total += size
-    return total
-
-
-def _weights_header(file: Path) -> dict:
-    """What a safetensors file says of its tensors: 8 bytes of length, then JSON."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        start = stream.read(8)
-        if start == b"version ":
-            raise ConfigError(f"{file} is a git-lfs pointer, not the weights. Fetch them with `git lfs pull`.")
-        length = int.from_bytes(start, "little")
-        header = stream.read(length) if len(start) == 8 and length <= size - 8 else b""
-    try:
-        found = json.loads(header)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ConfigError(
-            f"{file} ({size} bytes) is no safetensors file, or is cut short. Copy it again, or save the model again."
-        )
-    return found
-
-
 def split_source(source: str) -> tuple[str, str]:
     scheme, colon, path = source.partition(":")
     if not colon or scheme not in SCHEMES or not path:
@@ -207,71 +172,6 @@ def split_source(source: str) -> tuple[str, str]:
             "package:MODULE/FILE, cut:LAYERS:SOURCE or as-qwen2:SOURCE."
         )
     return scheme, path
-
-
-def _check_folder(folder: Path, source: str) -> None:
-    """Raises ConfigError where the folder, which came from `source`, is no whole checkpoint that can be trained."""
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"{source} is not a checkpoint: it has no config.json.")
-    if not any(folder.glob("*.safetensors")):
-        scheme, path = split_source(source)
-        name = path if scheme == "folder" else "PATH"
-        raise ConfigError(
-            f"{source} has no .safetensors file. Pickled weights are not loaded unless asked for by name: save the "
-            f"model with save_pretrained, which writes safetensors, or name it as pickled:{name}."
-        )
-    for file in folder.glob("*.safetensors"):
-        _weights_header(file)
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = read_config(index).get("weight_map")
-        if not isinstance(shards, dict):
-            raise ConfigError(f"{index} has no weight_map. Save the model again, or fetch the file anew.")
-        if lacking := sorted({str(name) for name in shards.values() if not (folder / str(name)).is_file()}):
-            raise ConfigError(
-                f"{index} names {', '.join(lacking)}, which the folder does not have. Copy the missing files there."
-            )
-    _check_model_kind(folder / "config.json")
-
-
-def _check_model_kind(file: Path) -> None:
-    """Raises ConfigError for a config.json of anything but a language model in plain weights."""
-    config = read_config(file)
-    if (generation := file.with_name("generation_config.json")).is_file():
-        read_config(generation)
-    if "quantization_config" in config:
-        raise ConfigError(
-            f"{file} has a quantization_config, so its weights are quantised and cannot be trained. Name the model's "
-            "unquantised checkpoint; `lora: {quantize: nf4}` in a stage quantises a frozen base while it trains."
-        )
-    from transformers import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    kind = config.get("model_type")
-    if "auto_map" in config:
-        check_known(str(file), kind)
-    if kind not in CONFIG_MAPPING:
-        raise ConfigError(
-            f"{file} has the model_type {kind!r}, which this version of transformers does not know. Name "
-            "a model of a type that it knows, such as qwen2 or llama."
-        )
-    made_of = config.get("architectures") or []
-    causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
-    if causal is None or "vision_config" in config or (made_of and causal not in made_of):
-        raise ConfigError(
-            f"{file} is of {', '.join(map(str, made_of)) or kind}, where a causal language model of text was expected. "
-            "Name the text model's own checkpoint."
-        )
-    if kind in ("llama", "qwen2", "qwen3", "mistral"):
-        needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
-        if lacking := [key for key in needed if not isinstance(config.get(key), int)]:
-            raise ConfigError(f"{file} lacks {', '.join(lacking)}. Take config.json from the model's own repository.")
-
-
-def _check_pickled(folder: Path) -> None:
-    if not (folder / "config.json").is_file() or not any(folder.glob("pytorch_model*.bin")):
-        raise ConfigError(f"pickled:{folder} is not a pickled checkpoint: it lacks config.json or pytorch_model.bin.")
-    _check_model_kind(folder / "config.json")
 
 
 def _convert_pickled(folder: Path, target: Path, dtype: str) -> None:
@@ -326,7 +226,6 @@ def _hub_refusals(name: str):
     from httpx import HTTPError
     from huggingface_hub.errors import (
         EntryNotFoundError,
-        GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
@@ -335,14 +234,8 @@ def _hub_refusals(name: str):
 
     try:
         yield
-    except GatedRepoError:
-        raise ConfigError(
-            f"hub:{name} is gated. Ask for access on its page, then log in with `hf auth login` or set HF_TOKEN."
-        ) from None
-    except RepositoryNotFoundError:
-        raise ConfigError(
-            f"hub:{name} does not exist, or is private. Check the spelling; for a private one set HF_TOKEN."
-        ) from None
+    except RepositoryNotFoundError as error:
+        raise refusal(name, error) from None
     except HFValidationError as error:
         raise ConfigError(f"hub:{name} is no name of a model on the Hub: {error}. Expected hub:OWNER/NAME.") from None
     except EntryNotFoundError as error:
