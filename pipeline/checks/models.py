@@ -127,10 +127,8 @@ def _not_packed(source: str) -> list[str]:
 
 
 def _trains_packed(profile: Profile, role: str) -> bool:
-    stages = profile.stages
-    if role == "teacher":
-        return any(getattr(stages, name).grpo.speedups.packing for name in ("r1_zero", "reasoning_rl", "general_rl"))
-    return role == stages.student_rl.student and stages.student_rl.grpo.speedups.packing
+    trained = [stage.id for stage in of_kind("rl") if role in _trained(profile, stage)]
+    return any(profile.stages.of(RLStage)[name].grpo.speedups.packing for name in trained)
 
 
 def models_table(profile: Profile) -> Table:

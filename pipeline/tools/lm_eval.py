@@ -19,6 +19,7 @@ from rich.table import Table
 from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError, first_line
 from pipeline.core.files import write_durably
+from pipeline.ladder import BASE
 from pipeline.runs.checkpoints import checkpoint_of, full_name, is_chat_model, load_tokenizer, stage_and_student
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import resolve_device
@@ -51,7 +52,7 @@ def run_harness(
     chat = is_chat_model(model)
     load_tokenizer(checkpoint, chat)
     device = resolve_device(profile)
-    reasons = stage_and_student(model)[0] != "base_model"
+    reasons = stage_and_student(model)[0] != BASE.id
     length = profile.stages.evaluate.sampling.max_tokens if reasons else None
     settings = {
         "model": model, "checkpoint": str(checkpoint), "tasks": tasks, "limit": limit, "chat_template": chat,
