@@ -14,7 +14,7 @@ import traceback
 import warnings
 from typing import NoReturn
 
-from pipeline.arguments import parser
+from pipeline.core.arguments import parser
 from pipeline.core.crew import Crew, LostProcess, end_process
 from pipeline.core.disk import disk_fault
 from pipeline.core.errors import ConfigError, LadderError

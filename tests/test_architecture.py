@@ -51,3 +51,12 @@ def _imported(node: ast.AST) -> set[str]:
     if isinstance(node, ast.ImportFrom):
         return {(node.module or "").partition(".")[0]}
     return {name.name.partition(".")[0] for name in node.names} if isinstance(node, ast.Import) else set()
+
+
+def test_files_stay_short_enough_to_read():
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in (*OURS, "benchmarks", "requirements", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert not {path: lines for path, lines in lengths.items() if lines > 350}

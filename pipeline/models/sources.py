@@ -10,33 +10,27 @@ cut:LAYERS:SOURCE      some of the layers of another source: `cut:0-9,28,29:fold
 as-qwen2:SOURCE        a Llama model as a Qwen2 one that computes the same
 """
 
-import contextlib
 import importlib.util
 import json
 import shutil
-from functools import cache
 from pathlib import Path
 
 from data_recipes.pocket.bases import base_folder
 from pipeline.config.tokenizer import TokenizerSettings
-from pipeline.core.errors import ConfigError, first_line
+from pipeline.core.errors import ConfigError
 from pipeline.core.heads import settle_head
-from pipeline.core.hub_errors import refusal
 from pipeline.core.tokens import load_tokenizer
 from pipeline.models.checkpoint_files import check_folder, check_pickled, count_parameters
 from pipeline.models.code import drop_code
 from pipeline.models.generation import settle_generation
 from pipeline.models.gguf_config import gguf_end_ids, read_gguf_config
 from pipeline.models.gguf_tokenizer import read_gguf_tokenizer
+from pipeline.models.hub import fetch_from_hub, look_at_hub
 from pipeline.models.surgery import chosen_layers, cut_layers, llama_as_qwen2
 from pipeline.models.tokenizer import adjust_checkpoint
 from pipeline.models.tokenizer_check import check_tokenizer
 
 SCHEMES = ("pocket", "hub", "folder", "pickled", "gguf", "package", "cut", "as-qwen2")
-WANTED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
-"""What is taken from a hub repository: no pickled weights, no code."""
-HUB_SECONDS = 5.0
-"""How long a check waits for the Hub."""
 
 
 def check_base(source: str) -> str | None:
@@ -46,7 +40,7 @@ def check_base(source: str) -> str | None:
     """
     scheme, path = split_source(source)
     if scheme == "hub":
-        return _look_at_hub(path)
+        return look_at_hub(path)
     if scheme == "pocket":
         base_folder(path)
     elif scheme == "folder":
@@ -99,7 +93,7 @@ def _put(source: str, target: Path, dtype: str) -> None:
         _convert_pickled(Path(path), target, dtype)
         drop_code(source, target)
     elif scheme == "hub":
-        _fetch_from_hub(path, target)
+        fetch_from_hub(path, target)
         check_folder(target, source)
         drop_code(source, target)
     elif scheme == "cut":
@@ -194,69 +188,6 @@ def _convert_pickled(folder: Path, target: Path, dtype: str) -> None:
     settle_generation(model)
     model.save_pretrained(target)
     load_tokenizer(folder, local_files_only=True).save_pretrained(target)
-
-
-@cache
-def _look_at_hub(name: str) -> str | None:
-    """None for a model in the Hub's cache here; else asks the Hub whether it can be had, and says what it found.
-
-    Raises ConfigError for a model that is gated or does not exist. An unreachable Hub is no error yet.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-
-    if name.count("/") != 1 or not all(name.split("/")):
-        raise ConfigError(f"hub:{name} is no name of a model on the Hub: it lacks the owner. Expected hub:OWNER/NAME.")
-    if isinstance(try_to_load_from_cache(name, "config.json"), str):
-        return None
-    try:
-        with _hub_refusals(name):
-            get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=HUB_SECONDS)
-    except _Unreachable as error:
-        return f"hub:{name} is not on this machine, and the Hugging Face Hub cannot be reached from it ({error})"
-    return f"hub:{name} is not on this machine and will be fetched from the Hugging Face Hub"
-
-
-class _Unreachable(Exception):
-    """The Hub gave no answer."""
-
-
-@contextlib.contextmanager
-def _hub_refusals(name: str):
-    """Turns the Hub's refusals into ConfigError, and silence into _Unreachable."""
-    from httpx import HTTPError
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    try:
-        yield
-    except RepositoryNotFoundError as error:
-        raise refusal(name, error) from None
-    except HFValidationError as error:
-        raise ConfigError(f"hub:{name} is no name of a model on the Hub: {error}. Expected hub:OWNER/NAME.") from None
-    except EntryNotFoundError as error:
-        if not isinstance(error, LocalEntryNotFoundError):  # which is how an unreachable Hub without a cache reads
-            raise ConfigError(f"hub:{name} has no config.json, so it is no transformers checkpoint.") from None
-        raise _Unreachable(first_line(error)) from None
-    except (HfHubHTTPError, HTTPError, OSError) as error:
-        raise _Unreachable(first_line(error)) from None
-
-
-def _fetch_from_hub(name: str, target: Path) -> None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        with _hub_refusals(name):
-            snapshot = snapshot_download(name, allow_patterns=list(WANTED))
-    except _Unreachable as error:
-        raise ConfigError(
-            f"hub:{name} could not be fetched: {error}. Check the network, or give folder:PATH of a local copy."
-        ) from None
-    shutil.copytree(snapshot, target)
 
 
 def _convert_gguf(file: Path, target: Path, dtype: str) -> None:

@@ -41,7 +41,7 @@ SPELLED = {
     ("pipeline/checks/models.py", "sft"): "a kind of stages",
     ("pipeline/cli.py", "evaluate"): "a kind of stages",
     ("pipeline/cli.py", "report"): "a kind of stages, and a command",
-    ("pipeline/arguments.py", "report"): "a command",
+    ("pipeline/core/arguments.py", "report"): "a command",
     ("benchmarks/report.py", "report"): "an argument",
     ("benchmarks/grpo.py", "stages.r1_zero"): "the stage whose steps are measured",
 }

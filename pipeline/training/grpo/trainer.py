@@ -29,6 +29,7 @@ from pipeline.training.grpo.figures import StepFigures
 from pipeline.training.grpo.loss import BatchSize, LossInputs, policy_loss
 from pipeline.training.grpo.own_loss import find_loss
 from pipeline.training.grpo.packing import Row, pack, plan_microbatches
+from pipeline.training.grpo.padding import pad, padded
 from pipeline.training.grpo.records import rollout_lines
 from pipeline.training.grpo.reference import Reference, RefreshReference
 from pipeline.training.grpo.rollouts import Rollouts
@@ -289,11 +290,7 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
             with self.accelerator.autocast():
                 logprobs, entropies = model(packed=batch, entropy=entropy)
             return batch.unpack(logprobs), batch.unpack(entropies) if entropy else None
-        padding = self._tokenizer.pad_token_id
-        prompts = pad([row.prompt_ids for row in rows], padding, device, left=True)
-        prompt_mask = pad([[1] * len(row.prompt_ids) for row in rows], 0, device, left=True)
-        completions = pad([row.completion_ids for row in rows], padding, device)
-        mask = pad([[1] * len(row.completion_ids) for row in rows], 0, device)
+        prompts, prompt_mask, completions, mask = padded(rows, self._tokenizer.pad_token_id, device)
         self.figures.positions += torch.tensor(
             [int(prompt_mask.sum() + mask.sum()), prompts.numel() + completions.numel()]
         )
@@ -349,10 +346,3 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
 
     def create_model_card(self, *args, **kwargs) -> None:
         """The manifest of the stage says where a checkpoint comes from."""
-
-
-def pad(rows: list[list], value, device: torch.device, left: bool = False) -> torch.Tensor:
-    """(rows, longest) with `value` where a row has ended."""
-    width = max(map(len, rows))
-    fill = [[value] * (width - len(row)) for row in rows]
-    return torch.tensor([f + row if left else row + f for row, f in zip(rows, fill, strict=True)], device=device)

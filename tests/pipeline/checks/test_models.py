@@ -15,6 +15,7 @@ from pipeline.config.tokenizer import TokenizerSettings
 from pipeline.core.errors import ConfigError
 from pipeline.models import memory, sources
 from pipeline.models.chat_format import strips_reasoning
+from pipeline.models.hub import look_at_hub
 from pipeline.models.shapes import PUBLISHED, shape_of
 from pipeline.models.sources import check_base, check_tokenizer, count_parameters
 
@@ -117,11 +118,11 @@ def hub(monkeypatch):
             if kind:
                 raise getattr(errors, kind)("refused", response=httpx.Response(403, request=request))
 
-        sources._look_at_hub.cache_clear()
+        look_at_hub.cache_clear()
         monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", answer)
 
     yield answering
-    sources._look_at_hub.cache_clear()
+    look_at_hub.cache_clear()
 
 
 @pytest.mark.parametrize(
