@@ -43,7 +43,7 @@ SPELLED = {
     ("pipeline/cli.py", "report"): "a kind of stages, and a command",
     ("pipeline/core/arguments.py", "report"): "a command",
     ("benchmarks/report.py", "report"): "an argument",
-    ("benchmarks/grpo.py", "stages.r1_zero"): "the stage whose steps are measured",
+    ("benchmarks/grpo_rollouts.py", "stages.r1_zero"): "the stage whose steps are measured",
 }
 """Where product code spells a word that is a stage's id, and what it means there."""
 ONE_OF_ITS_KIND = ("base_model", "evaluate", "report")

@@ -47,7 +47,6 @@ TAKEN_FROM_TRL = {
     "_step": "micro-steps made so far",
     "_tokenizer": "its padding token",
     "_get_per_token_logps_and_entropies": "the padded forward pass, where packing is off",
-    "_tokenize_prompts": "a prompt's ids",
     "_calculate_rewards": "calls the reward functions, sync and async",
     "_pending_metrics": "what reward functions have logged",
     "_pending_extra_logs": "likewise, a value a completion",
