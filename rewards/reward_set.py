@@ -31,9 +31,13 @@ class RewardSet:
 
     def __init__(self, specs: Sequence[RewardSpec], context: RewardContext | None = None):
         self.functions: list[RunReward] = []
-        for spec in specs:
-            reward = build(spec, context or RewardContext())
-            self.functions.append(RunReward(spec, reward, self._unique(name_of(reward))))
+        try:
+            for spec in specs:
+                reward = build(spec, context or RewardContext())
+                self.functions.append(RunReward(spec, reward, self._unique(name_of(reward))))
+        except RewardError:
+            self.close()  # those that were made have processes
+            raise
         self.weights = [spec.weight for spec in specs]
 
     def _unique(self, name: str) -> str:

@@ -177,6 +177,30 @@ def test_a_custom_reward_runs_in_a_process_of_its_own_and_keeps_its_state(file):
         counting.close()
 
 
+def test_nothing_of_a_custom_reward_runs_in_the_process_that_trains(tmp_path):
+    """Neither its module nor its class: an import that ends the process, or never ends, is an error and no more."""
+    (tmp_path / "mine.py").write_text(
+        "import os\n"
+        f"pids = open({str(tmp_path / 'pids')!r}, 'a')\n"
+        "print(os.getpid(), file=pids, flush=True)\n"
+        "class Score:\n"
+        "    def __init__(self):\n"
+        "        print(os.getpid(), file=pids, flush=True)\n"
+        "    def __call__(self, completions, **kwargs):\n"
+        "        return [0.0] * len(completions)\n"
+    )
+    (tmp_path / "ends.py").write_text("import os\nos._exit(3)\n")
+    reward_set = RewardSet([RewardSpec(use="mine.py:Score")], RewardContext(folder=tmp_path))
+    try:
+        assert called(reward_set) == [0.0, 0.0] and reward_set.functions[0].__name__ == "Score"
+    finally:
+        reward_set.close()
+    pids = (tmp_path / "pids").read_text().split()
+    assert len(pids) == 2 and str(subprocess.os.getpid()) not in pids
+    with pytest.raises(RewardError, match=r"reward .*ends.py:score: .*the scoring process died \(exit status 3\)"):
+        RewardSet([RewardSpec(use="ends.py:score")], RewardContext(folder=tmp_path))
+
+
 def test_the_trainers_state_and_logs_reach_it(file):
     reward_set, logged = built(file, "steps"), {}
     try:
