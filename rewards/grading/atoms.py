@@ -117,7 +117,8 @@ class Atoms:
             name += "_" + self.below()
         while self.take("sign", "'"):
             name += "'"
-        if letter in FUNCTION_LETTERS and self.at("open", "("):
+        defined = self.at("open", "(") and self.peek().kind == "letter" and self.peek(2) == Token("close", ")")
+        if self.at("open", "(") and (letter in FUNCTION_LETTERS or (defined and self.peek(3).value == "=")):
             self.position += 1
             inside = self.bracketed("(")
             return ("opaque", name, inside[1] if inside[0] == "group" else [inside])

@@ -16,7 +16,7 @@ def same_time(gold: str, answer: str) -> bool | None:
         return None
     theirs = read_time(answer)
     if theirs is None:
-        return False
+        return None if ours[1] is None else False  # it may be a ratio
     if ours == theirs:
         return True
     if (ours[1] is None) == (theirs[1] is None):

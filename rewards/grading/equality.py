@@ -84,13 +84,16 @@ class Comparison:
         return True
 
     def nearly(self, one: Node, other: Node) -> bool:
-        """Whether two numbers are within a unit of the last decimal that is written, or a hundredth of each other."""
+        """Whether the second number is the first one, rounded or cut to the decimals that it is written with."""
         left, right = quantity(one), quantity(other)
         places = [tree[2] or 0 for tree in walk(right.value) if tree[0] == "num"]
-        spread = ("num", Fraction(1, 10 ** max(places, default=0)), None)
+        unit = Fraction(1, 10 ** max(places, default=0))
+        sizes = [("call", "abs", [part], None) for part in (left.value, right.value)]
         gap = ("call", "abs", [("add", left.value, ("neg", right.value))], None)
-        condition = ("rel", [gap, spread], ["le"])
-        return holds(condition, {}, self.context)
+        rounded = ("rel", [gap, ("num", unit / 2, None)], ["le"])
+        cut = ("rel", [gap, ("num", unit, None)], ["<"])
+        shorter = ("rel", [sizes[1], sizes[0]], ["le"])
+        return holds(rounded, {}, self.context) or all(holds(one, {}, self.context) for one in (cut, shorter))
 
     def whole_equations(self, gold: Node, answer: Node) -> bool:
         if gold[0] != "rel" or answer[0] != "rel":
@@ -126,6 +129,8 @@ class Comparison:
     def same_percent(self, gold: Quantity, answer: Quantity) -> bool:
         """A figure in percent with its sign on one side only."""
         if gold.percent == answer.percent or (answer.percent and not self.percent_asked):
+            return False
+        if gold.unit.dimension or answer.unit.dimension:
             return False
         return same_scalar(gold.figure, answer.figure, self.context)
 

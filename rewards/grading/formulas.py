@@ -81,10 +81,8 @@ class Reader(Atoms):
             operands.append(self.ratio())
         if self.next == Token("command", "pmod", self.next.apart) and relations:
             self.position += 1
-            self.need("open", "{")
             relations[-1] = "equiv"
-            operands.append(self.sum())
-            self.need("close", "}")
+            operands.append(self.argument())
             return ("rel", operands, [*relations, "mod"])
         if self.at("open", "(") and self.peek() == Token("command", "bmod") and "equiv" in relations:
             self.position += 2

@@ -164,7 +164,7 @@ def symbol(text: str) -> str:
 
 
 def has_digit_or_letter(text: str) -> bool:
-    return any(character.isalnum() or character in "∞∅" for character in text)
+    return "\\{" in text or any(character.isalnum() or character in "∞∅" for character in text)
 
 
 def has_foreign_digit(text: str) -> bool:

@@ -58,10 +58,10 @@ def is_name(node: Node) -> bool:
 
 
 def is_call_of_name(node: Node) -> bool:
-    """`f^{-1}(x)`, `y(t)`: a letter, or its inverse, and one variable."""
+    """`f^{-1}(x)`: the inverse of a letter, and one variable."""
     left, right = node[1], node[2]
     inverse = left[0] == "pow" and left[1][0] == "var" and left[2] == ("neg", ("num", 1, None))
-    return right[0] == "var" and (inverse or (left[0] == "var" and left[1] in ("y", "u", "s", "v", "a", "p", "q", "F")))
+    return right[0] == "var" and inverse
 
 
 def capitals(node: Node) -> bool:

@@ -84,7 +84,8 @@ def phrases(speech: str, gold: str = "") -> list[Phrase]:
         text = unwrap(balanced(EMPHASIS.sub(r"\1", raw)))
         if not text or "\\boxed" in raw or "\\fbox" in raw or "<answer>" in raw:
             continue
-        if (NO_VALUE.match(text) or PHRASE.search(raw)) and text.casefold() != gold.casefold():
+        is_gold = gold.casefold() in (text.casefold(), raw.strip().casefold())
+        if (NO_VALUE.match(text) or PHRASE.search(raw)) and not is_gold:
             continue
         before = speech[max(0, match.start() - 40) : match.start()]
         weak = bool(match["slight"]) or (bool(match["said"]) and bool(ASKED_FOR.search(before.replace("\n", " . "))))

@@ -142,6 +142,8 @@ def command_token(name: str, apart: bool) -> Token:
 
 def is_noun(word: str, apart: bool, before: Token) -> bool:
     """Whether letters behind a number or a noun are one too, and no product of variables."""
+    if word == "min" and apart and before.kind == "number":
+        return True
     if word in SPELLED or word in FUNCTIONS:
         return False
     if before.kind in ("word", "text"):
