@@ -45,17 +45,6 @@ class RewardSet:
         numbered = (f"{name}_{number}" for number in range(2, len(taken) + 3))
         return name if name not in taken else next(each for each in numbered if each not in taken)
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """How often each reward has given each verdict so far; a failed batch counts as failures of the scorer."""
-        return {
-            function.__name__: {str(verdict): function.counted[verdict] for verdict in Verdict}
-            for function in self.functions
-        }
-
-    def last_verdicts(self) -> dict[str, list[Verdict | None]]:
-        """The verdict on each completion of the last batch, for each reward that gives verdicts."""
-        return {function.__name__: function.verdicts for function in self.functions if function.verdicts}
-
     def close(self) -> None:
         """End the processes of custom rewards."""
         for function in self.functions:

@@ -1,6 +1,7 @@
 """The rewards of a run: weights, schedules, domains, verdicts."""
 
 import sys
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -35,10 +36,10 @@ def test_scores_follow_verdicts_and_are_counted():
     reward_set = RewardSet([RewardSpec(use="accuracy")])
     assert called(reward_set) == [1.0, 0.0, 0.0, None]
     verdicts = [Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER, Verdict.GOLD_UNUSABLE]
-    assert reward_set.last_verdicts() == {"accuracy": verdicts}
+    [reward] = reward_set.functions
+    assert (reward.__name__, reward.verdicts) == ("accuracy", verdicts)
     called(reward_set)
-    counted = {"correct": 2, "wrong": 2, "no_answer": 2, "gold_unusable": 2, "scorer_failed": 0}
-    assert reward_set.counts() == {"accuracy": counted}
+    assert reward.counted == Counter(verdicts * 2)
 
 
 def test_every_reward_has_a_name_of_its_own():
@@ -146,7 +147,7 @@ def test_a_file_in_builtin_is_all_that_a_new_reward_takes(tmp_path, monkeypatch)
         assert rewards.names()["sparkle"] == "Counts what glitters."
         reward_set = RewardSet([RewardSpec(use="sparkle", args={"each": 2.0})])
         assert reward_set.functions[0](prompts=["q", "q"], completions=["**", ""]) == [4.0, 0.0]
-        assert reward_set.counts()["sparkle"]["correct"] == 2
+        assert reward_set.functions[0].counted[Verdict.CORRECT] == 2
         reward_set.close()
         assert built_in()["sparkle"].closed == 1
     finally:

@@ -62,7 +62,6 @@ def train_grpo(
     seed: int,
     dtype: Literal["float32", "bfloat16"] = "bfloat16",
     log: Callable[[dict], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
     resume: bool = False,
     eval_hook: Callable[[int, Engine], None] | None = None,
     eval_every: int | None = None,
@@ -83,7 +82,6 @@ def train_grpo(
         dtype: arithmetic of the forward and backward pass. Weights and optimizer stay float32: at the paper's learning
             rate a bfloat16 weight would swallow most updates.
         log: called with each step's metrics.
-        progress: called with steps done and steps in all.
         resume: go on from the last whole checkpoint in `output_dir/trainer`, if there is one.
         eval_hook: called with the step (0 before the first) and the engine, which has the policy's weights by then,
             every `eval_every` steps.
@@ -119,8 +117,6 @@ def train_grpo(
             records.step(record)
             if log:
                 log(record)
-            if progress:
-                progress(record["step"], settings.max_steps)
 
     trainer = LadderGRPOTrainer(
         engine=engine,

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rewards import RewardError, RewardSet, RewardSpec, load, reward_model_text
+from rewards import RewardError, RewardSet, RewardSpec, Verdict, load, reward_model_text
 
 PROMPTS = ["What is 2 + 2 ?", "Say something kind.", "Count."]
 COMPLETIONS = [
@@ -195,7 +195,7 @@ def test_a_reply_without_a_mark_is_none_and_counted(endpoint, no_waiting, reply)
     spec = RewardSpec(use="judge", args={"endpoint": endpoint.url, "model": "m", "retries": 1})
     reward_set = RewardSet([spec])
     assert reward_set.functions[0](prompts=["q", "q"], completions=["fine", "odd"]) == [0.5, None]
-    assert reward_set.counts()["judge"]["scorer_failed"] == 1
+    assert reward_set.functions[0].counted[Verdict.SCORER_FAILED] == 1
 
 
 def test_an_endpoint_that_never_answers_is_an_error_and_not_a_zero(no_waiting):

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 import rewards
-from rewards import RewardContext, RewardError, RewardSet, RewardSpec
+from rewards import RewardContext, RewardError, RewardSet, RewardSpec, Verdict
 from rewards.contract import awaited
 
 HANG_S = 120.0
@@ -238,7 +238,7 @@ def test_on_error_skip_counts_and_goes_on(file, name):
     reward_set = built(file, name, on_error="skip", deadline_s=1 if name == "hangs" else HANG_S)
     try:
         assert called(reward_set) == [None, None]
-        assert reward_set.counts()[name]["scorer_failed"] == 2
+        assert reward_set.functions[0].counted[Verdict.SCORER_FAILED] == 2
         if name != "too_few":
             assert None not in called(reward_set, completions=("good", "good"))
     finally:

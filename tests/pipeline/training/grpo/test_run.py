@@ -30,11 +30,9 @@ def test_what_a_run_leaves_behind(start, engine, tmp_path):
         return [0.5 if i % 2 else None for i in range(len(completions))]
 
     calls = []
-    result = run(
-        start, engine, tmp_path, settings(), (multiples_of_three, half), [1.0, 0.5], progress=lambda *p: calls.append(p)
-    )
-    assert calls == [(i, 4) for i in (1, 2, 3, 4)]
+    result = run(start, engine, tmp_path, settings(), (multiples_of_three, half), [1.0, 0.5], log=calls.append)
     lines = metrics(tmp_path)
+    assert [figures["step"] for figures in calls] == [1, 2, 3, 4] and result.metrics == lines[-1]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     for key in ("reward", "loss", "grad_norm", "learning_rate", "entropy", "zero_spread", "truncated",
                 "completion_tokens", "sampler_gap", "seconds_rollout", "seconds_update", "seconds_sync",
