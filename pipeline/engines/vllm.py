@@ -1,6 +1,7 @@
 """vLLM inside the training process, on CPU and CUDA by the same code."""
 
 import contextlib
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.engines.weights import checkpoint_weights, has_adapters
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights pass by reference, and nothing outlives this process
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # else it misses Triton on a CPU, on the terminal
 
 CPU_BLOCK_SIZE = 32
 """Tokens a cache block. The CPU default of 128 means that shorter prompts share no prefix."""
@@ -182,7 +184,7 @@ def _sampled_logprobs(output, wanted: bool) -> list[float] | None:
 
 
 def _repack_cpu_weights(model: torch.nn.Module) -> None:
-    """Rebuild what vLLM's CPU backend packs at load and `reload_weights` leaves stale (vLLM 0.31).
+    """Rebuild what vLLM's CPU backend packs at load and `reload_weights` leaves stale (vLLM 0.32).
 
     A tied head shares the embedding's parameter but multiplies by a packed copy of it, and mixture-of-experts layers
     keep packed experts.
@@ -225,8 +227,9 @@ def _torch_state_kept(cpu: bool):
 def _uncompiled(cpu: bool):
     """On a CPU, run what vLLM marks with `torch.compile` as it is written.
 
-    `enforce_eager` leaves two small functions of its sampler compiled, and inductor compiles them with g++ against
-    Python.h at the first token: that fails where either is missing, or where the folder's path has a blank.
+    `enforce_eager` leaves functions of its sampler and of its models compiled, and inductor compiles them with g++
+    against Python.h when they are first called: that fails where either is missing, or where the folder's path has a
+    blank.
     """
     return torch.compiler.set_stance("force_eager") if cpu else contextlib.nullcontext()
 
