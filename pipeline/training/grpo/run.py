@@ -130,13 +130,13 @@ def train_grpo(
         processing_class=tokenizer,
         peft_config=peft_config(settings.lora) if settings.lora else None,
         nonfinite_steps=nonfinite_steps,
-        token_budget=token_budget,
     )
     settle_adapters(trainer.model, settings.lora)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     if eval_hook and eval_every:
         trainer.add_callback(_EvalHook(eval_hook, eval_every, trainer))
+    trainer.token_budget = token_budget
     if token_budget is not None:
         trainer.add_callback(_TokenBudget(token_budget))
     try:

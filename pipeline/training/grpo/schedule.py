@@ -5,6 +5,25 @@ from collections.abc import Callable
 from torch.optim.lr_scheduler import LambdaLR
 
 
+class FallsByBudget:
+    """Goes left of a `transformers.Trainer` among the bases of a class."""
+
+    token_budget: int | None = None
+    """Tokens after which training ends, whatever its number of steps; to be set before it begins."""
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None) -> LambdaLR:
+        made = self.lr_scheduler is None
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if made and self.token_budget:
+            warmup_steps = self.args.get_warmup_steps(num_training_steps)
+            follow_budget(scheduler, warmup_steps, num_training_steps, self._spent)
+        return scheduler
+
+    def _spent(self) -> float:
+        """Share of the budget."""
+        return self.state.num_input_tokens_seen / self.token_budget
+
+
 def follow_budget(scheduler: LambdaLR, warmup_steps: int, steps: int, used: Callable[[], float]) -> None:
     """Lets `scheduler`, made for `steps` steps, fall over those that are really made.
 

@@ -34,7 +34,7 @@ from pipeline.training.grpo.records import rollout_lines
 from pipeline.training.grpo.reference import Reference, RefreshReference
 from pipeline.training.grpo.rollouts import Rollouts
 from pipeline.training.grpo.sampler import QuestionSampler
-from pipeline.training.grpo.schedule import follow_budget
+from pipeline.training.grpo.schedule import FallsByBudget
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.training.lora import plain_model
 from rewards.columns import with_every_column
@@ -56,7 +56,7 @@ TAKEN_FROM_TRL = {
 """Members of TRL's GRPOTrainer that are no public interface, and what each is used for. A test looks for them all."""
 
 
-class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
+class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
     """GRPO on one of our engines. Takes GRPOTrainer's arguments and the engine, the settings and a rollout writer.
 
     `args` must agree with `settings`; `pipeline.training.grpo.run.train_grpo` makes both.
@@ -71,7 +71,6 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         reward_funcs: Iterable[Callable],
         on_rollout=None,
         on_step=None,
-        token_budget: int | None = None,
         **kwargs,
     ):
         questions = with_every_column(train_dataset)
@@ -87,7 +86,6 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
         self.train_dataset = questions
         """Rows as Python holds them, all with the same columns: TRL asks for an Arrow table, in which every column
         has one type, so that values of several sources would be refused or changed."""
-        self._token_budget = token_budget
         self.engine = engine
         self.settings = settings
         self._on_step = on_step
@@ -192,17 +190,6 @@ class LadderGRPOTrainer(GuardedTrainer, GRPOTrainer):
             return list(values)
         local = torch.tensor(list(values), device=self.accelerator.device, dtype=torch.float64)
         return self.accelerator.reduce(local, reduction="sum").tolist()
-
-    def create_scheduler(self, num_training_steps, optimizer=None):
-        made = self.lr_scheduler is None
-        scheduler = super().create_scheduler(num_training_steps, optimizer)
-        if made and self._token_budget:
-            warmup_steps = self.args.get_warmup_steps(num_training_steps)
-            follow_budget(scheduler, warmup_steps, num_training_steps, self._budget_used)
-        return scheduler
-
-    def _budget_used(self) -> float:
-        return self.state.num_input_tokens_seen / self._token_budget
 
     # ---- Updates ------------------------------------------------------------------------------------------------
 
