@@ -20,7 +20,7 @@ RUN = re.compile(r"-m pipeline (.*)")
 def make(*arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(
-        ["make", *arguments], cwd=folder, capture_output=True, text=True, env=inherited | environment, timeout=60
+        ["make", *arguments], cwd=folder, capture_output=True, text=True, env=inherited | environment, timeout=900
     )
 
 

@@ -44,7 +44,7 @@ def test_r1_zero_needs_no_compiler_and_no_plain_path(checkout, programs, tmp_pat
     steps = "stages.r1_zero.grpo.max_steps=1 stages.r1_zero.heldout=null"
     done = subprocess.run(
         [checkout / ".venv/bin/python", "-m", "pipeline", "run", "r1_zero", "--profile", "smoke", "--set", steps],
-        cwd=checkout, capture_output=True, text=True, timeout=600, env=environment,
+        cwd=checkout, capture_output=True, text=True, timeout=3600, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ld.so" not in done.stdout + done.stderr

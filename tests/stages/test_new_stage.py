@@ -55,7 +55,7 @@ def tree(tmp_path_factory) -> Path:
 def said(tree) -> dict[str, str]:
     """What each command printed, the new stage having been run."""
     done = subprocess.run(
-        [sys.executable, "-c", COMMANDS], cwd=tree, capture_output=True, text=True, timeout=600,
+        [sys.executable, "-c", COMMANDS], cwd=tree, capture_output=True, text=True, timeout=3600,
         env=os.environ | {"PYTHONPATH": str(tree), "COLUMNS": "200"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

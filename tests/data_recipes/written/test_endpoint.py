@@ -16,7 +16,7 @@ from pipeline.core.chat import ChatReply, ChatRequest
 from pipeline.core.errors import ConfigError, RunError
 from tests.pipeline.engines.fake_server import FakeChat
 
-ASKING = Asking(concurrency=4, timeout_s=20.0)
+ASKING = Asking(concurrency=4, timeout_s=300.0)
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_what_was_answered_before_a_server_failed_is_not_asked_again(tmp_path):
     kept = tmp_path / "answers.jsonl"
     failing = FakeChat(lambda text: f"first {text}" if len(failing.answered) < 5 else 503)
     with pytest.raises(RunError, match=r"failed: status 503.*run the same command"):
-        replies(failing, TEXTS, kept, asking=Asking(concurrency=1, timeout_s=20.0))
+        replies(failing, TEXTS, kept, asking=Asking(concurrency=1, timeout_s=300.0))
     mended = FakeChat(lambda text: f"second {text}")
     found = [reply.text for reply in replies(mended, TEXTS, kept)]
     assert found == [f"{'first' if number < 5 else 'second'} {text}" for number, text in enumerate(TEXTS)]

@@ -77,7 +77,7 @@ def collect(tmp_path, monkeypatch):
 
 def served(server) -> RewriterSettings:
     return make_rewriter(
-        RewriterSettings(kind="endpoint", url=server.api, model="m", asking=Asking(concurrency=2, timeout_s=20.0))
+        RewriterSettings(kind="endpoint", url=server.api, model="m", asking=Asking(concurrency=2, timeout_s=300.0))
     )
 
 
