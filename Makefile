@@ -106,10 +106,10 @@ lm-eval: .venv/extras/lm-eval ## lm-evaluation-harness on a checkpoint: MODEL=di
 	    $(options)
 
 export: .venv/ready ## a checkpoint for llama.cpp and Ollama, or for the Hub: STUDENT=qwen FORMAT=gguf, hf or adapter
-	@$(ladder) export '$(STUDENT)' $(if $(FORMAT),--format '$(FORMAT)') $(options)
+	@$(ladder) export '$(STUDENT)' $(if $(FORMAT),--format '$(FORMAT)') $(if $(NEWEST),--newest) $(options)
 
 upload: .venv/ready ## send a checkpoint to the Hub: STUDENT=qwen REPO=owner/name [FORMAT=gguf] [PUBLIC=1]
-	@$(ladder) upload '$(STUDENT)' '$(REPO)' $(if $(FORMAT),--format '$(FORMAT)') $(if $(PUBLIC),--public) $(options)
+	@$(ladder) upload '$(STUDENT)' '$(REPO)' $(if $(FORMAT),--format '$(FORMAT)') $(if $(PUBLIC),--public) $(if $(NEWEST),--newest) $(options)
 
 chat: .venv/ready ## talk to a checkpoint: MODEL=general-rl, MODEL=distill/qwen
 	@$(ladder) chat '$(MODEL)' $(options)

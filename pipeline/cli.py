@@ -247,7 +247,7 @@ def _export(options) -> None:
     from pipeline.export.folder import export
 
     profile, run = _load(options)
-    print(f"Exported: {export(profile, run, options.student, options.format)}")
+    print(f"Exported: {export(profile, run, options.student, options.format, not options.newest)}")
 
 
 def _upload(options) -> None:
@@ -255,7 +255,7 @@ def _upload(options) -> None:
 
     check_repository(options.repository)
     profile, run = _load(options)
-    folder = export(profile, run, options.student, options.format)
+    folder = export(profile, run, options.student, options.format, not options.newest)
     print(f"Uploaded: {upload(folder, options.repository, private=not options.public)}")
 
 

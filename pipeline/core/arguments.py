@@ -57,12 +57,14 @@ def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
     exported = command("export", "write a checkpoint as a GGUF file with a Modelfile, or for the Hub")
     exported.add_argument("student", help="a student's name, a stage, STAGE/STUDENT, or a checkpoint folder")
     exported.add_argument("--format", default="gguf", help="gguf (default), hf or adapter")
+    _newest(exported)
     profiled(exported)
     sent = command("upload", "export a checkpoint and send it to a repository on the Hugging Face Hub")
     sent.add_argument("student", help="as for export")
     sent.add_argument("repository", help="OWNER/NAME, made where there is none")
     sent.add_argument("--public", action="store_true", help="make a new repository public instead of private")
     sent.add_argument("--format", default="hf", help="hf (default), gguf or adapter")
+    _newest(sent)
     profiled(sent)
     chat = command("chat", "talk to a checkpoint of a run")
     chat.add_argument("model", help="a stage, STAGE/STUDENT, a student's name, or a checkpoint folder")
@@ -71,3 +73,9 @@ def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
     bases = command("pocket-bases", "pretrain the pocket base models again")
     bases.add_argument("names", nargs="*", help="which (default: all of the recipe)")
     return whole
+
+
+def _newest(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--newest", action="store_true", help="write a folder for the Hub without the names that transformers 4 reads"
+    )

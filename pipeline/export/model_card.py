@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pipeline.config.profile import Profile
 from pipeline.core.files import hash_file
 from pipeline.core.manifest import Manifest
+from pipeline.export.older_transformers import needed_version
 from pipeline.ladder import EVALUATE, STAGES, Rung, needed_for, of_kind
 from pipeline.runs.checkpoints import origin_of, stage_and_student
 from pipeline.runs.folder import RunFolder
@@ -44,6 +45,7 @@ def model_card(profile: Profile, run: RunFolder, name: str, checkpoint: Path, fo
         measured_earlier=not _measured_now(run, stage_id, manifests.get(stage_id)),
         gguf=any(folder.glob("*.gguf")),
         adapted=_adapted(folder),
+        needs=needed_version(folder),
         files={file.name: hash_file(file) for kind in ("gguf", "safetensors") for file in _files(folder, kind)},
     )
 

@@ -32,6 +32,17 @@ def lacks(folder: Path) -> str | None:
     return None
 
 
+def needed_version(folder: Path) -> str | None:
+    """The oldest transformers that loads the folder as the same model; None where it holds no such checkpoint."""
+    file = folder / "config.json"
+    if not file.is_file():
+        return None
+    config = json.loads(file.read_text(encoding="utf-8"))
+    if "rope_parameters" not in config or "rope_theta" in config:
+        return OLDEST
+    return str(config.get("transformers_version", "5.0.0"))
+
+
 def _old_model_names(config: dict) -> dict:
     rope = dict(config.get("rope_parameters") or {})
     if "rope_theta" in rope:
