@@ -9,6 +9,7 @@ from typing import Protocol
 
 from data_recipes.pocket import general
 from data_recipes.written.endpoint import Endpoint, Reply, fault_of, spoken
+from pipeline.config.data import EndpointAnnotatorSettings
 from pipeline.config.stages import RewardModelStage
 from pipeline.core.chat import ChatRequest
 from pipeline.core.errors import ConfigError
@@ -37,8 +38,9 @@ class Annotator(Protocol):
 
 def make_annotator(settings: RewardModelStage, criterion: str, rng: random.Random) -> Annotator:
     """The annotator of the settings for the criterion `helpful` or `harmless`."""
-    if settings.annotator == "endpoint":
-        endpoint = Endpoint(settings.url, settings.model, settings.asking)
+    asked = settings.annotator
+    if isinstance(asked, EndpointAnnotatorSettings):
+        endpoint = Endpoint(asked.url, asked.model, settings.asking)
         return EndpointAnnotator(endpoint, criterion, settings.annotator_max_tokens)
     return PocketAnnotator(rng)
 
@@ -54,7 +56,7 @@ class PocketAnnotator:
         if request is None:
             raise ConfigError(
                 f"The pocket annotator knows only questions of the pocket world, not {question!r}. "
-                "Set stages.reward_model.annotator to endpoint, with url and model."
+                "Set stages.reward_model.annotator to {kind: endpoint, url: …, model: …}."
             )
         return general.annotator_score(self.rng, request, answer)
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from data_recipes.pocket.arithmetic import CHECK, OPENING, STEP_END, STEP_WORDS, SUMMARY, WAIT
 from data_recipes.question import Question
 from data_recipes.written.endpoint import Endpoint, fault_of, spoken
-from pipeline.config.data import RewriterSettings
+from pipeline.config.data import EndpointRewriterSettings, PocketRewriterSettings, RewriterSettings
 from pipeline.core.chat import ChatRequest
 from rewards import final_answer, split_response
 
@@ -23,9 +23,9 @@ class Rewriter(Protocol):
 
 
 def make_rewriter(settings: RewriterSettings) -> Rewriter:
-    if settings.kind == "pocket":
+    if isinstance(settings, PocketRewriterSettings):
         return rewrite_pocket
-    if settings.kind == "endpoint":
+    if isinstance(settings, EndpointRewriterSettings):
         return EndpointRewriter(settings)
     return keep_words
 
@@ -77,7 +77,7 @@ LANGUAGE_NAMES = {"en": "English", "zh": "Chinese"}
 class EndpointRewriter:
     """Asks an OpenAI-compatible server. Its model may think before it answers: that is no part of the answer."""
 
-    def __init__(self, settings: RewriterSettings):
+    def __init__(self, settings: EndpointRewriterSettings):
         self.settings = settings
         self.endpoint = Endpoint(settings.url, settings.model, settings.asking)
 

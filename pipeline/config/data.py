@@ -1,11 +1,12 @@
 """Settings of questions and data: sources, cleaning, filters, rewriting, preference pairs, templates."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from pipeline.config.engine import Number
+from pipeline.core.kinds import OneOfKinds
 from pipeline.core.strict import Strict
 
 NGRAM_WORDS = 10
@@ -28,16 +29,6 @@ def default_samples(use: str) -> int | None:
     """k of a `benchmark:NAME`, None for any other source."""
     scheme, _, name = use.partition(":")
     return BENCHMARK_SAMPLES.get(name) if scheme == "benchmark" else None
-
-
-def check_named(kind: str, url: str | None, model: str | None) -> None:
-    """Raises ValueError unless `endpoint` comes with both url and model, and any other kind with neither."""
-    wanted = kind == "endpoint"
-    if (url is not None) != wanted or (model is not None) != wanted:
-        raise ValueError(
-            f"the kind is '{kind}', url is {url!r} and model is {model!r}: 'endpoint' needs both url and model "
-            "(an OpenAI-compatible server), any other kind takes neither"
-        )
 
 
 @dataclass(frozen=True)
@@ -157,17 +148,57 @@ class Asking(Strict):
     """Longest wait for one answer, its reasoning included."""
 
 
-class RewriterSettings(Strict):
-    kind: Literal["none", "pocket", "endpoint"] = "none"
-    url: str | None = None
-    """Base address of an OpenAI-compatible server, for `endpoint`; its key is read from OPENAI_API_KEY."""
-    model: str | None = None
+class EndpointKeys(Strict):
+    """An OpenAI-compatible server; its key is read from OPENAI_API_KEY."""
+
+    url: str
+    """Its base address, as http://host:8000/v1."""
+    model: str
+
+
+class RewriterSettings(OneOfKinds):
+    """Who rewrites chains of thought for readers."""
+
+    once_of_all: ClassVar[dict[str, Any]] = {"url": None, "model": None, "temperature": 0.0, "max_tokens": 4096}
+
+
+class NoRewriterSettings(RewriterSettings):
+    """Only the shape changes."""
+
+    kind: Literal["none"] = "none"
+
+
+class PocketRewriterSettings(RewriterSettings):
+    """By rule, for the pocket world."""
+
+    kind: Literal["pocket"] = "pocket"
+
+
+class EndpointRewriterSettings(RewriterSettings, EndpointKeys):
+    kind: Literal["endpoint"] = "endpoint"
     temperature: float = 0.0
     max_tokens: int = 4096
     """Longest rewritten answer, in the server's tokens, with what a model that thinks writes before it."""
     asking: Asking = Field(Asking(), exclude=True)
 
-    @model_validator(mode="after")
-    def _endpoint_is_named(self) -> "RewriterSettings":
-        check_named(self.kind, self.url, self.model)
-        return self
+
+AnyRewriter = RewriterSettings.any_kind()
+"""The type of a stage's `rewriter`."""
+
+
+class AnnotatorSettings(OneOfKinds):
+    """Who says which of two answers is better."""
+
+
+class EndpointAnnotatorSettings(AnnotatorSettings, EndpointKeys):
+    kind: Literal["endpoint"] = "endpoint"
+
+
+class PocketAnnotatorSettings(AnnotatorSettings):
+    """The pocket world's noisy annotators."""
+
+    kind: Literal["pocket"] = "pocket"
+
+
+AnyAnnotator = AnnotatorSettings.any_kind()
+"""The type of a reward-model stage's `annotator`."""

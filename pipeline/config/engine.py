@@ -1,9 +1,10 @@
 """Settings of rollout engines and of sampling."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pipeline.core.kinds import OneOfKinds
 from pipeline.core.strict import Strict
 
 
@@ -35,25 +36,52 @@ Temperature = Annotated[Number, AfterValidator(_sampled_as_it_says)]
 """A divisor of logits; 0, where it is allowed, takes the likeliest token."""
 
 
-class EngineSettings(Strict):
+class EngineSettings(OneOfKinds):
     """One rollout engine. The defaults suit one GPU that training shares, and any CPU."""
 
-    kind: Literal["vllm", "vllm-server", "transformers"] = "vllm"
-    """`vllm`: inside this process, CPU or CUDA. `vllm-server`: servers at `server_urls`, no weight sync.
-    `transformers`: `generate`, for machines where vLLM cannot be installed; several times slower."""
+    implementation: ClassVar[str]
+    """`module:class` of the engine itself."""
+    takes_adapters: ClassVar[bool] = False
+    """Whether it takes over LoRA adapters as such; else they are merged into the weights that it is handed."""
+
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Precision of the engine's weights. In RL use the training dtype, or the two log-probabilities differ."""
     max_model_len: int = Field(gt=1)
     """Longest prompt plus completion, in tokens."""
     max_sequences: int = Field(default=256, gt=0)
     """Sequences written at once."""
+
+    def memory(self, weights: float, device: str, size: float) -> float:
+        """Bytes that it takes beside training on a `device` (`cpu`, `cuda`) of `size` bytes, with `weights` bytes of
+        weights."""
+        raise NotImplementedError
+
+
+class VLLMSettings(EngineSettings):
+    """vLLM inside this process, on CPU or CUDA."""
+
+    implementation: ClassVar[str] = "pipeline.engines.vllm:VLLMEngine"
+    takes_adapters: ClassVar[bool] = True
+
+    kind: Literal["vllm"] = "vllm"
     gpu_memory_utilization: Number = Field(default=0.35, gt=0, le=1)
-    """Share of the GPU's memory for weights and cache (vLLM on CUDA; training needs the rest)."""
+    """Share of the GPU's memory for weights and cache (CUDA; training needs the rest)."""
     kv_cache_gib: int = Field(default=4, gt=0)
-    """Size of the key-value cache in GiB (vLLM on CPU)."""
+    """Size of the key-value cache in GiB (CPU)."""
     enforce_eager: bool = False
-    """vLLM on CUDA: skip compilation and CUDA graphs; starts faster, runs slower. On CPU always so."""
-    server_urls: list[str] = Field(default_factory=list)
+    """CUDA: skip compilation and CUDA graphs; starts faster, runs slower. On CPU always so."""
+
+    def memory(self, weights: float, device: str, size: float) -> float:
+        return self.gpu_memory_utilization * size if device == "cuda" else weights + self.kv_cache_gib * 2**30
+
+
+class ServerSettings(EngineSettings):
+    """vLLM servers elsewhere. They serve one checkpoint and take over no weights, so RL cannot use them."""
+
+    implementation: ClassVar[str] = "pipeline.engines.server:ServerEngine"
+
+    kind: Literal["vllm-server"] = "vllm-server"
+    server_urls: list[str] = []
     """Base addresses of OpenAI-compatible vLLM servers, as http://host:8000. Requests are spread over them."""
     server_timeout_s: Number = Field(default=3600.0, gt=0)
     """Longest wait for one request to a server, in seconds."""
@@ -62,18 +90,31 @@ class EngineSettings(Strict):
     1, 2, … 30 s, so that eight tries give a single server about a minute to come back."""
 
     @model_validator(mode="after")
-    def _servers_match_kind(self):
-        if self.kind == "vllm-server" and not self.server_urls:
+    def _servers_are_named(self) -> "ServerSettings":
+        if not self.server_urls:
             raise ValueError(
                 "engine kind is 'vllm-server' but server_urls is empty; "
                 "set server_urls to the addresses of running servers, for example ['http://localhost:8000']"
             )
-        if self.kind != "vllm-server" and self.server_urls:
-            raise ValueError(
-                f"engine server_urls={self.server_urls} but kind={self.kind!r} uses no server; "
-                "set kind: vllm-server or remove server_urls"
-            )
         return self
+
+    def memory(self, weights: float, device: str, size: float) -> float:
+        return 0
+
+
+class TransformersSettings(EngineSettings):
+    """`transformers.generate`, for machines where vLLM cannot be installed; several times slower."""
+
+    implementation: ClassVar[str] = "pipeline.engines.transformers:TransformersEngine"
+
+    kind: Literal["transformers"] = "transformers"
+
+    def memory(self, weights: float, device: str, size: float) -> float:
+        return weights
+
+
+AnyEngine = EngineSettings.any_kind()
+"""The type of a profile's `engine`."""
 
 
 class Sampling(Strict):

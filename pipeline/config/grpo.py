@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.engine import Number, Temperature
+from pipeline.config.engine import EngineSettings, Number, Temperature
 from pipeline.config.lora import LoRASettings
 from pipeline.core.strict import Strict
 
@@ -215,11 +215,11 @@ class GRPOSettings(Strict):
             )
         return self
 
-    def served_adapter_rank(self, engine_kind: str) -> int | None:
+    def served_adapter_rank(self, engine: EngineSettings) -> int | None:
         """Rank of the adapters that the engine takes over as such; None where it takes over merged weights: all of
         them are trained, the base is quantised, or the engine or the profile merges."""
         as_adapters = self.lora and self.lora.quantize == "none" and self.speedups.sync_adapters
-        return self.lora.rank if as_adapters and engine_kind == "vllm" else None
+        return self.lora.rank if as_adapters and engine.takes_adapters else None
 
     @property
     def prompts_per_rollout(self) -> int:

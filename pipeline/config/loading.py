@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError
+from pipeline.core.kinds import OTHER_KIND, OneOfKinds
 from pipeline.core.redaction import refuse_secrets
-from pipeline.core.strict import Say, give_way, inside, merge, sections_in
+from pipeline.core.strict import Say, give_way, inside, lay_over, merge, respelled, sections_in
 
 PROFILE_FOLDER = Path("configs")
 """Where profiles given by name are looked for first."""
@@ -146,7 +147,7 @@ def _read_yaml(path: Path) -> dict:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a profile is a mapping of keys to values, got {type(data).__name__}.")
     try:
-        return _string_keys(data, str(path))
+        return respelled(_string_keys(data, str(path)), Profile)
     except RecursionError:
         raise _too_deep(path) from None
 
@@ -200,17 +201,26 @@ def _apply_overrides(data: dict, overrides: Sequence[str], origins: dict[str, st
     """`data` with the overrides, which are one level: among each other the last one wins."""
     parsed = [(override, *_parse_override(override)) for override in overrides]
     level: dict = {}
-    for _, (*parents, last), value in parsed:
-        section: Any = level
-        for part in parents:
-            section = section.setdefault(part, {}) if isinstance(section, dict) else None
-        if isinstance(section, dict):
-            section[last] = value
+    for _, parts, value in parsed:
+        level = lay_over(level, respelled(_nested(parts, value), Profile))
     data = give_way(data, level, Profile, _noted(origins, notes))
     for override, parts, value in parsed:
-        _put(data, parts, value, override)
-        origins[".".join(parts)] = f"SET {override}"
+        as_given = _nested(parts, value)
+        as_read = respelled(as_given, Profile)
+        if as_read == as_given:
+            _put(data, parts, value, override)
+            origins[".".join(parts)] = f"SET {override}"
+        else:
+            data = lay_over(data, as_read)
+            _note_origins(as_read, "", f"SET {override}", origins)
     return data
+
+
+def _nested(parts: Sequence[str], value: Any) -> Any:
+    """`value` under the keys `parts`."""
+    for part in reversed(parts):
+        value = {part: value}
+    return value
 
 
 def _parse_override(override: str) -> tuple[list[str], Any]:
@@ -253,7 +263,7 @@ def _list_item(items: list, part: str, override: str) -> Any:
 
 
 def _explain(error: dict, origins: dict[str, str], path: Path) -> str:
-    location = [str(part) for part in error["loc"]]
+    location, kind = _written_location(error)
     key = ".".join(location)
     where = next(
         (origins[".".join(location[:n])] for n in range(len(location), 0, -1) if ".".join(location[:n]) in origins),
@@ -263,22 +273,49 @@ def _explain(error: dict, origins: dict[str, str], path: Path) -> str:
     given = given if len(given) <= 120 else given[:117] + "..."
     match error["type"]:
         case "extra_forbidden":
-            known = _fields_at(Profile, location[:-1])
+            known = _fields_at(location[:-1], kind)
             near = difflib.get_close_matches(location[-1], known, 1)
             advice = f"Did you mean '{near[0]}'?" if near else f"Known keys here: {', '.join(known) or 'none'}."
             return f"{where}: unknown key '{key}' (value {given}). {advice}"
         case "missing":
-            return f"{where}: '{key}' is missing. Add it."
-        case "value_error" | "assertion_error":
+            needed_by = f", which kind: {kind} needs" if kind else ""
+            return f"{where}: '{key}' is missing{needed_by}. Add it."
+        case "union_tag_invalid":
+            tag, expected = json.dumps(error["input"]["kind"]), error["ctx"]["expected_tags"]
+            return f"{where}: '{key}' is {tag}. It should be one of {expected}."
+        case "value_error" | "assertion_error" | "other_kind":
             message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
             return f"{where}: {key + ': ' if key else ''}{message}"
         case _:
             return f"{where}: '{key}' is {given}. {error['msg'].replace('Input should', 'It should')}."
 
 
-def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """The keys that a profile may have at a location, for advice."""
-    annotation: Any = model
+def _written_location(error: dict) -> tuple[list[str], str | None]:
+    """The keys that lead to what is wrong, as a profile has them, and the kind of the section that it stands in, where
+    that is one of several: pydantic names the kind among the keys."""
+    location: list[str] = []
+    annotation: Any = Profile
+    kind = None
+    for part in map(str, error["loc"]):
+        families = [section for section in sections_in(annotation) if issubclass(section, OneOfKinds)]
+        if families and kind is None and part in families[0].kinds:
+            kind, annotation = part, families[0].kinds[part]
+            continue
+        kind = kind if error["loc"][-1] == part else None
+        annotation = inside(annotation, part)
+        location.append(part)
+    if error["type"] == "union_tag_invalid":
+        location.append("kind")
+    if error["type"] == OTHER_KIND:
+        location.append(error["ctx"]["key"])
+    return location, kind
+
+
+def _fields_at(location: Sequence[str], kind: str | None) -> list[str]:
+    """The keys that a profile may have at a location, for advice; of several kinds of section those of `kind`."""
+    annotation: Any = Profile
     for part in location:
         annotation = inside(annotation, part)
-    return sorted({name for section in sections_in(annotation) for name in section.model_fields})
+    sections = sections_in(annotation)
+    of_kind = [section for section in sections if kind and section.model_fields["kind"].default == kind]
+    return sorted({name for section in of_kind or sections for name in section.model_fields})

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.data import Cleaning, QuestionSource, Templates
-from pipeline.config.engine import EngineSettings
+from pipeline.config.engine import AnyEngine
 from pipeline.config.rewards import SCORER
 from pipeline.config.stages import (
     DistillStage,
@@ -31,7 +31,7 @@ class Profile(Strict):
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     made_for: MadeFor | None = None
     """GPUs that `make check` estimates memory for; null: this machine."""
-    engine: EngineSettings
+    engine: AnyEngine
     trackers: list[Literal["tensorboard", "trackio", "wandb"]] = ["tensorboard"]
     """Where the figures of RL stages go while they train, besides `metrics.jsonl`."""
     templates: Templates = Templates()

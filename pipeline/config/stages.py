@@ -6,14 +6,16 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from pipeline.config.data import (
+    AnnotatorSettings,
+    AnyAnnotator,
+    AnyRewriter,
     Asking,
     FilterSettings,
     Heldout,
+    NoRewriterSettings,
     PreferenceSettings,
     QuestionCount,
     QuestionSource,
-    RewriterSettings,
-    check_named,
     default_samples,
 )
 from pipeline.config.engine import Number, Sampling
@@ -25,6 +27,7 @@ from pipeline.config.tokenizer import TokenizerSettings
 from pipeline.core.strict import Strict
 
 LONGEST_NAME = 64
+ENDPOINT_KEYS = ("url", "model")
 
 
 def file_names(what: str) -> AfterValidator:
@@ -110,7 +113,7 @@ class SampledData(Strict):
 
 class ColdStartDataStage(SampledData):
     filters: FilterSettings = FilterSettings(format="r1_zero")
-    rewriter: RewriterSettings = RewriterSettings()
+    rewriter: AnyRewriter = NoRewriterSettings()
     max_rows: int | None = 5000  # paper: "thousands"
 
 
@@ -128,22 +131,32 @@ class SFTStage(Strict):
 class RewardModelStage(RewardTraining):
     LATER = frozenset({"annotator_max_tokens"})
 
-    annotator: Literal["pocket", "endpoint"] = "endpoint"
-    url: str | None = None
-    model: str | None = None
+    annotator: AnyAnnotator
+    """In older profiles: its kind, with `url` and `model` beside it."""
     annotator_max_tokens: int = Field(4096, ge=1)
     """Longest answer of the annotator, in the server's tokens: a score, after what a model that thinks writes."""
     asking: Asking = Field(Asking(), exclude=True)
     scorers: dict[Literal["helpful", "harmless"], PreferenceSettings] = {
-        "helpful": PreferenceSettings(group="general", prompts=66_000, part="summary"),  # paper: 66k pairs
+        "helpful": PreferenceSettings(group="helpful_prompts", prompts=66_000, part="summary"),  # paper: 66k pairs
         "harmless": PreferenceSettings(group="harmless_prompts", prompts=106_000, part="whole"),  # paper: 106k prompts
     }
     sampling: Sampling = Sampling(temperature=1.0, max_tokens=MAX_TOKENS)
 
-    @model_validator(mode="after")
-    def _annotator_is_named(self) -> "RewardModelStage":
-        check_named(self.annotator, self.url, self.model)
-        return self
+    @classmethod
+    def respelled(cls, section: Any) -> Any:
+        if not isinstance(section, dict):
+            return section
+        annotator = AnnotatorSettings.respelled(section.get("annotator", {}))
+        beside = {key: section[key] for key in ENDPOINT_KEYS if key in section}
+        if not beside or not isinstance(annotator, dict) or beside.keys() & annotator.keys():
+            return section
+        rest = {key: value for key, value in section.items() if key not in beside}
+        return {**rest, "annotator": {**annotator, **beside}}
+
+    def for_identity(self, written: dict[str, Any]) -> dict[str, Any]:
+        """The annotator's keys stand beside each other, as they once did in profiles."""
+        annotator = {**dict.fromkeys(ENDPOINT_KEYS), **written.pop("annotator")}
+        return {**written, "annotator": annotator.pop("kind"), **annotator}
 
 
 class DistillStage(SFTStage):

@@ -4,7 +4,17 @@ from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+FOR_IDENTITY = {"for": "identity"}
+"""The context in which a section is dumped to become part of a stage's identity."""
 
 
 class Strict(BaseModel):
@@ -20,22 +30,37 @@ class Strict(BaseModel):
     """Keys that came after runs had been made. At its default such a key is not written down, so that the identity of
     a stage, a hash of its section, is what it was and the stage stays done."""
 
+    def for_identity(self, written: dict[str, Any]) -> dict[str, Any]:
+        """What is hashed of the section, given what is written of it: the same, unless it was once written otherwise.
+        What was made then stays done."""
+        return written
+
     @model_serializer(mode="wrap")
-    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _written(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         written = write(self)
         for key in self.LATER & written.keys():
             if getattr(self, key) == type(self).model_fields[key].default:
                 del written[key]
-        return written
+        return self.for_identity(written) if info.context is FOR_IDENTITY else written
+
+    def keys_set(self) -> dict[str, Any]:
+        """What was said when it was made, without the defaults of its keys."""
+        return self.model_dump(exclude_unset=True)
 
     @classmethod
     def replaced(cls, below: dict, above: dict) -> dict[str, str]:
         """Keys of `below`, set less specifically, that `above` replaces without naming them: key -> the reason."""
         return {}
 
+    @classmethod
+    def respelled(cls, section: Any) -> Any:
+        """The section as it is written today, where a profile writes it in an older or shorter way."""
+        return section
+
     @model_validator(mode="before")
     @classmethod
     def _keep_the_rest_of_defaults(cls, data: Any) -> Any:
+        data = cls.respelled(data)
         if not isinstance(data, dict):
             return data
         completed = dict(data)
@@ -48,7 +73,7 @@ class Strict(BaseModel):
 def _complete(given: dict, default: Any) -> dict:
     """`given` with what it leaves out of `default`: a section, or sections by name, whose names `given` decides."""
     if isinstance(default, Strict):
-        return merge(default.model_dump(exclude_unset=True), given, type(default))
+        return merge(default.keys_set(), given, type(default))
     if isinstance(default, dict):
         return {
             name: _complete(value, default.get(name)) if isinstance(value, dict) else value
@@ -64,13 +89,24 @@ Say = Callable[[str, str], None]
 def merge(below: Any, above: Any, annotation: Any, say: Say = lambda key, why: None) -> Any:
     """`above` over `below`, both to be read as the type `annotation`: mappings key by key; anything else, lists too,
     is replaced."""
-    return _lay_over(give_way(below, above, annotation, say), above)
+    return lay_over(give_way(below, above, annotation, say), above)
 
 
-def _lay_over(below: Any, above: Any) -> Any:
+def respelled(value: Any, annotation: Any) -> Any:
+    """The value, to be read as the type `annotation`, with all its sections as they are written today."""
+    for section in sections_in(annotation):
+        value = section.respelled(value)
+    if isinstance(value, dict):
+        return {key: respelled(item, inside(annotation, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [respelled(item, inside(annotation, "")) for item in value]
+    return value
+
+
+def lay_over(below: Any, above: Any) -> Any:
     if not isinstance(below, dict) or not isinstance(above, dict):
         return above
-    return {**below, **{key: _lay_over(below.get(key), value) for key, value in above.items()}}
+    return {**below, **{key: lay_over(below.get(key), value) for key, value in above.items()}}
 
 
 def give_way(below: Any, above: Any, annotation: Any, say: Say, prefix: str = "") -> Any:

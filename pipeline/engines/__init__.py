@@ -7,6 +7,7 @@
 Importing this package loads neither torch nor vLLM; opening an engine does.
 """
 
+from importlib import import_module
 from pathlib import Path
 
 from pipeline.config.engine import EngineSettings, Sampling
@@ -17,9 +18,13 @@ __all__ = ["Completion", "Engine", "EngineSettings", "EngineStats", "OnGroup", "
 
 
 def open_engine(
-    settings: EngineSettings, model: str | Path, tokenizer=None, seed: int = 0, adapter_rank: int | None = None
+    settings: EngineSettings,
+    model: str | Path,
+    tokenizer=None,
+    seed: int = 0,
+    adapter_rank: int | None = None,
 ) -> Engine:
-    """Open the engine that `settings.kind` names on the checkpoint `model` (a folder or a hub id).
+    """Open the engine that `settings` are of on the checkpoint `model` (a folder or a hub id).
 
     `tokenizer` (default: the checkpoint's own) encodes string prompts, decodes completions and names the end tokens.
     `seed` starts the engine's random numbers where a request brings no seed of its own.
@@ -31,17 +36,10 @@ def open_engine(
         ValueError: `adapter_rank` with an engine that takes over merged weights alone.
         MissingEngineError: the engine's package is not installed. No other engine is taken in its place.
     """
-    if settings.kind == "vllm":
-        from pipeline.engines.vllm import VLLMEngine
-
-        return VLLMEngine(settings, model, tokenizer, seed, adapter_rank)
-    if adapter_rank:
+    if adapter_rank and not settings.takes_adapters:
         raise ValueError(
             f"adapter_rank={adapter_rank}, but the engine {settings.kind!r} takes over merged weights alone; "
             "open it without adapter_rank, or set kind: vllm"
         )
-    if settings.kind == "transformers":
-        from pipeline.engines.transformers import TransformersEngine as engine_class
-    else:
-        from pipeline.engines.server import ServerEngine as engine_class
-    return engine_class(settings, model, tokenizer, seed)
+    module, _, name = settings.implementation.partition(":")
+    return getattr(import_module(module), name)(settings, model, tokenizer, seed, adapter_rank)

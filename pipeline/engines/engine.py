@@ -50,11 +50,11 @@ class Engine(ABC):
     A subclass gives `_generate`, `_sync`, `_load` and `_close`; order of work, checks and decoding are done here.
     """
 
-    adapter_rank: int | None = None
-    """Highest rank of the LoRA adapters that it takes over as such, and then no other weights."""
-
-    def __init__(self, settings: EngineSettings, model: str | Path, tokenizer, seed: int):
-        self.settings = settings
+    def __init__(
+        self, settings: EngineSettings, model: str | Path, tokenizer, seed: int, adapter_rank: int | None = None
+    ):
+        """`adapter_rank`: highest rank of the LoRA adapters that it takes over as such, and then no other weights."""
+        self.settings, self.adapter_rank = settings, adapter_rank
         self.model_path = str(model)
         self.tokenizer = tokenizer if tokenizer is not None else load_tokenizer(self.model_path)
         self.end_ids = end_token_ids(self.tokenizer, self.model_path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from pipeline.config.engine import EngineSettings, Sampling
+from pipeline.config.engine import Sampling, ServerSettings
 from pipeline.core.console import LOGGER
 from pipeline.core.http import HTTPFault, each, read_json
 from pipeline.engines.engine import Engine, Finished, RawCompletion
@@ -33,8 +33,8 @@ class ServerEngine(Engine):
     is encoded twice. What happens when a server fails: `pipeline.engines.servers`.
     """
 
-    def __init__(self, settings: EngineSettings, model, tokenizer, seed: int):
-        super().__init__(settings, model, tokenizer, seed)
+    def __init__(self, settings: ServerSettings, model, tokenizer, seed: int, adapter_rank: int | None = None):
+        super().__init__(settings, model, tokenizer, seed, adapter_rank)
         urls = [url.rstrip("/").removesuffix("/v1") for url in settings.server_urls]
         self._served = {url: _model_name(url, self.model_path) for url in urls}
 

@@ -9,7 +9,7 @@ from typing import get_args
 
 import torch
 
-from pipeline.config.engine import EngineSettings, Sampling
+from pipeline.config.engine import Sampling, VLLMSettings
 from pipeline.core.heads import has_own_head
 from pipeline.core.ranks import process_count
 from pipeline.core.watchdog import beat
@@ -32,8 +32,8 @@ class VLLMEngine(Engine):
     lists. For a small model on a CPU this is what decides: with both, generation costs little over the forward passes.
     """
 
-    def __init__(self, settings: EngineSettings, model, tokenizer, seed: int, adapter_rank: int | None = None):
-        super().__init__(settings, model, tokenizer, seed)
+    def __init__(self, settings: VLLMSettings, model, tokenizer, seed: int, adapter_rank: int | None = None):
+        super().__init__(settings, model, tokenizer, seed, adapter_rank)
         try:
             from vllm import LLM
             from vllm.platforms import current_platform
@@ -50,7 +50,6 @@ class VLLMEngine(Engine):
         )
         if process_count() > 1:  # an engine of its own in each
             memory["distributed_executor_backend"] = "external_launcher"
-        self.adapter_rank = adapter_rank
         if adapter_rank:
             memory |= {"enable_lora": True, "max_lora_rank": _lora_rank(adapter_rank)}
         self._adapter = None

@@ -98,12 +98,6 @@ def rl_estimate(shape: ModelShape, profile: Profile, stage: RLStage, device: Dev
     grpo = stage.grpo
     tokens = max(grpo.max_tokens_per_microbatch, grpo.longest_completion)
     engine = profile.engine
-    served = shape.parameters * NUMBER_BYTES[engine.dtype]
-    cache_bytes = 0 if engine.kind == "transformers" else engine.kv_cache_gib * 2**30
-    if engine.kind == "vllm-server":
-        served = cache_bytes = 0
-    elif device.kind == "cuda" and engine.kind == "vllm":
-        served, cache_bytes = engine.gpu_memory_utilization * device.size, 0
     reference = 4 * shape.parameters if grpo.beta > 0 and grpo.lora is None else 0
     scorers = sum(spec.scorer is not None for spec in stage.rewards)
     tile = 4 * tokens * min(shape.vocabulary, TILE_VOCABULARY)
@@ -113,7 +107,7 @@ def rl_estimate(shape: ModelShape, profile: Profile, stage: RLStage, device: Dev
         activations=activation_bytes(shape, tokens, profile.dtype, grpo.gradient_checkpointing)
         + autocast_bytes(shape, grpo.lora, profile.dtype)
         + tile,
-        engine=served + cache_bytes,
+        engine=engine.memory(shape.parameters * NUMBER_BYTES[engine.dtype], device.kind, device.size),
     )
 
 

@@ -44,7 +44,7 @@ def climb(ctx: StageContext, token_budget: int | None = None) -> StageResult:
     `metrics.jsonl`, `rollouts/` and, where the profile asks for held-out evaluation, `heldout.jsonl`.
     """
     config, start, template = ctx.config, ctx.start(), ctx.stage.template
-    rank = None if has_experts(start) else config.grpo.served_adapter_rank(ctx.profile.engine.kind)
+    rank = None if has_experts(start) else config.grpo.served_adapter_rank(ctx.profile.engine)
     tokenizer = ctx.serve(start, rank).tokenizer  # adapters of experts reach an engine merged
     longest = config.grpo.longest_completion
     questions = training_questions(ctx, config.questions)

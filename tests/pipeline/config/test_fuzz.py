@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from pipeline.cli import main
 from pipeline.config.loading import PROFILE_FOLDER, _Loader
 from pipeline.config.profile import Profile
+from pipeline.core.strict import sections_in
 
 EXAMPLES = int(os.environ.get("CONFIG_FUZZ_EXAMPLES", "400"))
 
@@ -51,8 +52,8 @@ def schema_paths(model: type[BaseModel], prefix: Path_ = ()) -> list[Path_]:
     found = []
     for name, field in model.model_fields.items():
         found.append((*prefix, name))
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found += schema_paths(field.annotation, (*prefix, name))
+        for section in sections_in(field.annotation):
+            found += schema_paths(section, (*prefix, name))
     return found
 
 
