@@ -3,7 +3,7 @@ PROFILE ?= pocket
 RUN ?=
 SET ?=
 SEED ?=
-SEEDS ?= 0 1 2
+SEEDS ?=
 KILLS ?= 100
 RUNS ?=
 WITH ?=
@@ -18,7 +18,8 @@ ladder := .venv/bin/python -m pipeline
 export LADDER_SET := $(SET)
 options = --profile '$(PROFILE)' --run '$(RUN)' --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
 processes = $(if $(PROCESSES),--processes '$(PROCESSES)')
-made = $(or $(RUN),$(PROFILE)$(if $(SEED),-seed$(SEED)))
+# The profile that made a run stands in the run: PROFILE is said only where another is meant.
+of_run = $(if $(filter-out pocket,$(PROFILE)),--profile '$(PROFILE)') --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
 # The rows of the ladder's table, in their order. Here and not by Python, so that `make help` needs none.
 ids := $(shell sed -n 's/^        "\([a-z0-9_]*\)", "[a-z]*",.*/\1/p' pipeline/ladder.py)
 stages := $(filter-out report,$(subst _,-,$(ids)))
@@ -79,7 +80,7 @@ check-reward: .venv/ready ## try a reward: REWARD=name or file.py:name [ROWS=fil
 	@$(ladder) check-reward '$(REWARD)' $(if $(ROWS),--rows '$(ROWS)') --args '$(ARGS)'
 
 claims: .venv/ready ## climb with several seeds (SEEDS="0 1 2") and say which of the paper's effects hold
-	@$(ladder) claims --seeds '$(SEEDS)' $(options)
+	@$(ladder) claims $(if $(SEEDS),--seeds '$(SEEDS)') $(options)
 
 bench: bench-rewards bench-grpo ## measure the speed claims
 
@@ -96,10 +97,10 @@ pocket-bases: .venv/ready ## pretrain the committed pocket base models again
 	@$(ladder) pocket-bases
 
 verify: .venv/ready ## hash every file of a run again (RUN, or the profile's own) and say what does not match
-	@$(ladder) verify '$(made)' $(if $(filter-out pocket,$(PROFILE)),--profile '$(PROFILE)') --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
+	@$(ladder) verify '$(RUN)' $(of_run)
 
 explain: .venv/ready ## what made a stage or a file of it: STAGE=distill/students/qwen [RUN=name]
-	@$(ladder) explain '$(made)' '$(STAGE)'
+	@$(ladder) explain '$(RUN)' '$(STAGE)' $(of_run)
 
 lm-eval: .venv/extras/lm-eval ## lm-evaluation-harness on a checkpoint: MODEL=distill/qwen TASKS="gsm8k ours.yaml" [LIMIT=50]
 	@$(ladder) lm-eval '$(MODEL)' '$(TASKS)' $(if $(LIMIT),--limit '$(LIMIT)') $(if $(BATCH),--batch-size '$(BATCH)') \

@@ -14,7 +14,7 @@ import traceback
 import warnings
 from typing import NoReturn
 
-from pipeline.core.arguments import parser
+from pipeline.core.arguments import DEFAULT_PROFILE, parser
 from pipeline.core.crew import Crew, LostProcess, end_process
 from pipeline.core.disk import disk_fault
 from pipeline.core.errors import ConfigError, LadderError
@@ -73,18 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _load(options):
     """(profile, run folder) that the options name."""
-    from pipeline.config.loading import load_profile
-    from pipeline.runs.folder import RunFolder
+    from pipeline.runs.loading import load_run
 
-    loaded = load_profile(options.profile, _words(options.set, "SET"), options.seed)
-    profile = loaded.profile
-    if process_rank() == 0:
-        for note in loaded.notes:
-            print(f"note: {note}", file=sys.stderr)
-    if profile.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the libraries take a GPU wherever they see one
-    default = profile.name if options.seed is None else f"{profile.name}-seed{options.seed}"
-    return profile, RunFolder(options.run or default, profile.name)
+    return load_run(options.profile, _words(options.set, "SET"), options.seed, options.run)
 
 
 def _words(text: str, variable: str) -> list[str]:
@@ -173,12 +164,15 @@ def _claims(options) -> int:
     from pipeline.config.loading import load_profile
     from pipeline.report.claims import climb_and_judge
 
-    seeds = options.seeds.split()
+    text = options.seeds if options.seeds is not None else "0 1 2" if options.seed is None else str(options.seed)
+    seeds = text.split()
     if not seeds or not all(seed.isdigit() for seed in seeds):
-        raise ConfigError(f"SEEDS={options.seeds!r}: expected whole numbers with blanks between them, such as '0 1 2'.")
+        raise ConfigError(f"SEEDS={text!r}: expected whole numbers with blanks between them, such as '0 1 2'.")
+    if options.seeds is not None and options.seed is not None:
+        raise ConfigError(f"SEEDS={text!r} and SEED={options.seed} both name seeds to climb with. Give one of them.")
     overrides = _words(options.set, "SET")
     fetch_extras(load_profile(options.profile, overrides).profile)
-    return climb_and_judge(options.profile, overrides, [int(seed) for seed in seeds])
+    return climb_and_judge(options.profile, overrides, [int(seed) for seed in seeds], options.run)
 
 
 def _report(options) -> None:
@@ -208,15 +202,26 @@ def _compare(options) -> None:
     compare_runs(options.runs.split())
 
 
+def _existing(options):
+    """The run that the options name: by its own name, else as the one that the profile makes."""
+    from pipeline.runs.folder import RunFolder
+    from pipeline.runs.loading import load_run
+
+    name = options.run
+    if not name:
+        _, run = load_run(options.profile or DEFAULT_PROFILE, _words(options.set, "SET"), options.seed)
+        name = run.name
+    return RunFolder.existing(name)
+
+
 def _verify(options) -> int:
     from pipeline.config.loading import load_profile
-    from pipeline.runs.folder import RunFolder
     from pipeline.runs.verify import verify_run
 
-    run = RunFolder.existing(options.run)
+    run = _existing(options)
     try:
         overrides = _words(options.set, "SET")
-        profile = load_profile(options.profile or run.profile, overrides, options.seed).profile
+        profile = load_profile(options.profile or run.profile_file, overrides, options.seed).profile
     except ConfigError as error:
         if options.profile or options.set:
             raise
@@ -227,9 +232,8 @@ def _verify(options) -> int:
 
 def _explain(options) -> None:
     from pipeline.runs.explain import explain
-    from pipeline.runs.folder import RunFolder
 
-    explain(RunFolder.existing(options.run), options.target)
+    explain(_existing(options), options.target)
 
 
 def _lm_eval(options) -> None:
@@ -274,15 +278,21 @@ def _chat(options) -> None:
     chat(Conversation(checkpoint, device, profile.dtype, sampling, context, template), f"{run.name} {name}")
 
 
-def _clean_run(options) -> None:
-    _, run = _load(options)
+def _clean_run(options) -> int:
+    from pipeline.runs.folder import RunFolder
+
+    run = RunFolder(options.run, "") if options.run else _load(options)[1]
     if not run.path.exists():
         print(f"There is no {run.path}.")
-        return
-    run.claim()
+        return 0
+    print(f"{run.path}: {run.described()}.")
+    if sys.stdin.isatty() and input(f"Remove {run.path}? [y/N] ").strip().lower() not in ("y", "yes"):
+        print(f"{run.path} is kept.")
+        return 1
     with run.lock():
         run.remove()
     print(f"Removed {run.path}.")
+    return 0
 
 
 def _pocket_bases(options) -> None:

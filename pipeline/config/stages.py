@@ -153,8 +153,8 @@ class RewardModelStage(RewardTraining):
         rest = {key: value for key, value in section.items() if key not in beside}
         return {**rest, "annotator": {**annotator, **beside}}
 
-    def for_identity(self, written: dict[str, Any]) -> dict[str, Any]:
-        """The annotator's keys stand beside each other, as they once did in profiles."""
+    def as_before(self, written: dict[str, Any]) -> dict[str, Any]:
+        """The annotator's keys stand beside the others, as they once did in profiles."""
         annotator = {**dict.fromkeys(ENDPOINT_KEYS), **written.pop("annotator")}
         return {**written, "annotator": annotator.pop("kind"), **annotator}
 

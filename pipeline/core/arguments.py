@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Callable, Mapping
 
+DEFAULT_PROFILE = "pocket"
+
 
 def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
     """The parser of the whole command line; `command` of what it reads is the function that `commands` has."""
@@ -15,7 +17,9 @@ def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
         return sub
 
     def profiled(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--profile", default="pocket", help="name of a file in configs/, or a path (default: pocket)")
+        sub.add_argument(
+            "--profile", default=DEFAULT_PROFILE, help="name of a file in configs/, or a path (default: %(default)s)"
+        )
         sub.add_argument("--run", default="", help="name of the run folder (default: the profile's name, and its seed)")
         sub.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides, such as seed=3")
         sub.add_argument("--seed", type=int, help="replaces the profile's seed")
@@ -33,7 +37,7 @@ def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
     check_reward.add_argument("--rows", help="a JSON lines file with `completion` and the question's columns")
     check_reward.add_argument("--args", default="", metavar="'KEY=VALUE …'", help="arguments of the reward")
     claims = command("claims", "climb with several seeds and say which of the paper's effects hold")
-    claims.add_argument("--seeds", default="0 1 2", help="seeds to climb with (default: '0 1 2')")
+    claims.add_argument("--seeds", help="seeds to climb with (default: '0 1 2', or SEED alone)")
     profiled(claims)
     report = command("report", "write the report of what there is, without training anything")
     report.add_argument("--with", default="", dest="overlaid", metavar="'RUN …'", help="runs to draw curves of, too")
@@ -41,13 +45,16 @@ def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
     compare = command("compare", "set finished runs side by side: configurations, results, curves")
     compare.add_argument("runs", help="names of two or more run folders, blanks between them")
     verify = command("verify", "hash every file of a run's finished stages again and say what does not match")
-    verify.add_argument("run", help="name of a run folder")
+    verify.add_argument("run", nargs="?", default="", help="name of a run folder (default: the profile's)")
     verify.add_argument("--profile", help="profile to hold the configurations against (default: the run's own)")
     verify.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides that the run was made with")
     verify.add_argument("--seed", type=int, help="the run's seed, where it is not the profile's")
     explain = command("explain", "print what made a stage or a file of it, back to the base model")
-    explain.add_argument("run", help="name of a run folder")
+    explain.add_argument("run", help="name of a run folder; '' is the profile's")
     explain.add_argument("target", help="a stage, or a path below it, such as distill/students/qwen")
+    explain.add_argument("--profile", help="profile whose run is meant (default: pocket)")
+    explain.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides that the run was made with")
+    explain.add_argument("--seed", type=int, help="the run's seed, where it is not the profile's")
     harness = command("lm-eval", "run lm-evaluation-harness tasks on a checkpoint of a run")
     harness.add_argument("model", help="a stage, STAGE/STUDENT, or the path of a checkpoint folder")
     harness.add_argument("tasks", help="names of tasks, or YAML files of yours, blanks between them")
@@ -69,7 +76,7 @@ def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
     chat = command("chat", "talk to a checkpoint of a run")
     chat.add_argument("model", help="a stage, STAGE/STUDENT, a student's name, or a checkpoint folder")
     profiled(chat)
-    profiled(command("clean-run", "remove a run folder"))
+    profiled(command("clean-run", "say how large and how old a run folder is, and remove it"))
     bases = command("pocket-bases", "pretrain the pocket base models again")
     bases.add_argument("names", nargs="*", help="which (default: all of the recipe)")
     return whole

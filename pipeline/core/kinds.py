@@ -21,8 +21,8 @@ class OneOfKinds(Strict):
 
     kinds: ClassVar[dict[str, type["OneOfKinds"]]]
     once_of_all: ClassVar[dict[str, Any]] = {}
-    """Keys that every kind had before each had its own, with their defaults. They stay part of a stage's identity, so
-    that what was made before is still done."""
+    """Keys that every kind had before each had its own, with their defaults. They are still written down, so that the
+    identity of a stage is what it was, and read at these values."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **keywords: Any) -> None:
@@ -70,12 +70,13 @@ class OneOfKinds(Strict):
     @model_validator(mode="before")
     @classmethod
     def _takes_no_other_kinds_keys(cls, data: Any) -> Any:
-        """Refuses them by name. Without a value (null, an empty list) they say nothing, and are passed over."""
+        """Refuses them by name. Without a value (null, an empty list), or at what they once were for all kinds, they
+        say nothing, and are passed over."""
         if not isinstance(data, dict):
             return data
         others = {key: cls._owners(key) for key in data if key not in cls.model_fields}
         for key, owners in others.items():
-            if owners and data[key] not in (None, []):
+            if owners and data[key] not in (None, [], cls.once_of_all.get(key)):
                 known, value = " or ".join(map(repr, owners)), f"{data[key]!r:.80}"
                 raise PydanticCustomError(
                     OTHER_KIND,
@@ -90,7 +91,8 @@ class OneOfKinds(Strict):
         return {key: value for key, value in data.items() if not others.get(key)}
 
     def keys_set(self) -> dict[str, Any]:
-        return {"kind": self.kind, **super().keys_set()}
+        said = {key: value for key, value in super().keys_set().items() if key in type(self).model_fields}
+        return {"kind": self.kind, **said}
 
-    def for_identity(self, written: dict[str, Any]) -> dict[str, Any]:
+    def as_before(self, written: dict[str, Any]) -> dict[str, Any]:
         return {**self.once_of_all, **written}

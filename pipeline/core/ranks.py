@@ -24,6 +24,16 @@ def rows_in_a_pass(batch: int, most: int, processes: int) -> int:
     return next(rows for rows in range(min(most, share), 0, -1) if share % rows == 0)
 
 
+def default_device() -> str:
+    """`cuda` where torch sees such a device, else `cpu`.
+
+    The one place that asks: whatever computes is told its device, and takes this one where nobody tells it.
+    """
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def use_one_gpu() -> None:
     """Hides all GPUs but the first from a process that is alone: libraries spread a model over all that they see.
 

@@ -7,14 +7,10 @@ from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 from pydantic import (
     BaseModel,
     ConfigDict,
-    SerializationInfo,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
-
-FOR_IDENTITY = {"for": "identity"}
-"""The context in which a section is dumped to become part of a stage's identity."""
 
 
 class Strict(BaseModel):
@@ -30,18 +26,17 @@ class Strict(BaseModel):
     """Keys that came after runs had been made. At its default such a key is not written down, so that the identity of
     a stage, a hash of its section, is what it was and the stage stays done."""
 
-    def for_identity(self, written: dict[str, Any]) -> dict[str, Any]:
-        """What is hashed of the section, given what is written of it: the same, unless it was once written otherwise.
-        What was made then stays done."""
+    def as_before(self, written: dict[str, Any]) -> dict[str, Any]:
+        """What is written down of the section: as long ago, so that a hash of it is what it was."""
         return written
 
     @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written = write(self)
         for key in self.LATER & written.keys():
             if getattr(self, key) == type(self).model_fields[key].default:
                 del written[key]
-        return self.for_identity(written) if info.context is FOR_IDENTITY else written
+        return self.as_before(written)
 
     def keys_set(self) -> dict[str, Any]:
         """What was said when it was made, without the defaults of its keys."""

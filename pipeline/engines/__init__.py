@@ -23,11 +23,13 @@ def open_engine(
     tokenizer=None,
     seed: int = 0,
     adapter_rank: int | None = None,
+    device: str | None = None,
 ) -> Engine:
     """Open the engine that `settings` are of on the checkpoint `model` (a folder or a hub id).
 
     `tokenizer` (default: the checkpoint's own) encodes string prompts, decodes completions and names the end tokens.
-    `seed` starts the engine's random numbers where a request brings no seed of its own.
+    `seed` starts the engine's random numbers where a request brings no seed of its own. `device` is what it computes
+    on, `cpu` or `cuda` (default: this machine's); vLLM computes on what it was built for.
 
     With `adapter_rank` (vLLM alone) the engine takes over LoRA adapters of `model` of up to that rank as adapters, and
     no other weights; without it adapters are merged into the weights that are handed over.
@@ -42,4 +44,4 @@ def open_engine(
             "open it without adapter_rank, or set kind: vllm"
         )
     module, _, name = settings.implementation.partition(":")
-    return getattr(import_module(module), name)(settings, model, tokenizer, seed, adapter_rank)
+    return getattr(import_module(module), name)(settings, model, tokenizer, seed, adapter_rank, device)

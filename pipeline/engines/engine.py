@@ -51,10 +51,17 @@ class Engine(ABC):
     """
 
     def __init__(
-        self, settings: EngineSettings, model: str | Path, tokenizer, seed: int, adapter_rank: int | None = None
+        self,
+        settings: EngineSettings,
+        model: str | Path,
+        tokenizer,
+        seed: int,
+        adapter_rank: int | None = None,
+        device: str | None = None,
     ):
-        """`adapter_rank`: highest rank of the LoRA adapters that it takes over as such, and then no other weights."""
-        self.settings, self.adapter_rank = settings, adapter_rank
+        """`adapter_rank`: highest rank of the LoRA adapters that it takes over as such, and then no other weights;
+        `device`: what it computes on (default: this machine's)."""
+        self.settings, self.adapter_rank, self.device = settings, adapter_rank, device
         self.model_path = str(model)
         self.tokenizer = tokenizer if tokenizer is not None else load_tokenizer(self.model_path)
         self.end_ids = end_token_ids(self.tokenizer, self.model_path)

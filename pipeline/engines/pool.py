@@ -17,8 +17,9 @@ class EnginePool:
     """Holds at most one open engine. Asking for a checkpoint of the architecture that it serves swaps the weights;
     any other closes it and opens another, so memory never holds two."""
 
-    def __init__(self, settings: EngineSettings):
-        self.settings = settings
+    def __init__(self, settings: EngineSettings, device: str | None = None):
+        """`device`: what the engine computes on, `cpu` or `cuda` (default: this machine's)."""
+        self.settings, self.device = settings, device
         self._engine: Engine | None = None
 
     @property
@@ -48,7 +49,7 @@ class EnginePool:
             return self._engine
         self.close()
         try:
-            self._engine = open_engine(self.settings, checkpoint, tokenizer, seed, adapter_rank)
+            self._engine = open_engine(self.settings, checkpoint, tokenizer, seed, adapter_rank, self.device)
         except MissingEngineError as error:
             raise ConfigError(str(error)) from error
         except (RuntimeError, ValueError, OSError) as error:

@@ -33,8 +33,8 @@ class ServerEngine(Engine):
     is encoded twice. What happens when a server fails: `pipeline.engines.servers`.
     """
 
-    def __init__(self, settings: ServerSettings, model, tokenizer, seed: int, adapter_rank: int | None = None):
-        super().__init__(settings, model, tokenizer, seed, adapter_rank)
+    def __init__(self, settings: ServerSettings, model, tokenizer, seed: int, adapter_rank=None, device=None):
+        super().__init__(settings, model, tokenizer, seed, adapter_rank, device)
         urls = [url.rstrip("/").removesuffix("/v1") for url in settings.server_urls]
         self._served = {url: _model_name(url, self.model_path) for url in urls}
 

@@ -4,6 +4,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from pipeline.config.engine import Sampling, TransformersSettings
+from pipeline.core.ranks import default_device
 from pipeline.core.watchdog import beat
 from pipeline.engines.engine import Engine, Finished, RawCompletion
 from pipeline.engines.weights import checkpoint_weights
@@ -12,9 +13,9 @@ from pipeline.engines.weights import checkpoint_weights
 class TransformersEngine(Engine):
     """A second copy of the model that `generate`s in left-padded batches of at most `max_sequences` rows."""
 
-    def __init__(self, settings: TransformersSettings, model, tokenizer, seed: int, adapter_rank: int | None = None):
-        super().__init__(settings, model, tokenizer, seed, adapter_rank)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, settings: TransformersSettings, model, tokenizer, seed: int, adapter_rank=None, device=None):
+        super().__init__(settings, model, tokenizer, seed, adapter_rank, device)
+        self._device = torch.device(device or default_device())
         self._model = self._open(self.model_path)
         pad = self.tokenizer.pad_token_id
         self._pad_id = min(self.end_ids) if pad is None else pad

@@ -32,8 +32,8 @@ class VLLMEngine(Engine):
     lists. For a small model on a CPU this is what decides: with both, generation costs little over the forward passes.
     """
 
-    def __init__(self, settings: VLLMSettings, model, tokenizer, seed: int, adapter_rank: int | None = None):
-        super().__init__(settings, model, tokenizer, seed, adapter_rank)
+    def __init__(self, settings: VLLMSettings, model, tokenizer, seed: int, adapter_rank=None, device=None):
+        super().__init__(settings, model, tokenizer, seed, adapter_rank, device)
         try:
             from vllm import LLM
             from vllm.platforms import current_platform

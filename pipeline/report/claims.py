@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config.loading import load_profile
 from pipeline.config.profile import Profile
 from pipeline.core.figures import percent
 from pipeline.ladder import BASE, DISTILL, EVALUATE, STUDENT_RL, Rung, rungs
 from pipeline.report.records import RunRecord, read_lines
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.loading import load_run
 from pipeline.runs.runner import run_stages
 from pipeline.steps.evaluation import Z_95
 
@@ -240,14 +240,16 @@ def _distillation_beats_rl(f: RunFigures, rl: Rung) -> Claim:
     )
 
 
-def climb_and_judge(profile_name: str, overrides: list[str], seeds: list[int]) -> int:
-    """Climbs the whole ladder with each seed, prints each claim's verdict for each, and returns the exit code 0."""
+def climb_and_judge(profile_name: str, overrides: list[str], seeds: list[int], run_name: str = "") -> int:
+    """Climbs the whole ladder with each seed, prints each claim's verdict for each, and returns the exit code 0.
+
+    The runs are `run_name` (default: the profile's name) followed by the seed.
+    """
     verdicts: dict[int, list[Claim]] = {}
     for seed in seeds:
-        loaded = load_profile(profile_name, overrides, seed)
-        run = RunFolder(f"{loaded.profile.name}-seed{seed}", loaded.profile.name)
-        run_stages(loaded.profile, run, None)
-        verdicts[seed] = judge_run(loaded.profile, run)
+        profile, run = load_run(profile_name, overrides, seed, run_name and f"{run_name}-seed{seed}")
+        run_stages(profile, run, None)
+        verdicts[seed] = judge_run(profile, run)
     print_claims(verdicts)
     return 0
 

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,32 +22,53 @@ RUNS = Path("runs")
 
 
 class RunFolder:
-    def __init__(self, name: str, profile: str):
+    def __init__(self, name: str, profile: str, profile_file: str = ""):
+        """`profile` is the name of the profile that it is made with, `profile_file` its file."""
         if not name or name.startswith(".") or "/" in name:
-            raise ConfigError(f"RUN={name!r} becomes a folder name in {RUNS}/: give a plain name such as {profile}.")
+            raise ConfigError(
+                f"RUN={name!r} becomes a folder name in {RUNS}/: give a plain name such as {profile or 'pocket'}."
+            )
         self.name, self.profile, self.path = name, profile, RUNS / name
+        self.profile_file = profile_file or profile
 
     @classmethod
     def existing(cls, name: str) -> "RunFolder":
         """The run of that name, with the profile that made it. Raises ConfigError where there is none."""
         run = cls(name, "")
-        owner = run.owner()
-        if owner is None:
+        about = run._about()
+        if about is None:
             there = sorted(path.parent.name for path in RUNS.glob("*/run.json"))
             raise ConfigError(f"There is no run '{name}' in {RUNS}/. Runs: {', '.join(there) or 'none'}.")
-        return cls(name, owner)
+        return cls(name, about["profile"], about.get("file", ""))
 
     def owner(self) -> str | None:
         """The profile that made the folder, None where there is no run yet."""
+        about = self._about()
+        return about and about["profile"]
+
+    def _about(self) -> dict[str, str] | None:
+        """The profile that made the folder by `profile`, its name, and `file`, its file (not in older runs)."""
         about = self.path / "run.json"
         if not about.is_file():
             return None
         try:
-            return json.loads(about.read_text(encoding="utf-8"))["profile"]
-        except (ValueError, KeyError, TypeError):
-            raise RunError(
-                f'{about} is damaged. Expected {{"profile": NAME}}, the profile that made the run: write it again.'
-            ) from None
+            found = json.loads(about.read_text(encoding="utf-8"))
+            if isinstance(found["profile"], str) and isinstance(found.get("file", ""), str):
+                return found
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass
+        raise RunError(
+            f'{about} is damaged. Expected {{"profile": NAME}}, the profile that made the run: write it again.'
+        )
+
+    def described(self) -> str:
+        """How large the folder is, how many of its stages are finished, and when it was last written to."""
+        files = [path.stat() for path in self.path.rglob("*") if path.is_file() and not path.is_symlink()]
+        size = sum(file.st_size for file in files)
+        changed = max((file.st_mtime for file in files), default=self.path.stat().st_mtime)
+        finished = len(list(self.path.glob(f"*/{MANIFEST}")))
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(changed))
+        return f"{size / 2**20:.1f} MiB, {finished} finished stages, last written to on {when}"
 
     def claim(self) -> None:
         """Makes the folder, or refuses one that another profile made."""
@@ -55,12 +77,13 @@ class RunFolder:
             if owner != self.profile:
                 raise ConfigError(
                     f"{self.path} was made by the profile '{owner}', not by '{self.profile}'. Give this profile a run "
-                    f"of its own (RUN=another-name), go on with PROFILE={owner}, or remove it with "
-                    f"`make clean-run RUN={self.name}`."
+                    f"of its own (RUN=another-name), go on with PROFILE={self._about().get('file', owner)}, or remove "
+                    f"it with `make clean-run RUN={self.name}`."
                 )
-            return
+            if "file" in self._about():
+                return
         self.path.mkdir(parents=True, exist_ok=True)
-        write_durably(self.path / "run.json", json.dumps({"profile": self.profile}) + "\n")
+        write_durably(self.path / "run.json", json.dumps({"profile": self.profile, "file": self.profile_file}) + "\n")
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -8,7 +8,6 @@ from typing import Any
 from data_recipes.pocket.bases import base_folder
 from pipeline.config.profile import Profile
 from pipeline.core.files import hash_file
-from pipeline.core.strict import FOR_IDENTITY, Strict
 from pipeline.ladder import StageDefinition
 from pipeline.models.sources import gguf_file, inner_source
 
@@ -22,30 +21,26 @@ _FILE_REFERENCE = re.compile(r"^(?:jsonl|csv|parquet|folder|pickled|gguf):(?P<pa
 def resolved_config(profile: Profile, stage: StageDefinition) -> dict[str, Any]:
     """Everything but its input stages that the stage's result hangs on, files of the user's included."""
     section = getattr(profile.stages, stage.id)
-    config: dict[str, Any] = {"stage": _dump(section)}
+    config: dict[str, Any] = {"stage": section.model_dump(mode="json")}
     for key in stage.shared:
         value = getattr(profile, key)
         if key == "questions":
             groups = set(getattr(section, "questions", None) or {}) | _other_groups(section)
             value = {name: profile.questions[name] for name in sorted(groups)}
-            value = {name: [_dump(source) for source in group] for name, group in value.items()}
-        config[key] = _dump(value) if isinstance(value, Strict) else value
+            value = {name: [source.model_dump(mode="json") for source in group] for name, group in value.items()}
+        config[key] = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
     heldout = getattr(section, "heldout", None)
     if heldout is not None:
         evaluation = profile.stages.evaluate
         config["heldout"] = {
-            "set": _dump(evaluation.sets[heldout.set]),
-            "sampling": _dump(evaluation.sampling),
+            "set": evaluation.sets[heldout.set].model_dump(mode="json"),
+            "sampling": evaluation.sampling.model_dump(mode="json"),
             "seed": evaluation.seed,
         }
     if "dtype" in stage.shared:
         config["engine"] = {"kind": profile.engine.kind, "dtype": profile.engine.dtype}
     config["files"] = {reference: _fingerprint(path) for reference, path in referenced_files(config)}
     return config
-
-
-def _dump(section: Strict) -> dict[str, Any]:
-    return section.model_dump(mode="json", context=FOR_IDENTITY)
 
 
 def _other_groups(section: Any) -> set[str]:

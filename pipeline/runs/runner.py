@@ -17,6 +17,7 @@ from pipeline.core.errors import RunError
 from pipeline.core.files import hash_json, read_progress
 from pipeline.core.manifest import Manifest, hash_stage
 from pipeline.core.memory import forget_peak, peak
+from pipeline.core.ranks import default_device
 from pipeline.core.versions import code_version, package_versions
 from pipeline.core.watchdog import dumps_to, phase, watching
 from pipeline.engines.pool import EnginePool
@@ -126,7 +127,7 @@ def follow(crew: Crew) -> None:
     """
     set_up_logging()
     profile, run_name = crew.receive()
-    engines = EnginePool(profile.engine)
+    engines = EnginePool(profile.engine, resolve_device(profile))
     try:
         with sharing_cores():
             while (order := crew.receive()) is not None:
@@ -151,7 +152,7 @@ def run_stages(
     run.claim()
     with run.lock(), watching(profile.watchdog.warn_s, profile.watchdog.stop_s), sharing_cores():
         run.settle()
-        engines = EnginePool(profile.engine)
+        engines = EnginePool(profile.engine, resolve_device(profile))
         try:
             states: dict[str, StageState] = {}
             for stage in LADDER:
@@ -262,13 +263,10 @@ def resolve_device(profile: Profile) -> str:
     """`cpu` or `cuda`; `auto` takes CUDA where torch sees it."""
     if profile.device == "cpu":
         return "cpu"
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    if profile.device == "cuda":
+    device = default_device()
+    if profile.device == "cuda" and device != "cuda":
         raise RunError(
             "The profile says device: cuda, but torch sees no CUDA device here. "
             "Set device: auto (or cpu), or check the driver and `python -c 'import torch; print(torch.version.cuda)'`."
         )
-    return "cpu"
+    return device

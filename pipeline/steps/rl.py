@@ -30,6 +30,7 @@ from pipeline.training.alarms import find_alarms
 from pipeline.training.grpo.run import train_grpo
 from pipeline.training.records import METRICS
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
+from rewards.builtin.reward_model import RewardModel
 
 if TYPE_CHECKING:
     from pipeline.training.grpo.run import GRPOResult
@@ -93,11 +94,14 @@ def climb(ctx: StageContext, token_budget: int | None = None) -> StageResult:
 
 
 def with_scorer(spec: RewardSpec, ctx: StageContext) -> RewardSpec:
-    """The reward with the name of one of the ladder's scorers replaced by the folder of that scorer's model."""
-    if spec.scorer is None:
-        return spec
-    folder = ctx.learns_from.folder / spec.scorer
-    return spec.model_copy(update={"args": {**spec.args, "model": str(folder)}})
+    """The reward with the name of one of the ladder's scorers replaced by the folder of that scorer's model, and a
+    reward that is a model with the stage's device."""
+    args = spec.args
+    if spec.scorer is not None:
+        args = {**args, "model": str(ctx.learns_from.folder / spec.scorer)}
+    if spec.use == RewardModel.name:
+        args = {"device": ctx.device, **args}
+    return spec.model_copy(update={"args": args})
 
 
 def _train(
@@ -142,6 +146,7 @@ def _train(
                 output_dir=ctx.folder,
                 seed=ctx.seed,
                 dtype=ctx.profile.dtype,
+                device=ctx.device,
                 log=log,
                 resume=True,
                 token_budget=token_budget,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.core.ranks import default_device
 from pipeline.core.tokens import load_tokenizer, spelled_out, text_ids, without_end
 from rewards.contract import Closes, Reward, RewardError, row_name
 from rewards.response import split_response, text_of
@@ -134,7 +135,6 @@ class RewardModel(Reward, Closes):
 
 
 def load_checkpoint(folder: str, device: str | None) -> tuple[Any, Any]:
-    import torch
     from transformers import AutoModelForSequenceClassification
 
     if not any(Path(folder).glob("*.safetensors")):
@@ -151,5 +151,4 @@ def load_checkpoint(folder: str, device: str | None) -> tuple[Any, Any]:
             f"reward reward_model: {folder}/config.json has no pad_token_id, so the model cannot find the end of a "
             "text in a batch; set it to the id that training padded with"
         )
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return model.to(device).eval(), tokenizer
+    return model.to(device or default_device()).eval(), tokenizer

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import GRPOConfig
 
 from pipeline.config.grpo import GRPOSettings
-from pipeline.core.ranks import process_count
+from pipeline.core.ranks import default_device, process_count
 from pipeline.core.tokens import prompts_ids
 from pipeline.core.watchdog import phase
 from pipeline.engines import Engine
@@ -61,6 +60,7 @@ def train_grpo(
     output_dir: str | Path,
     seed: int,
     dtype: Literal["float32", "bfloat16"] = "bfloat16",
+    device: str | None = None,
     log: Callable[[dict], None] | None = None,
     resume: bool = False,
     eval_hook: Callable[[int, Engine], None] | None = None,
@@ -81,6 +81,7 @@ def train_grpo(
             among the keywords; sync or async. None for a completion: does not apply.
         dtype: arithmetic of the forward and backward pass. Weights and optimizer stay float32: at the paper's learning
             rate a bfloat16 weight would swallow most updates.
+        device: what is trained on, `cpu` or `cuda` (default: this machine's).
         log: called with each step's metrics.
         resume: go on from the last whole checkpoint in `output_dir/trainer`, if there is one.
         eval_hook: called with the step (0 before the first) and the engine, which has the policy's weights by then,
@@ -99,7 +100,7 @@ def train_grpo(
     _check(dataset, settings, engine.settings, tokenizer, reward_functions, reward_weights)
     if settings.overlong_share:
         reward_functions, reward_weights = [*reward_functions, Overlong(settings)], [*reward_weights, 1.0]
-    arguments = trainer_arguments(settings, reward_weights, output_dir / "trainer", seed, dtype)
+    arguments = trainer_arguments(settings, reward_weights, output_dir / "trainer", seed, dtype, device)
     leads = arguments.process_index == 0
     if leads and not resume:
         shutil.rmtree(output_dir / "trainer", ignore_errors=True)
@@ -190,10 +191,15 @@ def _check(dataset, settings: GRPOSettings, engine, tokenizer, functions, weight
 
 
 def trainer_arguments(
-    settings: GRPOSettings, reward_weights: Sequence[float], folder: Path, seed: int, dtype: str
+    settings: GRPOSettings,
+    reward_weights: Sequence[float],
+    folder: Path,
+    seed: int,
+    dtype: str,
+    device: str | None = None,
 ) -> GRPOConfig:
     """TRL's arguments for `settings`. One optimizer step is one of TRL's micro-steps: ours are cut by tokens inside."""
-    cuda = torch.cuda.is_available()
+    cuda = (device or default_device()) == "cuda"
     correction = {}
     if settings.sampler_correction:
         correction = {
