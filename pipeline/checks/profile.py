@@ -8,6 +8,7 @@ from data_recipes.question import Question
 from pipeline.checks.data import check_data, data_notes, data_table, sample_of
 from pipeline.checks.models import check_models, memory_table, model_notes, models_table
 from pipeline.checks.questions import check_questions, question_notes
+from pipeline.checks.steps import step_notes
 from pipeline.config.profile import Profile
 from pipeline.config.stages import RewardModelStage, RLStage, SampledData, SFTStage
 from pipeline.core.errors import ConfigError, told_with
@@ -92,6 +93,8 @@ def print_check(profile: Profile, processes: int = 1) -> None:
     for note in (*data_notes(profile), *question_notes(profile)):
         console.print(note, markup=False, highlight=False)
     console.print(_arithmetic_table(profile, processes))
+    for note in step_notes(profile):
+        console.print(note, highlight=False)
     table, notes = _rewards_table(profile)
     console.print(table)
     for note in notes:

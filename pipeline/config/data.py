@@ -5,7 +5,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from pipeline.config.engine import Number
 from pipeline.core.kinds import OneOfKinds
 from pipeline.core.strict import Strict
 
@@ -58,7 +57,7 @@ class QuestionSource(Strict):
     args: dict[str, Any] = {}
     """Arguments of the recipe or task; of a file or data set its column mapping
     (`data_recipes.sources.mapping.RowMapping`)."""
-    weight: Number = Field(1.0, gt=0)
+    weight: float = Field(1.0, gt=0)
     """Share of this source among the sources of its group."""
     upsample: bool = False
     """Whether a file or data set with fewer questions than its share repeats them; else the other sources give more."""
@@ -76,7 +75,7 @@ class Cleaning(Strict):
     duplicates: Literal["keep", "exact", "near"] = "exact"
     """In files and data sets: keep them; take out questions of the same words; or those that are nearly the same too.
     Sums that differ in one number are nearly the same, so `near` is for questions in words."""
-    near_similarity: Number = Field(0.8, ge=0.5, le=1)
+    near_similarity: float = Field(0.8, ge=0.5, le=1)
     """Share of 3-grams of words that two questions must have in common to be nearly the same (Jaccard)."""
     overlap_words: int = Field(NGRAM_WORDS, ge=3)
     """Words in a row, in a question or its reference response, that may not be those of a held-out question or its

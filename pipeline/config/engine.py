@@ -2,23 +2,10 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.core.kinds import OneOfKinds
 from pipeline.core.strict import Strict
-
-
-def _integer_to_float(value):
-    """YAML writes 1 for 1.0; strict mode would refuse it. Booleans stay an error, and so do numbers past any float."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        return value
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError("the number is too large") from None
-
-
-Number = Annotated[float, BeforeValidator(_integer_to_float)]
 
 
 def _sampled_as_it_says(temperature: float) -> float:
@@ -32,7 +19,7 @@ def _sampled_as_it_says(temperature: float) -> float:
 
 
 COLDEST, HOTTEST = 0.01, 2.0
-Temperature = Annotated[Number, AfterValidator(_sampled_as_it_says)]
+Temperature = Annotated[float, AfterValidator(_sampled_as_it_says)]
 """A divisor of logits; 0, where it is allowed, takes the likeliest token."""
 
 
@@ -64,7 +51,7 @@ class VLLMSettings(EngineSettings):
     takes_adapters: ClassVar[bool] = True
 
     kind: Literal["vllm"] = "vllm"
-    gpu_memory_utilization: Number = Field(default=0.35, gt=0, le=1)
+    gpu_memory_utilization: float = Field(default=0.35, gt=0, le=1)
     """Share of the GPU's memory for weights and cache (CUDA; training needs the rest)."""
     kv_cache_gib: int = Field(default=4, gt=0)
     """Size of the key-value cache in GiB (CPU)."""
@@ -83,7 +70,7 @@ class ServerSettings(EngineSettings):
     kind: Literal["vllm-server"] = "vllm-server"
     server_urls: list[str] = []
     """Base addresses of OpenAI-compatible vLLM servers, as http://host:8000. Requests are spread over them."""
-    server_timeout_s: Number = Field(default=3600.0, gt=0)
+    server_timeout_s: float = Field(default=3600.0, gt=0)
     """Longest wait for one request to a server, in seconds."""
     server_tries: int = Field(default=8, gt=0)
     """Tries of one request, on whichever server is awake, before the run stops. A server that failed rests 0.5 s, then
@@ -124,7 +111,7 @@ class Sampling(Strict):
     """Longest completion, in tokens, the end token included."""
     temperature: Temperature = Field(default=1.0, ge=0)
     """0 takes the most likely token."""
-    top_p: Number = Field(default=1.0, gt=0, le=1)
+    top_p: float = Field(default=1.0, gt=0, le=1)
     seed: int | None = None
     """The same engine, weights, prompts and seed give the same completions. None: the engine's own stream."""
     logprobs: bool = True

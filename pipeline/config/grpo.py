@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.engine import EngineSettings, Number, Temperature
+from pipeline.config.engine import EngineSettings, Temperature
 from pipeline.config.lora import LoRASettings
 from pipeline.core.strict import Strict
 
@@ -84,21 +84,21 @@ class GRPOSettings(Strict):
     """Leave completions cut at the limit out of the loss (not in the paper; DAPO, arXiv 2503.14476, 3.4)."""
     dynamic_sampling: int = Field(default=0, ge=0)
     """Extra rounds in which groups whose rewards are all equal are replaced by other questions (DAPO 3.2). 0: off."""
-    overlong_share: Number = Field(default=0.0, ge=0, le=1)
+    overlong_share: float = Field(default=0.0, ge=0, le=1)
     """Share of the completion limit, at its end, in which a completion loses up to 1 of its reward, linearly (DAPO's
     soft overlong punishment, 3.4). Follows `max_completion_schedule`. 0: off."""
     steps_ahead: int = Field(default=0, ge=0)
     """The next rollout starts this many optimizer steps before it is due and is written while those steps train, so its
     samples are that many steps staler; the truncated importance ratio makes up for it. 0: written when due."""
 
-    learning_rate: Number = Field(default=3e-6, gt=0)
+    learning_rate: float = Field(default=3e-6, gt=0)
     """Paper: 3e-6."""
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)
-    weight_decay: Number = Field(default=0.0, ge=0)
-    max_grad_norm: Number = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
 
-    beta: Number = Field(default=0.001, ge=0)
+    beta: float = Field(default=0.001, ge=0)
     """Weight of the KL term to the reference model, inside the loss (paper: 0.001). 0: no reference."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     """With d the reference's log-probability minus the policy's: k1 is -d, k2 is d²/2, k3 is exp(d) - d - 1 (paper).
@@ -114,9 +114,9 @@ class GRPOSettings(Strict):
     which then says only how tokens are averaged (docs/reinforcement-learning.md)."""
     importance_sampling_level: Literal["token", "sequence"] = "token"
     """`sequence` is GSPO (arXiv 2507.18071)."""
-    epsilon: Number = Field(default=0.2, gt=0)
+    epsilon: float = Field(default=0.2, gt=0)
     """Clip range of the ratio below 1 (R1-Zero's is not stated; TRL's default. Dev2 and R1: 10)."""
-    epsilon_high: Number | None = Field(default=None, gt=0)
+    epsilon_high: float | None = Field(default=None, gt=0)
     """Clip range above 1. None: `epsilon`. DAPO's clip-higher: 0.28."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """Divide advantages by the group's standard deviation (the paper), the batch's, or not (Dr. GRPO)."""
@@ -125,7 +125,7 @@ class GRPOSettings(Strict):
     )
     """Truncated importance ratio between the trainer's and the sampler's probabilities, which differ where the
     engine's arithmetic does (TRL's modes). None: off."""
-    sampler_correction_max: Number = Field(default=3.0, gt=1)
+    sampler_correction_max: float = Field(default=3.0, gt=1)
     """Largest ratio of the correction (TRL's default)."""
 
     lora: LoRASettings | None = None

@@ -48,9 +48,29 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+INTEGER, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+YAML_1_2 = {
+    INTEGER: re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"),
+    FLOAT: re.compile(
+        r"^[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))$"
+        r"|^\.(?:nan|NaN|NAN)$"
+    ),
+}
+"""Numbers of YAML 1.2's core schema: `010` is ten, `0o10` eight; `1:30` and `1_000` are texts."""
+
+
+def _construct_integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in YAML_1_2]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern in YAML_1_2.items():
+    _Loader.add_implicit_resolver(_tag, _pattern, list("-+.0123456789"))
+_Loader.add_constructor(INTEGER, _construct_integer)
 
 
 @dataclass(frozen=True)
@@ -254,6 +274,8 @@ def read_value(text: str, where: str) -> Any:
         return _string_keys(yaml.load(text, _Loader), where)
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}: the value is not valid YAML: {error}") from None
+    except ValueError as error:  # such as a date that no calendar has
+        raise ConfigError(f"{where}: the value cannot be read: {error}. Put it in quotes.") from None
 
 
 def _list_item(items: list, part: str, override: str) -> Any:

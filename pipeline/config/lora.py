@@ -5,7 +5,6 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.engine import Number
 from pipeline.core.strict import Strict
 
 HEAD_AND_EMBEDDINGS = ("lm_head", "embed_tokens")
@@ -13,9 +12,9 @@ HEAD_AND_EMBEDDINGS = ("lm_head", "embed_tokens")
 
 class LoRASettings(Strict):
     rank: int = Field(32, ge=1)
-    alpha: Number = Field(64, gt=0)
+    alpha: float = Field(64, gt=0)
     """The adapters' product is scaled by alpha / rank."""
-    dropout: Number = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
     """Of the adapters' inputs. RL needs 0: the sampler uses none, and its probabilities would not be the trainer's."""
     target_modules: Literal["all-linear"] | list[str] = "all-linear"
     """Modules that get adapters: every linear layer but the head, or those whose names end so, such as `q_proj`."""

@@ -18,7 +18,7 @@ from pipeline.config.data import (
     QuestionSource,
     default_samples,
 )
-from pipeline.config.engine import Number, Sampling
+from pipeline.config.engine import Sampling
 from pipeline.config.grpo import GRPOSettings
 from pipeline.config.reward_model import RewardTraining
 from pipeline.config.rewards import RewardSpec
@@ -71,8 +71,8 @@ class Difficulty(Strict):
 
     samples: int = Field(8, ge=2)
     """Samples a question, at the stage's own temperature and length."""
-    min_pass_rate: Number = Field(0.1, ge=0, le=1)
-    max_pass_rate: Number = Field(0.9, ge=0, le=1)
+    min_pass_rate: float = Field(0.1, ge=0, le=1)
+    max_pass_rate: float = Field(0.9, ge=0, le=1)
     """Kept are questions whose share of right samples lies from the first to the second, ends included."""
     shard_questions: int = Field(256, ge=1)
     """Questions a finished shard holds: what a resumed run need not sample again."""
@@ -233,7 +233,7 @@ class MadeFor(Strict):
 
     gpus: int = Field(ge=1)
     """How many."""
-    gib: Number = Field(gt=0)
+    gib: float = Field(gt=0)
     """Memory of each, in GiB."""
 
 

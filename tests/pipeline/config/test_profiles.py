@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.config.data import Asking, RewriterSettings
-from pipeline.config.loading import load_profile
+from pipeline.config.loading import load_profile, read_value
 from pipeline.config.reward_model import RewardTraining
 from pipeline.config.sft import SFTSettings
 from pipeline.config.stages import RewardModelStage
@@ -137,3 +137,28 @@ def test_a_batch_smaller_than_a_forward_pass_is_one_pass(section, key):
     assert section(batch_size=4, **{key: 8}).batch_size == 4
     with pytest.raises(ValueError, match=f"batch_size 20 is not a multiple of {key} 8"):
         section(batch_size=20, **{key: 8})
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("010", 10), ("042", 42), ("08", 8), ("0o17", 15), ("0x1F", 31), ("-3", -3), ("+7", 7), ("1e-6", 1e-6),
+        ("12e3", 12000.0), (".5", 0.5), ("1.", 1.0), ("-1.5E+2", -150.0), ("1:30", "1:30"), ("1:30.5", "1:30.5"),
+        ("1_000", "1_000"), ("0b11", "0b11"), ("0o8", "0o8"), ("1.2.3", "1.2.3"), ("e5", "e5"),
+    ],
+)  # fmt: skip
+def test_numbers_are_those_of_yaml_1_2(written, read):
+    value = read_value(written, "SET")
+    assert value == read
+    assert type(value) is type(read)
+
+
+@pytest.mark.parametrize("written", ["1:30", "1_000", "0b11"])
+def test_what_older_yaml_took_for_a_number_is_refused_as_the_text_that_it_is(written):
+    with pytest.raises(ConfigError, match=f'"{written}"'):
+        load_profile("pocket", [f"stages.r1_zero.grpo.max_steps={written}"])
+
+
+def test_a_number_that_no_program_reads_is_refused():
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_value("9" * 5000, "SET")
