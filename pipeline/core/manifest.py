@@ -32,6 +32,8 @@ class Manifest(BaseModel):
     processes: int = 1
     """How many trained and sampled together, one a device."""
     wall_seconds: float
+    """Of all attempts, interrupted ones too."""
+    attempts: int = 1
     peak_memory_bytes: int
     """The most resident memory of the leading process while the stage ran."""
     tokens: dict[str, int]

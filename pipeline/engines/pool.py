@@ -17,9 +17,8 @@ class EnginePool:
     """Holds at most one open engine. Asking for a checkpoint of the architecture that it serves swaps the weights;
     any other closes it and opens another, so memory never holds two."""
 
-    def __init__(self, settings: EngineSettings, device: str | None = None):
-        """`device`: what the engine computes on, `cpu` or `cuda` (default: this machine's)."""
-        self.settings, self.device = settings, device
+    def __init__(self, settings: EngineSettings):
+        self.settings = settings
         self._engine: Engine | None = None
 
     @property
@@ -30,8 +29,9 @@ class EnginePool:
         return self._engine
 
     @phase("engine start")
-    def serve(self, checkpoint: Path, seed: int, adapter_rank: int | None = None) -> Engine:
-        """An engine with the weights and the tokenizer of a checkpoint folder; `seed` starts its random stream anew.
+    def serve(self, checkpoint: Path, seed: int, adapter_rank: int | None = None, device: str | None = None) -> Engine:
+        """An engine with the weights and the tokenizer of a checkpoint folder; `seed` starts its random stream anew,
+        and `device` (default: this machine's) is what it computes on.
 
         With `adapter_rank` one that takes over adapters of that checkpoint, and of no other.
 
@@ -49,7 +49,7 @@ class EnginePool:
             return self._engine
         self.close()
         try:
-            self._engine = open_engine(self.settings, checkpoint, tokenizer, seed, adapter_rank, self.device)
+            self._engine = open_engine(self.settings, checkpoint, tokenizer, seed, adapter_rank, device)
         except MissingEngineError as error:
             raise ConfigError(str(error)) from error
         except (RuntimeError, ValueError, OSError) as error:

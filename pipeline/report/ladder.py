@@ -129,6 +129,7 @@ def costs(run: RunRecord) -> list[dict[str, Any]]:
             "seconds": stage.manifest.wall_seconds if stage.manifest else None,
             "tokens": spent(stage.manifest.tokens) if stage.manifest and stage.manifest.tokens else None,
             "peak": stage.manifest.peak_memory_bytes if stage.manifest else None,
+            "attempts": stage.manifest.attempts if stage.manifest else 1,
         }
         for stage in run.stages.values()
     ]

@@ -109,6 +109,8 @@ def _told(number: int, link: Link) -> list[str]:
         "profile": manifest.profile,
         "seed": f"{manifest.seed}, of the run's seed {manifest.config.get('seed', '(not read by this stage)')}",
         "device": f"{manifest.devices}, {manifest.wall_seconds:g} s",
+        "attempts": str(manifest.attempts),
+        "memory": f"{manifest.peak_memory_bytes / 2**30:.2f} GiB at its peak",
         "tokens": ", ".join(f"{name} {count:,}" for name, count in manifest.tokens.items()) or "none",
     }
     width = max(map(len, facts))

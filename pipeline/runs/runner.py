@@ -3,7 +3,6 @@
 import importlib
 import logging
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from pipeline.core.versions import code_version, package_versions
 from pipeline.core.watchdog import dumps_to, phase, watching
 from pipeline.engines.pool import EnginePool
 from pipeline.ladder import LADDER, StageDefinition, needed_for
+from pipeline.runs.attempts import ATTEMPTS, Attempts
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.identity import resolved_config
 from pipeline.steps.context import StageContext, StageInput, StageResult
@@ -127,7 +127,7 @@ def follow(crew: Crew) -> None:
     """
     set_up_logging()
     profile, run_name = crew.receive()
-    engines = EnginePool(profile.engine, resolve_device(profile))
+    engines = EnginePool(profile.engine)
     try:
         with sharing_cores():
             while (order := crew.receive()) is not None:
@@ -152,7 +152,7 @@ def run_stages(
     run.claim()
     with run.lock(), watching(profile.watchdog.warn_s, profile.watchdog.stop_s), sharing_cores():
         run.settle()
-        engines = EnginePool(profile.engine, resolve_device(profile))
+        engines = EnginePool(profile.engine)
         try:
             states: dict[str, StageState] = {}
             for stage in LADDER:
@@ -201,12 +201,14 @@ def _run_stage(
             forget_peak()
         except OSError as error:
             logger.warning("%s: the memory of the stages before it counts as its own (%s)", stage.id, error)
-        started = time.monotonic()
-        result: StageResult = importlib.import_module(stage.module).run(ctx)
+        attempts = Attempts(folder)
+        with attempts.one_more():
+            result: StageResult = importlib.import_module(stage.module).run(ctx)
         crew.send(None)
-        seconds, memory = time.monotonic() - started, peak()
-        logger.info("%s: finished in %.1f s", stage.id, seconds)
-    outputs, records = hash_stage(folder, result.outputs, result.scratch)
+        memory = peak()
+        over = f" over {attempts.count} attempts" if attempts.count > 1 else ""
+        logger.info("%s: finished in %.1f s%s", stage.id, attempts.seconds, over)
+    outputs, records = hash_stage(folder, result.outputs, [*result.scratch, ATTEMPTS])
     Manifest(
         stage=stage.id,
         profile=profile.name,
@@ -220,7 +222,8 @@ def _run_stage(
         seed=ctx.seed,
         device=ctx.device,
         processes=crew.size,
-        wall_seconds=round(seconds, 2),
+        wall_seconds=round(attempts.seconds, 2),
+        attempts=attempts.count,
         peak_memory_bytes=memory,
         tokens=result.tokens,
         metrics=result.metrics,

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from pipeline.config.profile import Profile
 from pipeline.core.figures import percent
+from pipeline.core.manifest import Manifest
 from pipeline.ladder import DISTILL, EVALUATE, REPORT
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import StageState
@@ -23,9 +24,15 @@ def print_status(run: RunFolder, states: dict[str, StageState]) -> None:
     for column in ("stage", "state", "time", "why"):
         table.add_column(column)
     for stage_id, state in states.items():
-        time = f"{state.manifest.wall_seconds:.0f} s" if state.manifest else ""
+        time = time_taken(state.manifest) if state.manifest else ""
         table.add_row(stage_id, f"[{COLOURS[state.state]}]{state.state}[/]", time, escape(state.reason))
     print_whole(table)
+
+
+def time_taken(manifest: Manifest) -> str:
+    """Such as `724 s`, or `1830 s in 2 attempts`."""
+    attempts = f" in {manifest.attempts} attempts" if manifest.attempts > 1 else ""
+    return f"{manifest.wall_seconds:.0f} s{attempts}"
 
 
 def print_summary(profile: Profile, run: RunFolder) -> None:

@@ -107,4 +107,4 @@ class StageContext:
 
 
 def _serve(ctx: StageContext, checkpoint: Path, seed: int, adapter_rank: int | None) -> Engine:
-    return ctx.engines.serve(checkpoint, seed, adapter_rank)
+    return ctx.engines.serve(checkpoint, seed, adapter_rank, ctx.device)
