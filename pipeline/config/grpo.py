@@ -3,12 +3,14 @@
 The defaults are DeepSeek-R1-Zero's figures: "the paper" is arXiv 2501.12948v2 (and its Nature version, 2025).
 """
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.config.engine import EngineSettings, Temperature
 from pipeline.config.lora import LoRASettings
+from pipeline.core.own_code import own_code
 from pipeline.core.strict import Strict
 
 
@@ -143,6 +145,10 @@ class GRPOSettings(Strict):
     keep_checkpoints: int = Field(default=2, gt=0)
     log_rollouts_every: int = Field(default=10, gt=0)
     """Optimizer steps between files of written completions (the next rollout is written)."""
+
+    def own_files(self) -> dict[str, Path]:
+        """The code of a loss of one's own, with what that imports."""
+        return {str(path): path for path in own_code(self.loss)} if self.loss else {}
 
     @classmethod
     def replaced(cls, below: dict, above: dict) -> dict[str, str]:

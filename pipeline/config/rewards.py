@@ -1,10 +1,12 @@
 """What a profile says about a reward."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.core.own_code import own_code
 from pipeline.core.strict import Strict
 
 SCORER = "stage:"
@@ -64,6 +66,10 @@ class RewardSpec(Strict):
     deadline_s: float = Field(60.0, gt=0)
     """Seconds for one batch of a custom reward, from when it starts."""
 
+    def own_files(self) -> dict[str, Path]:
+        """Its code with what that imports, and the files and folders among its arguments."""
+        return {str(path): path for path in (*own_code(self.use), *files_in(self.args))}
+
     @property
     def scorer(self) -> str | None:
         """The scorer of the ladder's own that it takes its scores from; None for any other reward."""
@@ -74,3 +80,17 @@ def scorer_named(args: Mapping[str, Any]) -> str | None:
     """The scorer of the ladder's own that the arguments of a reward name as `model`, None where they name none."""
     model = args.get("model")
     return model.removeprefix(SCORER) if isinstance(model, str) and model.startswith(SCORER) else None
+
+
+def files_in(value: Any) -> Iterator[Path]:
+    """The files, and the folders written with a slash, that texts among the arguments of a reward name."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in items:
+        yield from files_in(item)
+    if isinstance(value, str) and value.isprintable():
+        path = Path(value).expanduser()
+        try:
+            if path.is_file() or ("/" in value and path.is_dir()):
+                yield path
+        except OSError:  # too long for a path
+            return

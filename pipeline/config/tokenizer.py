@@ -27,6 +27,11 @@ class TokenizerSettings(Strict):
             self.template_file()
         return self
 
+    def own_files(self) -> dict[str, Path]:
+        if self.chat_template is None or (file := self.template_file()).parent == TEMPLATES:
+            return {}
+        return {self.chat_template: file}
+
     def template_file(self) -> Path:
         for path in (TEMPLATES / f"{self.chat_template}.jinja", Path(self.chat_template)):
             if path.is_file():

@@ -1,6 +1,7 @@
 """The base class of everything that is read from a profile, and how a section that is set in part is completed."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
@@ -37,6 +38,17 @@ class Strict(BaseModel):
             if getattr(self, key) == type(self).model_fields[key].default:
                 del written[key]
         return self.as_before(written)
+
+    def own_files(self) -> dict[str, Path]:
+        """The user's own files that the section names, by how it names them; what they hold is part of a result.
+
+        Sources of questions and models say their files themselves (`pipeline.runs.identity`).
+        """
+        return {
+            reference: path
+            for name in type(self).model_fields
+            for reference, path in _own_files(getattr(self, name)).items()
+        }
 
     def keys_set(self) -> dict[str, Any]:
         """What was said when it was made, without the defaults of its keys."""
@@ -75,6 +87,13 @@ def _complete(given: dict, default: Any) -> dict:
             for name, value in given.items()
         }
     return given
+
+
+def _own_files(value: Any) -> dict[str, Path]:
+    if isinstance(value, Strict):
+        return value.own_files()
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return {reference: path for item in items for reference, path in _own_files(item).items()}
 
 
 Say = Callable[[str, str], None]

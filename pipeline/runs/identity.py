@@ -39,7 +39,10 @@ def resolved_config(profile: Profile, stage: StageDefinition) -> dict[str, Any]:
         }
     if "dtype" in stage.shared:
         config["engine"] = {"kind": profile.engine.kind, "dtype": profile.engine.dtype}
-    config["files"] = {reference: _fingerprint(path) for reference, path in referenced_files(config)}
+    files = dict(referenced_files(config))
+    named = {file.resolve() for file in files.values()}
+    files |= {name: file for name, file in section.own_files().items() if file.resolve() not in named}
+    config["files"] = {name: _fingerprint(file) for name, file in files.items()}
     return config
 
 
