@@ -96,9 +96,7 @@ class Comparison:
         return holds(rounded, {}, self.context) or all(holds(one, {}, self.context) for one in (cut, shorter))
 
     def whole_equations(self, gold: Node, answer: Node) -> bool:
-        if gold[0] != "rel" or answer[0] != "rel":
-            return False
-        return same_equation(gold, answer, self.context)
+        return gold[0] == answer[0] == "rel" and same_equation(gold, answer, self.context)
 
     def same_kind(self, gold: Node, answer: Node) -> bool:
         if gold == answer:
