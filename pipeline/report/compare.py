@@ -83,6 +83,9 @@ def _said_once(found: list[tuple[str, str, list[str]]]) -> list[tuple[str, str, 
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    """Dotted key -> value as text; items of a list of sections by their place."""
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        value = dict(enumerate(value))
     if isinstance(value, dict) and value:
         parts = [_flat(item, f"{prefix}{key}.") for key, item in value.items()]
         return {key: text for part in parts for key, text in part.items()}
@@ -118,11 +121,16 @@ def _print(runs: list[RunRecord], differences: list, results: list[Result]) -> N
         configs.add_row(stage, key, *values)
     console.print(configs if differences else "The runs are configured alike.")
     table = Table(title="pass@1 [95 %], in per cent; * where intervals do not overlap", title_justify="left")
-    for heading in ("rung", "set", *(run.name for run in runs), ""):
+    measured = [place for place in range(len(runs)) if any(row.cells[place] for row in results)]
+    for heading in ("rung", "set", *(runs[place].name for place in measured), ""):
         table.add_column(heading, no_wrap=True)
     for row in results:
-        table.add_row(row.rung, row.set, *map(_written, row.cells), "*" if row.apart else "")
+        shown = [_written(row.cells[place]) for place in measured]
+        table.add_row(row.rung, row.set, *shown, "*" if row.apart else "")
     console.print(table if results else "None of the runs has been evaluated.")
+    if results:
+        for run in (run for place, run in enumerate(runs) if place not in measured):
+            console.print(f"{run.name} has not been evaluated.", highlight=False)
 
 
 def _written(cell: dict[str, float] | None) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.config.loading import PROFILE_FOLDER
 from pipeline.core.errors import ConfigError, RunError
 from pipeline.core.files import fsync_folder, fsync_tree, write_durably
 from pipeline.core.manifest import MANIFEST, Manifest
@@ -60,6 +61,12 @@ class RunFolder:
         raise RunError(
             f'{about} is damaged. Expected {{"profile": NAME}}, the profile that made the run: write it again.'
         )
+
+    def as_variables(self) -> str:
+        """What names this run to `make`, with a blank before it: PROFILE, and RUN where it is not the profile's own."""
+        file = Path(self.profile_file)
+        profile = file.stem if file.parent == PROFILE_FOLDER else str(file)
+        return f" PROFILE={profile}{'' if self.name == self.profile else f' RUN={self.name}'}"
 
     def described(self) -> str:
         """How large the folder is, how many of its stages are finished, and when it was last written to."""

@@ -9,9 +9,9 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from pipeline.config.profile import Profile
-from pipeline.core.figures import percent
+from pipeline.core.figures import duration, percent
 from pipeline.core.manifest import Manifest
-from pipeline.ladder import DISTILL, EVALUATE, REPORT
+from pipeline.ladder import DISTILL, EVALUATE, LADDER, REPORT
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import StageState
 
@@ -47,6 +47,11 @@ def print_summary(profile: Profile, run: RunFolder) -> None:
         print(f"Report:   {report}")
     for name in profile.stages.base_model.students:
         print(f"Student:  {run.stage(DISTILL.id) / DISTILL.checkpoint(name)}")
+    made = [manifest for stage in LADDER if (manifest := Manifest.read(run.stage(stage.id)))]
+    print(f"Took:     {duration(sum(manifest.wall_seconds for manifest in made))}, over {len(made)} stages")
+    student, which = next(iter(profile.stages.base_model.students)), run.as_variables()
+    print(f"Next:     make chat MODEL={DISTILL.id}/{student}{which}")
+    print(f"          make export STUDENT={student}{which}")
 
 
 def print_whole(table: Table) -> None:

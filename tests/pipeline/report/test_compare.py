@@ -69,3 +69,20 @@ def test_missing_run_is_named_with_those_that_are_there(capsys):
     make_run("a", smoke_profile(), upto="base_model")
     assert main(["compare", "a nope"]) == 2
     assert "no run 'nope'" in capsys.readouterr().err
+
+
+def test_of_lists_of_sections_only_the_keys_that_differ_are_listed():
+    make_run("a", smoke_profile())
+    make_run("b", smoke_profile("stages.r1_zero.rewards.1.weight=0.25"))
+    differences = config_differences([RunRecord.as_made("a"), RunRecord.as_made("b")])
+    assert differences == [("r1_zero", "rewards.1.weight", ["1.0", "0.25"])]
+
+
+def test_a_run_that_was_not_evaluated_is_said_to_be_and_has_no_column(capsys):
+    make_run("a", smoke_profile())
+    make_run("unmeasured", smoke_profile(), upto="r1_zero")
+    compare_runs(["a", "unmeasured"])
+    printed = capsys.readouterr().out
+    assert "unmeasured has not been evaluated." in printed
+    [heading] = [line for line in printed.splitlines() if "rung" in line]
+    assert "unmeasured" not in heading
