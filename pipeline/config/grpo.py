@@ -4,7 +4,7 @@ The defaults are DeepSeek-R1-Zero's figures: "the paper" is arXiv 2501.12948v2 (
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -60,6 +60,8 @@ tokens, a fifth, and samples until enough groups have a spread; here that is bou
 class GRPOSettings(Strict):
     """Group relative policy optimization (arXiv 2402.03300), on TRL's loss definitions."""
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"loss"})
+
     recipe: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
     """A published variant: sets the keys of `RECIPES`, but those that are set beside it or more specifically (in a
     profile that extends this one, or by SET). `grpo`: DeepSeek-R1's."""
@@ -111,7 +113,7 @@ class GRPOSettings(Strict):
     """The reference becomes the latest policy every this many steps (paper: 400). None: it stays the start model."""
     loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "luspo", "sapo"] = "grpo"
     """TRL's losses. `grpo`: mean over each completion, then over completions, as in the paper."""
-    loss: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    loss: str | None = None
     """A loss of your own for each token, `file.py:name` or `package.module:name`, in place of that of `loss_type`,
     which then says only how tokens are averaged (docs/reinforcement-learning.md)."""
     importance_sampling_level: Literal["token", "sequence"] = "token"
