@@ -1,7 +1,6 @@
 """Custom rewards: found by name, run apart, and held to the contract."""
 
 import asyncio
-import os
 import pickle
 import subprocess
 import sys
@@ -254,39 +253,6 @@ def test_a_hanging_reward_holds_nobody(file):
         assert time.monotonic() - began < HANG_S
     finally:
         reward_set.close()
-
-
-def test_a_users_code_is_loaded_in_a_process_of_its_own_alone(tmp_path):
-    path = tmp_path / "telling.py"
-    path.write_text(
-        "import os\nfrom pathlib import Path\n"
-        "with Path(__file__).with_name('pids').open('a') as file: file.write(f'{os.getpid()}\\n')\n"
-        "def zero(completions, **kwargs): return [0.0] * len(completions)\n"
-    )
-    reward_set = RewardSet([RewardSpec(use="telling.py:zero")], RewardContext(folder=tmp_path))
-    try:
-        assert called(reward_set) == [0.0, 0.0]
-        assert rewards.check(f"{path}:zero") == 0
-    finally:
-        reward_set.close()
-    pids = (tmp_path / "pids").read_text().split()
-    assert len(pids) == 2 and str(os.getpid()) not in pids
-
-
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("import os\nos._exit(3)", r"cannot be loaded: the scoring process died \(exit status 3\)"),
-        ("import time\ntime.sleep(3600)", "cannot be loaded: past its deadline of 0.5 s"),
-        ("1 / 0", "ZeroDivisionError"),
-    ],
-)
-def test_code_that_dies_or_hangs_when_it_is_loaded_is_an_error_that_names_it(tmp_path, monkeypatch, code, message):
-    monkeypatch.setattr("rewards.own.custom.LOAD_S", 0.0 if "sleep" in code else HANG_S)
-    (tmp_path / "bad.py").write_text(code)
-    with pytest.raises(RewardError, match=message) as error:
-        RewardSet([RewardSpec(use="bad.py:f", deadline_s=0.5)], RewardContext(folder=tmp_path))
-    assert "bad.py:f" in str(error.value)
 
 
 def test_loaded_functions_can_be_pickled(file):
