@@ -1,4 +1,4 @@
-"""Evaluation hangs on its own seed, not on the run's."""
+"""Evaluation depends on its own seed, not on the run's."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ def evaluated(tmp_path, monkeypatch):
     monkeypatch.setattr(
         evaluate, "rungs", lambda *_: [SimpleNamespace(name="R1", stage=stage, checkpoint="checkpoint")]
     )
-    monkeypatch.setattr(evaluate, "render_prompts", lambda profile, rows, *_: [row.question for row in rows])
+    monkeypatch.setattr(evaluate, "fitting_prompts", lambda ctx, rows, *_: (rows, [row.question for row in rows]))
 
     def samples(run_seed, evaluation_seed):
         profile = load_profile("smoke", [f"seed={run_seed}", f"stages.evaluate.seed={evaluation_seed}"]).profile
