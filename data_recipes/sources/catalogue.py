@@ -183,10 +183,8 @@ def countdown(count: int | None, seed: str, held_out: bool, args: CountdownArgs)
     ]
 
 
-def reasoning_gym(
-    task: str, count: int | None, seed: str, held_out: bool, args: dict[str, Any], domain: str | None = None
-) -> list[Question]:
-    """A task of the reasoning-gym package, scored by its own verifier; `domain` None is the task's name.
+def reasoning_gym(task: str, count: int | None, seed: str, held_out: bool, args: dict[str, Any]) -> list[Question]:
+    """A task of the reasoning-gym package, scored by its own verifier; the task's name is the domain.
 
     Training and held-out questions come from disjoint ranges of the task's seeds.
     """
@@ -198,7 +196,7 @@ def reasoning_gym(
     return [
         Question(
             id=f"{task} {first + index}",
-            domain=domain or task,
+            domain=task,
             question=entry["question"],
             answer=entry["answer"],
             verifier="reasoning_gym",
@@ -268,7 +266,8 @@ def load(
 ) -> list[Question]:
     """Question rows of one source. The same arguments give the same rows, and a larger count begins with them.
 
-    `domain` is that of rows which have none of their own, where a file, a data set or a task would give its name.
+    `domain` is that of rows of a file or a data set which have none of their own; None: its name. Recipes and tasks
+    give their questions a domain.
     `left_out` gets what is wrong with rows of a file that cannot be read.
     A finite source is shuffled, and is its own split: give held-out sets files of their own.
     Raises ConfigError for an unknown source, wrong arguments, or a bad file.
@@ -280,7 +279,7 @@ def load(
         return rows[:count]
     _, colon, rest = use.partition(":")
     if colon:
-        return reasoning_gym(rest, count, seed, held_out, args, domain)
+        return reasoning_gym(rest, count, seed, held_out, args)
     recipe, model = RECIPES[use]
     return recipe(count, seed, held_out, checked_args(use, model, args))
 

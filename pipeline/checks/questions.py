@@ -103,10 +103,13 @@ def question_notes(profile: Profile) -> Iterator[str]:
         )
     for name, chosen in evaluated.items():
         looked = sample_of(chosen.source)
-        there = str(len(looked.rows)) if looked.whole else "an unknown number"
-        count = there if chosen.questions is None else str(min(chosen.questions, len(looked.rows) or chosen.questions))
+        if looked.whole:
+            there = len(looked.rows)
+            count = f"{there if chosen.questions is None else min(chosen.questions, there)} of {there}"
+        else:
+            count = f"{chosen.questions_in_words} (how many there are is not known here)"
         yield (
-            f"evaluate.{name}: {count} of {there} questions of {chosen.source.use} are evaluated, "
+            f"evaluate.{name}: {count} questions of {chosen.source.use} are evaluated, "
             f"each {chosen.samples} times for every rung"
         )
 

@@ -1,11 +1,12 @@
 """`make check` says what the RL stages will train on: enough, with answers, under rewards that apply, and evaluated."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pipeline.checks.profile import check_profile
-from pipeline.checks.questions import question_notes
+from pipeline.checks.questions import check_questions, question_notes
 from pipeline.config.loading import load_profile
 from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError
@@ -99,3 +100,9 @@ def test_how_many_of_the_users_questions_are_evaluated_is_said(file):
 
 def test_nothing_is_said_of_recipes_alone():
     assert "questions is evaluated" not in notes(load_profile("smoke").profile)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in Path("configs").glob("*.yaml")])
+def test_every_profile_of_ours_has_questions_for_its_rewards(name):
+    """As far as its sources are on this machine."""
+    check_questions(load_profile(name).profile)
