@@ -74,6 +74,7 @@ def test_ctrl_c_is_exit_code_130_and_says_how_to_go_on():
         [sys.executable, "-m", "pipeline", "run", "r1_zero", "--profile", "smoke", "--run", run.name,
          "--set", "stages.r1_zero.grpo.max_steps=100000"],
         stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )  # fmt: skip
     try:
         threading.Thread(target=_interrupt_after_the_first_step, args=(process, run), daemon=True).start()
