@@ -9,9 +9,9 @@ import fcntl
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from pipeline.config.loading import PROFILE_FOLDER
@@ -74,7 +74,7 @@ class RunFolder:
         size = sum(file.st_size for file in files)
         changed = max((file.st_mtime for file in files), default=self.path.stat().st_mtime)
         finished = len(list(self.path.glob(f"*/{MANIFEST}")))
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(changed))
+        when = datetime.fromtimestamp(changed).strftime("%Y-%m-%d %H:%M")
         return f"{size / 2**20:.1f} MiB, {finished} finished stages, last written to on {when}"
 
     def claim(self) -> None:
