@@ -30,6 +30,9 @@ class EngineSettings(OneOfKinds):
     """`module:class` of the engine itself."""
     takes_adapters: ClassVar[bool] = False
     """Whether it takes over LoRA adapters as such; else they are merged into the weights that it is handed."""
+    passed_over = frozenset(
+        {"gpu_memory_utilization", "kv_cache_gib", "enforce_eager", "server_timeout_s", "server_tries"}
+    )
 
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Precision of the engine's weights. In RL use the training dtype, or the two log-probabilities differ."""

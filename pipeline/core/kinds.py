@@ -24,6 +24,10 @@ class OneOfKinds(Strict):
     """Keys that every kind had before each had its own, with their defaults. They are still written down, so that the
     identity of a stage is what it was, and read at these values."""
 
+    passed_over: ClassVar[frozenset[str]] = frozenset()
+    """Keys that change no result and that every kind took before each had its own: another kind passes them over, so
+    that a section needs no other change than its `kind`."""
+
     @classmethod
     def __pydantic_init_subclass__(cls, **keywords: Any) -> None:
         super().__pydantic_init_subclass__(**keywords)
@@ -76,7 +80,7 @@ class OneOfKinds(Strict):
             return data
         others = {key: cls._owners(key) for key in data if key not in cls.model_fields}
         for key, owners in others.items():
-            if owners and data[key] not in (None, [], cls.once_of_all.get(key)):
+            if owners and key not in cls.passed_over and data[key] not in (None, [], cls.once_of_all.get(key)):
                 known, value = " or ".join(map(repr, owners)), f"{data[key]!r:.80}"
                 raise PydanticCustomError(
                     OTHER_KIND,

@@ -60,12 +60,26 @@ def test_every_kind_loads_as_the_section_of_its_own(place, family):
         assert type(family(**loaded.model_dump())) is section
 
 
-@pytest.mark.parametrize(("place", "kind", "key", "value", "owner"), foreign_keys())
+@pytest.mark.parametrize(
+    ("place", "kind", "key", "value", "owner"),
+    [case for case in foreign_keys() if case[2] not in EngineSettings.passed_over],
+)
 def test_a_key_of_another_kind_is_refused_by_name(place, kind, key, value, owner):
     with pytest.raises(ConfigError) as error:
         load(place, kind, **{key: value})
     for part in (f"SET {place}", f"{place}.{key}", f"kind={kind!r}", repr(owner)):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "key", "value", "owner"),
+    [case for case in foreign_keys() if case[2] in EngineSettings.passed_over],
+)
+def test_sizes_and_waits_of_another_engine_are_passed_over(place, kind, key, value, owner):
+    """As they were while all engines had one section: they change no result."""
+    with_it, without = at(load(place, kind, **{key: value}), place), at(load(place, kind), place)
+    assert with_it == without and type(with_it) is EngineSettings.kinds[kind]
+    assert EngineSettings(kind=kind, **WHOLE[kind], **{key: value}) == EngineSettings(kind=kind, **WHOLE[kind])
 
 
 @pytest.mark.parametrize(("place", "kind", "key", "value", "owner"), foreign_keys())
