@@ -4,6 +4,7 @@
 only pairs judged by annotators who err (`annotator_score`).
 """
 
+import functools
 import hashlib
 import random
 import re
@@ -74,13 +75,20 @@ def request_of(text: str) -> Request | None:
 
 def sample_requests(rng: random.Random, count: int, held_out: bool) -> list[Request]:
     """Draws requests of the asked split: topic first, so that the many harmful phrasings do not crowd out the rest."""
-    by_topic: dict[str, list[Request]] = {}
-    for request in all_requests():
-        if request.held_out == held_out:
-            by_topic.setdefault(request.topic, []).append(request)
+    by_topic = _by_topic(held_out)
     topics = sorted(by_topic)
     weights = [1 if topic == "who" else 3 for topic in topics]
     return [rng.choice(by_topic[rng.choices(topics, weights)[0]]) for _ in range(count)]
+
+
+@functools.cache
+def _by_topic(held_out: bool) -> dict[str, list[Request]]:
+    """The requests of a split, each topic's in order."""
+    found: dict[str, list[Request]] = {}
+    for request in all_requests():
+        if request.held_out == held_out:
+            found.setdefault(request.topic, []).append(request)
+    return found
 
 
 def good_answer(rng: random.Random, request: Request) -> str:
