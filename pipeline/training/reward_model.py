@@ -7,15 +7,16 @@ from pathlib import Path
 from pipeline.config.reward_model import RewardTraining
 from pipeline.core.ranks import process_count, rows_in_a_pass
 from pipeline.core.watchdog import beat, phase
+from pipeline.training.grpo.padding import pad
 from pipeline.training.guarded import GuardedTrainer
-from pipeline.training.lora import checkpoint_model, load_scorer, peft_config, save_adapter, settle_adapters
+from pipeline.training.lora import load_scorer, peft_config, settle_adapters
 from pipeline.training.row_order import OrderedRows
 from pipeline.training.trainer_io import (
     StepCallback,
     agreed_checkpoint,
     common_arguments,
     read_result,
-    save_checkpoint,
+    save_trained,
     write_result,
 )
 from rewards.builtin.reward_model import reward_model_ids
@@ -112,9 +113,7 @@ def train_reward_model(
     tokens = settings.epochs * sum(len(ids) for row in rows for ids in row.values())
     result = RewardModelResult(trainer.state.global_step, tokens, len(rows), accuracy)
     if trainer.is_world_process_zero():
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        save_adapter(model, output.with_name(f"{output.name}-adapter"))
-        save_checkpoint(checkpoint_model(model, dtype), tokenizer, output)
+        save_trained(trainer, tokenizer, output, output.with_name(f"{output.name}-adapter"), dtype)
         write_result(noted, result, output)
     return result
 
@@ -128,9 +127,7 @@ def _accuracy(trainer, pairs: list[dict[str, list[int]]]) -> float:
     for first in range(0, len(pairs), trainer.args.per_device_train_batch_size):
         some = pairs[first : first + trainer.args.per_device_train_batch_size]
         texts = [pair[which] for which in ("chosen_ids", "rejected_ids") for pair in some]
-        width = max(map(len, texts))
-        ids = torch.tensor([text + [padding] * (width - len(text)) for text in texts], device=device)
-        mask = torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in texts], device=device)
+        ids, mask = pad(texts, padding, device), pad([[1] * len(text) for text in texts], 0, device)
         with torch.no_grad(), trainer.accelerator.autocast():
             chosen, rejected = model(input_ids=ids, attention_mask=mask).logits[:, 0].float().chunk(2)
         right += int((chosen > rejected).sum())

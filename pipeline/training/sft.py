@@ -13,9 +13,9 @@ from pipeline.core.ranks import process_count, rows_in_a_pass
 from pipeline.core.tokens import answers_ids, prompts_ids
 from pipeline.core.watchdog import phase
 from pipeline.training.guarded import GuardedTrainer
-from pipeline.training.lora import checkpoint_model, load_policy, peft_config, save_adapter, settle_adapters
+from pipeline.training.lora import load_policy, peft_config, settle_adapters
 from pipeline.training.row_order import OrderedRows
-from pipeline.training.trainer_io import StepCallback, common_arguments, save_checkpoint
+from pipeline.training.trainer_io import StepCallback, common_arguments, save_trained
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,7 @@ def train_sft(
     with phase("update"):
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     if trainer.is_world_process_zero():
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        save_adapter(model, output / "adapter")
-        save_checkpoint(checkpoint_model(model, dtype), tokenizer, output / "checkpoint")
+        save_trained(trainer, tokenizer, output / "checkpoint", output / "adapter", dtype)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return SFTResult(
         steps=trainer.state.global_step,

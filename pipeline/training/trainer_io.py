@@ -17,6 +17,7 @@ from pipeline.core.files import fsync_folder, fsync_tree, write_durably
 from pipeline.core.watchdog import beat
 from pipeline.models.generation import settle_generation
 from pipeline.training.checkpoints import damage, file_hashes, last_checkpoint
+from pipeline.training.lora import checkpoint_model, save_adapter
 
 Result = TypeVar("Result")
 STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -56,6 +57,13 @@ def common_arguments(device: str, dtype: str, seed: int) -> dict[str, Any]:
         "dataloader_pin_memory": device != "cpu",
         "seed": seed,
     }
+
+
+def save_trained(trainer, tokenizer, checkpoint: Path, adapter: Path, dtype: str) -> None:
+    """Write what a trainer has trained: the whole model, and adapters alone if there are any. For the first process."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    save_adapter(model, adapter)
+    save_checkpoint(checkpoint_model(model, dtype), tokenizer, checkpoint)
 
 
 def save_checkpoint(model, tokenizer, folder: Path) -> None:

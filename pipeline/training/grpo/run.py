@@ -22,8 +22,8 @@ from pipeline.engines import Engine
 from pipeline.training.checkpoints import checkpoint_step, tokens_seen
 from pipeline.training.grpo.records import RunRecords
 from pipeline.training.grpo.trainer import LadderGRPOTrainer
-from pipeline.training.lora import checkpoint_model, load_policy, peft_config, save_adapter, settle_adapters
-from pipeline.training.trainer_io import agreed_checkpoint, save_checkpoint, stored_dtype
+from pipeline.training.lora import load_policy, peft_config, settle_adapters
+from pipeline.training.trainer_io import agreed_checkpoint, save_trained, stored_dtype
 from rewards import RewardError
 from rewards.builtin.length import SoftOverlong
 from rewards.columns import taken_names
@@ -256,11 +256,8 @@ def trainer_arguments(
 def _save(trainer: LadderGRPOTrainer, tokenizer, folder: Path, dtype: str) -> None:
     """Plain Hugging Face format, adapters merged, in the dtype of the start checkpoint."""
     trainer.accelerator.wait_for_everyone()
-    if not trainer.is_world_process_zero():
-        return
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    save_adapter(model, folder.with_name("adapter"))
-    save_checkpoint(checkpoint_model(model, dtype), tokenizer, folder)
+    if trainer.is_world_process_zero():
+        save_trained(trainer, tokenizer, folder, folder.with_name("adapter"), dtype)
 
 
 class Overlong:
