@@ -10,7 +10,6 @@ that were refused, ours and math-verify's (which is given the last answer that w
 
 import argparse
 import importlib.util
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from pipeline.core.errors import ConfigError
+from pipeline.core.files import read_user_json_lines
 from rewards import final_answer, judge_answers
 
 FORMS = Path(__file__).resolve().parents[1] / "tests/rewards/grading/corpus/forms.py"
@@ -95,15 +96,12 @@ def rules(random: Random) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
 
 
 def from_file(path: Path) -> list[Pair]:
-    """The pairs of a file. Raises ValueError naming the line that is none."""
+    """The pairs of a file. Raises ConfigError naming the line that is none."""
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        row = json.loads(line)
+    for number, row in read_user_json_lines(path):
         missing = {"answer", "completion", "expect"} - set(row)
         if missing:
-            raise ValueError(f"{path}, line {number}: lacks {', '.join(sorted(missing))}; it has {', '.join(row)}")
+            raise ConfigError(f"{path}, line {number}: lacks {', '.join(sorted(missing))}; it has {', '.join(row)}")
         others = {key: value for key, value in row.items() if key not in ("completion", "expect")}
         pairs.append(Pair(row["answer"], row["completion"], bool(row["expect"]), others))
     return pairs

@@ -31,7 +31,7 @@ from statistics import median
 
 from benchmarks.chaos_climb import ENDED_BY, LONGEST_STAGE, SIGNALS, START_SECONDS, Climb, Course
 from pipeline.core.errors import LadderError, RunError
-from pipeline.core.files import hash_file, write_durably
+from pipeline.core.files import hash_file, read_json_lines, write_durably
 from pipeline.core.manifest import MANIFEST, Manifest
 from pipeline.core.versions import code_version, package_versions
 from pipeline.ladder import REPORT
@@ -141,8 +141,8 @@ def rows(run: str) -> Counter:
     found: Counter = Counter()
     for file in (RUNS / run).glob("[a-z]*/**/*.jsonl"):
         name = str(file.relative_to(RUNS / run))
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row = {key: value for key, value in json.loads(line).items() if not key.startswith("seconds")}
+        for _, entry in read_json_lines(file):
+            row = {key: value for key, value in entry.items() if not key.startswith("seconds")}
             identity = row["step"] if "metrics.jsonl" in name else json.dumps(row, sort_keys=True)
             found[f"{name} {identity}"] += 1
     return found

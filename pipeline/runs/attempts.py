@@ -1,10 +1,12 @@
 """How long a stage took over all attempts at it: an interrupted one counts, too."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from pipeline.core.errors import RunError
+from pipeline.core.files import append_json_line, read_json_lines
 
 ATTEMPTS = "attempts.jsonl"
 """Two lines an attempt: when it started, and how many seconds it took. A killed one leaves the first alone."""
@@ -18,7 +20,7 @@ class Attempts:
         self._seconds, killed = self._read()
         if killed is not None:  # it counts to the last sign of life that it left
             self._seconds.append(max(0.0, _last_written(folder) - killed))
-            self._append({"seconds": self._seconds[-1]})
+            append_json_line(self._path, {"seconds": self._seconds[-1]})
 
     @property
     def count(self) -> int:
@@ -32,13 +34,13 @@ class Attempts:
     @contextmanager
     def one_more(self) -> Iterator[None]:
         self._path.touch()
-        self._append({"started": self._path.stat().st_mtime})  # by the clock of the other files' times
+        append_json_line(self._path, {"started": self._path.stat().st_mtime})  # by the clock of the other files' times
         begun = time.monotonic()
         try:
             yield
         finally:
             self._seconds.append(time.monotonic() - begun)
-            self._append({"seconds": self._seconds[-1]})
+            append_json_line(self._path, {"seconds": self._seconds[-1]})
 
     def _read(self) -> tuple[list[float], float | None]:
         """(seconds of each attempt that is over, when one that is not was started).
@@ -48,20 +50,15 @@ class Attempts:
         seconds: list[float] = []
         started = None
         try:
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                found = json.loads(line)
+            for _, found in read_json_lines(self._path):
                 if "started" in found:
                     started = float(found["started"])
                 else:
                     seconds.append(float(found["seconds"]))
                     started = None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (RunError, ValueError, KeyError, TypeError):
             return seconds, None
         return seconds, started
-
-    def _append(self, line: dict[str, float]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
 
 
 def _last_written(folder: Path) -> float:

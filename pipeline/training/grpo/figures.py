@@ -58,9 +58,8 @@ class StepFigures(TrainerCallback):
         *sums, whole = trainer.totals([*sums, sum(tokens)])
         self.record |= {name: value / whole if whole else None for name, value in zip(names, sums, strict=True)}
         self._losses = []
-        shares = trainer.settings.speedups.packing and trainer.settings.speedups.share_prompts
         scored = sum(len(row.completion_ids) for row in trained)
-        forward = sum(packed_tokens(batch, shares) for batch, _ in batches)
+        forward = sum(packed_tokens(batch, trainer.shares_prompts) for batch, _ in batches)
         counts = {
             "trained_tokens": scored,
             "forward_tokens": forward,

@@ -90,7 +90,8 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         self.settings = settings
         self._on_step = on_step
         self._packs = settings.speedups.packing and self._can_pack()
-        self._shares = self._packs and settings.speedups.share_prompts
+        self.shares_prompts = self._packs and settings.speedups.share_prompts
+        """Whether the forward pass computes a prompt once for all rows of its group."""
         self._synced_step: int | None = None
         self._term = find_loss(settings.loss) if settings.loss else None
         self.rollouts = Rollouts(self, engine, on_rollout)
@@ -169,7 +170,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
 
     @torch.no_grad()
     def _remember_old_logprobs(self, rows: list[Row]) -> None:
-        for batch in plan_microbatches(rows, self.settings.max_tokens_per_microbatch, self._shares):
+        for batch in plan_microbatches(rows, self.settings.max_tokens_per_microbatch, self.shares_prompts):
             logprobs, _ = self.logprobs_and_entropies(self.model, batch, entropy=False)
             for row, values in zip(batch, logprobs, strict=True):
                 row.old_logprobs = values[: len(row.completion_ids)].clone()
@@ -227,7 +228,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         Where nothing is left to train the shortest row runs with factor 0: the optimizer then sees gradients of
         zero, as it would have, and other processes find this one in their reduction of gradients.
         """
-        batches = plan_microbatches(trained, self.settings.max_tokens_per_microbatch, self._shares)
+        batches = plan_microbatches(trained, self.settings.max_tokens_per_microbatch, self.shares_prompts)
         if not batches:
             return [([min(rows, key=lambda row: len(row.prompt_ids) + len(row.completion_ids))], 0.0)]
         return [(batch, 1.0) for batch in batches]
@@ -271,7 +272,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         """Log-probability of each completion token and entropy at its position, both (rows, longest completion)."""
         device = self.accelerator.device
         if self._packs:
-            batch = pack(rows, self._shares, device)
+            batch = pack(rows, self.shares_prompts, device)
             self.figures.positions += torch.tensor([batch.tokens, len(batch.to_slots)])
             with self.accelerator.autocast():
                 logprobs, entropies = model(packed=batch, entropy=entropy)
