@@ -1,7 +1,7 @@
 """How a question becomes a prompt, and a prompt and an answer a training row."""
 
 from data_recipes.question import Question
-from pipeline.core.tokens import render_chat, spelled_out
+from pipeline.core.tokens import all_spelled_out, render_chat
 
 R1_ZERO = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
@@ -30,5 +30,6 @@ def chat_prompt(tokenizer, question: str) -> str:
 def prompts_for(questions: list[Question], tokenizer, template: str, r1_zero_text: str | None) -> list[str]:
     """One prompt a question; `template` is `r1_zero` or `chat`. Control tokens in a question are spelled out."""
     if template == "r1_zero":
-        return [r1_zero_prompt(spelled_out(tokenizer, q.asked), r1_zero_text) for q in questions]
+        asked = all_spelled_out(tokenizer, [q.asked for q in questions])
+        return [r1_zero_prompt(question, r1_zero_text) for question in asked]
     return [chat_prompt(tokenizer, q.asked) for q in questions]

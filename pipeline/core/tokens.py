@@ -88,8 +88,17 @@ def control_tokens(tokenizer) -> list[str]:
 
 def spelled_out(tokenizer, text: str) -> str:
     """The text with a mark inside everything in it that would be encoded as a control token."""
-    text = text.replace(MARK, "")
-    spelling = re.compile("|".join(re.escape(token) for token in control_tokens(tokenizer) if len(token) > 1) or "(?!)")
+    return all_spelled_out(tokenizer, [text])[0]
+
+
+def all_spelled_out(tokenizer, texts: Sequence[str]) -> list[str]:
+    """`spelled_out` of each: listing the control tokens, which costs as much as encoding a text, is done once."""
+    tokens = (re.escape(token) for token in control_tokens(tokenizer) if len(token) > 1)
+    spelling = re.compile("|".join(tokens) or "(?!)")
+    return [_marked(spelling, text.replace(MARK, "")) for text in texts]
+
+
+def _marked(spelling: re.Pattern[str], text: str) -> str:
     while spelling.search(text):  # a longer token may hold a shorter one
         text = spelling.sub(lambda found: found[0][0] + MARK + found[0][1:], text)
     return text
@@ -139,7 +148,7 @@ def answer_ids(tokenizer, answer: str) -> list[int]:
 
 def answers_ids(tokenizer, answers: Sequence[str]) -> list[list[int]]:
     """`answer_ids` of each."""
-    texts = [spelled_out(tokenizer, without_end(tokenizer, answer)) for answer in answers]
+    texts = all_spelled_out(tokenizer, [without_end(tokenizer, answer) for answer in answers])
     return [[*ids, tokenizer.eos_token_id] for ids in _encoded(tokenizer, texts)]
 
 
