@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data_recipes.question import Question
 from pipeline.config.data import Heldout
@@ -27,13 +27,10 @@ from pipeline.steps.sampling import SHARDS
 from pipeline.steps.step_table import StepTable
 from pipeline.steps.trackers import Trackers
 from pipeline.training.alarms import find_alarms
-from pipeline.training.grpo.run import train_grpo
+from pipeline.training.grpo.run import GRPOResult, train_grpo
 from pipeline.training.records import METRICS
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
 from rewards.builtin.reward_model import RewardModel
-
-if TYPE_CHECKING:
-    from pipeline.training.grpo.run import GRPOResult
 
 HELDOUT, ALARMS = "heldout.jsonl", "alarms.jsonl"
 
@@ -112,7 +109,7 @@ def _train(
     heldout: list[Question],
     rewards: list[RewardSpec],
     token_budget: int | None,
-) -> "GRPOResult":
+) -> GRPOResult:
     """In every process of the run."""
     config, engine = ctx.config, ctx.engines.current
     context = RewardContext(num_generations=config.grpo.group_size, allow_weak_sandbox=ctx.profile.allow_weak_sandbox)
