@@ -125,4 +125,4 @@ lint: .venv/extras/dev ## check style
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 
 test: .venv/extras/dev ## every test, with a whole ladder at smoke size
-	@.venv/bin/python -m pytest
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
