@@ -9,6 +9,7 @@ from pipeline.config.lora import LoRASettings
 from pipeline.config.profile import Profile
 from pipeline.config.stages import RewardModelStage, RLStage, SFTStage
 from pipeline.core.errors import ConfigError, told_with
+from pipeline.core.packable import not_packed
 from pipeline.ladder import StageDefinition, of_kind
 from pipeline.models.chat_format import answer_end, strips_reasoning, writes_the_date
 from pipeline.models.memory import (
@@ -22,7 +23,6 @@ from pipeline.models.memory import (
     spread,
     this_device,
 )
-from pipeline.models.packable import not_packed
 from pipeline.models.shapes import ModelShape, parameters_of, shape_of
 from pipeline.models.sources import check_base, check_tokenizer, local_folder
 

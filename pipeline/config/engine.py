@@ -93,7 +93,8 @@ class ServerSettings(EngineSettings):
 
 
 class TransformersSettings(EngineSettings):
-    """`transformers.generate`, for machines where vLLM cannot be installed; several times slower."""
+    """PyTorch and transformers alone, for machines where vLLM cannot be installed. Llama, Mistral, Qwen2 and Qwen3 have
+    a decoder of their own; other models go through `transformers.generate`, several times slower."""
 
     implementation: ClassVar[str] = "pipeline.engines.transformers:TransformersEngine"
 

@@ -1,22 +1,41 @@
-"""Rollouts by `transformers.generate`, for machines where vLLM cannot be installed."""
+"""Rollouts by PyTorch and transformers alone, for machines where vLLM cannot be installed."""
+
+import functools
+import logging
+from collections.abc import Callable
 
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from pipeline.config.engine import Sampling, TransformersSettings
+from pipeline.core.console import LOGGER
 from pipeline.core.ranks import default_device
 from pipeline.core.watchdog import beat
+from pipeline.engines.decoder import DECODED, Decoder, not_decoded
+from pipeline.engines.drawing import drawn_from
 from pipeline.engines.engine import Engine, Finished, RawCompletion
 from pipeline.engines.weights import checkpoint_weights
+from pipeline.engines.writing import write
+
+Done = Callable[[int, RawCompletion], None]
+"""Called with the number of a row, which answers prompt `row // n`, and what was written."""
 
 
 class TransformersEngine(Engine):
-    """A second copy of the model that `generate`s in left-padded batches of at most `max_sequences` rows."""
+    """A second copy of the model that writes left-padded batches of at most `max_sequences` rows.
+
+    Models that a `Decoder` computes are written with it. All others go through `generate`, several times slower.
+    """
 
     def __init__(self, settings: TransformersSettings, model, tokenizer, seed: int, adapter_rank=None, device=None):
         super().__init__(settings, model, tokenizer, seed, adapter_rank, device)
         self._device = torch.device(device or default_device())
         self._model = self._open(self.model_path)
+        self._decoder = None
+        if other := not_decoded(self._model):
+            _say_slow(other)
+        else:
+            self._decoder = Decoder(self._model, settings.max_model_len)
         pad = self.tokenizer.pad_token_id
         self._pad_id = min(self.end_ids) if pad is None else pad
 
@@ -27,18 +46,40 @@ class TransformersEngine(Engine):
         model.generation_config = GenerationConfig()  # `generate` fills what a request leaves open from the model's own
         return model.to(self._device).eval()
 
-    @torch.no_grad()
     def _generate(self, prompts: list[list[int]], n: int, sampling: Sampling, finished: Finished) -> None:
-        rows = [ids for ids in prompts for _ in range(n)]
-        done: list[RawCompletion] = []
+        groups: dict[int, dict[int, RawCompletion]] = {}
+
+        def done(row: int, completion: RawCompletion) -> None:
+            group = groups.setdefault(row // n, {})
+            group[row] = completion
+            if len(group) == n:
+                del groups[row // n]
+                finished(row // n, [group[one] for one in sorted(group)])
+
+        if self._decoder is None:
+            self._generate_slowly(prompts, n, sampling, done)
+            return
+        generator = torch.Generator(self._device).manual_seed(sampling.seed)
+        for rows in self._batches(len(prompts) * n):
+            asked = range(rows[0] // n, rows[-1] // n + 1)
+            counts = [min(rows.stop, (place + 1) * n) - max(rows.start, place * n) for place in asked]
+            some = [prompts[place] for place in asked]
+            for row, completion in write(self._decoder, some, counts, sampling, sorted(self.end_ids), generator):
+                done(rows.start + row, completion)
+
+    def _batches(self, rows: int) -> list[range]:
+        size = self.settings.max_sequences
+        return [range(first, min(rows, first + size)) for first in range(0, rows, size)]
+
+    @torch.no_grad()
+    def _generate_slowly(self, prompts: list[list[int]], n: int, sampling: Sampling, done: Done) -> None:
         devices = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(sampling.seed)
-            for start in range(0, len(rows), self.settings.max_sequences):
-                whole = len(done) // n
-                done += self._batch(rows[start : start + self.settings.max_sequences], sampling)
-                for place in range(whole, len(done) // n):
-                    finished(place, done[place * n : (place + 1) * n])
+            for rows in self._batches(len(prompts) * n):
+                written = self._batch([prompts[row // n] for row in rows], sampling)
+                for row, completion in zip(rows, written, strict=True):
+                    done(row, completion)
 
     def _batch(self, rows: list[list[int]], sampling: Sampling) -> list[RawCompletion]:
         width = max(map(len, rows))
@@ -90,7 +131,7 @@ class TransformersEngine(Engine):
             own[name].copy_(tensor)
 
     def _close(self) -> None:
-        self._model = None
+        self._model = self._decoder = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -110,11 +151,7 @@ class _SampledDistribution(LogitsProcessor):
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         beat()
         self._take(input_ids[:, -1])
-        scores = scores.float()
-        if self._sampling.temperature > 0:
-            scores = scores / self._sampling.temperature
-        if self._sampling.top_p < 1:
-            scores = _keep_top_p(scores, self._sampling.top_p)
+        scores = drawn_from(scores, self._sampling)
         self._pending = scores.log_softmax(-1)
         return scores
 
@@ -128,9 +165,11 @@ class _SampledDistribution(LogitsProcessor):
             self._columns.append(self._pending.gather(1, drawn[:, None])[:, 0])
 
 
-def _keep_top_p(scores: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Set to -inf all but the smallest set of tokens whose probability reaches `top_p`; the likeliest always stays."""
-    ordered, index = scores.sort(dim=-1, descending=True)
-    likelier = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)  # probability of all tokens ahead in the order
-    dropped = torch.zeros_like(likelier, dtype=torch.bool).scatter(-1, index, likelier >= top_p)
-    return scores.masked_fill(dropped, float("-inf"))
+@functools.cache
+def _say_slow(other: str) -> None:
+    """Once a process for each kind of model: engines are opened again and again."""
+    logging.getLogger(LOGGER).warning(
+        "The engine 'transformers' writes this model with `generate`, several times slower than %s: %s.",
+        ", ".join(name.removesuffix("ForCausalLM") for name in DECODED),
+        other,
+    )

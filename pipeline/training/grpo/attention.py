@@ -15,7 +15,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import sdpa_mask
 from trl.kernels import ChunkedLogProbFunction
 
-from pipeline.models.packable import not_packed
+from pipeline.core.packable import not_packed
 from pipeline.training.grpo.head import HeadLogProbs
 from pipeline.training.grpo.packing import Block, PackedBatch
 

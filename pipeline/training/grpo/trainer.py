@@ -20,9 +20,9 @@ from trl import GRPOTrainer
 
 from pipeline.config.grpo import GRPOSettings
 from pipeline.core.console import LOGGER
+from pipeline.core.packable import not_packed
 from pipeline.core.watchdog import beat, phase
 from pipeline.engines import Engine
-from pipeline.models.packable import not_packed
 from pipeline.training.flops import ModelFlops
 from pipeline.training.grpo.attention import attach_packed_forward
 from pipeline.training.grpo.figures import StepFigures

@@ -1,10 +1,11 @@
-"""What every engine in this process promises, on vLLM for each architecture and on transformers.
+"""What every engine in this process promises, for each architecture.
 
 The fixture opens one engine after another in one process, so each architecture also shows that the one before it was
 closed for good.
 """
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -19,9 +20,7 @@ PROMPTS = ["What is 2 + 3 ?", "a", "A rather longer question than the other two,
 END, THINK = 1, 2
 
 
-@pytest.fixture(
-    scope="module", params=[*(("vllm", name) for name in ARCHITECTURES), ("transformers", "qwen3")], ids="-".join
-)
+@pytest.fixture(scope="module", params=itertools.product(("vllm", "transformers"), ARCHITECTURES), ids="-".join)
 def served(request, tmp_path_factory):
     kind, architecture = request.param
     folder = tiny_checkpoint(tmp_path_factory.mktemp(architecture), architecture)

@@ -1,6 +1,6 @@
-"""Which models the packed forward pass of RL can compute, by their configuration.
+"""Which models the packed forward pass of training and the decoder of rollouts can compute, by their configuration.
 
-It attends with one softmax over all keys before a token, and divides logits by the temperature alone.
+Both attend with one softmax over all keys before a token, and divide logits by the temperature alone.
 """
 
 from typing import Any
