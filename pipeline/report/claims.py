@@ -5,8 +5,7 @@
 A claim that does not hold is printed as such. Nothing here trains or samples: `judge_run` only reads.
 """
 
-import json
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -14,15 +13,15 @@ from rich.table import Table
 
 from pipeline.config.profile import Profile
 from pipeline.core.figures import percent
-from pipeline.ladder import BASE, DISTILL, EVALUATE, STUDENT_RL, Rung, rungs
-from pipeline.report.records import RunRecord, read_lines
+from pipeline.ladder import BASE, DISTILL, STUDENT_RL, Rung
+from pipeline.report.records import RunRecord
+from pipeline.report.run_figures import Figures, MeanFigures, RunFigures
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.loading import load_run
 from pipeline.runs.runner import run_stages
-from pipeline.steps.evaluation import Z_95
 
 LEAST_GAIN = 0.50
-FEW_POINTS = 0.05
+ONE_POINT, TWO_POINTS, FEW_POINTS = 0.01, 0.02, 0.05
 WIDE_MARGIN = 0.20
 CONSISTENT = 0.95
 NO_WORDS = "a rung has no answer with words to tell a language by"
@@ -39,56 +38,17 @@ class Claim:
     held: bool | None
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Mean difference of two rungs' pass@1 over the same questions, with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{100 * self.mean:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
-
-
-class RunFigures:
-    """A finished run's evaluation: figures by rung and set, and per-question rates."""
-
-    def __init__(self, profile: Profile, run: RunFolder):
-        self.run = run
-        self.folder = run.stage(EVALUATE.id)
-        self.results = json.loads((self.folder / "results.json").read_text(encoding="utf-8"))["results"]
-        sets = profile.stages.evaluate.sets
-        self.reasoning = next(name for name, settings in sets.items() if settings.metric == "accuracy")
-        self.general = [name for name, settings in sets.items() if settings.metric == "quality"]
-        self.rungs = rungs(profile.stages.base_model.students, profile.stages.chosen_students)
-
-    def get(self, rung: str, figure: str = "pass@1", name: str | None = None) -> float | None:
-        """None for a share of answers of which there are none, such as those with words."""
-        return self.results[rung][name or self.reasoning][figure]
-
-    def rates(self, rung: str, name: str) -> dict[str, float]:
-        """Question id -> share of right samples."""
-        scores: dict[str, list[float]] = {}
-        for sample in read_lines(self.folder / "samples" / f"{rung}-{name}.jsonl"):
-            if sample["score"] is not None:
-                scores.setdefault(sample["question_id"], []).append(sample["score"])
-        return {question: sum(found) / len(found) for question, found in scores.items()}
-
-    def difference(self, better: str, worse: str, names: list[str] | None = None) -> Difference:
-        """pass@1 of one rung minus another's on the same questions (paired, normal approximation over questions)."""
-        gaps = []
-        for name in names or [self.reasoning]:
-            first, second = self.rates(better, name), self.rates(worse, name)
-            gaps += [first[question] - second[question] for question in first if question in second]
-        mean = sum(gaps) / len(gaps)
-        error = math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / max(1, len(gaps) - 1) / len(gaps))
-        return Difference(mean, mean - Z_95 * error, mean + Z_95 * error)
-
-
 def judge_run(profile: Profile, run: RunFolder) -> list[Claim]:
     """Every effect's verdict for a run whose `evaluate` stage is done."""
-    f = RunFigures(profile, run)
+    return _judge(RunFigures(profile, run))
+
+
+def judge_together(runs: Sequence[tuple[Profile, RunFolder]]) -> list[Claim]:
+    """Every effect's verdict for several runs of one profile, by the same tests of their means."""
+    return _judge(MeanFigures([RunFigures(profile, run) for profile, run in runs]))
+
+
+def _judge(f: Figures) -> list[Claim]:
     return [
         _zero_gains(f),
         _length_grows(f),
@@ -98,7 +58,12 @@ def judge_run(profile: Profile, run: RunFolder) -> list[Claim]:
         _consistency_mended(f),
         _cold_start_costs(f),
         _reasoning_won_back(f),
+        _sft_keeps_reasoning(f),
         _general_won(f),
+        _general_best(f),
+        _reasoning_kept(f),
+        _none_ends_below_its_start(f),
+        _zero_ends_near_its_best(f),
         *(_student_beats_base(f, rung) for rung in f.rungs if rung.stage is DISTILL),
         *(_distillation_beats_rl(f, rung) for rung in f.rungs if rung.stage is STUDENT_RL),
     ]
@@ -108,7 +73,7 @@ def _percent(share: float) -> str:
     return f"{percent(share)} %"
 
 
-def _zero_gains(f: RunFigures) -> Claim:
+def _zero_gains(f: Figures) -> Claim:
     gap = f.difference("R1-Zero", "base")
     return Claim(
         "zero-gain",
@@ -119,9 +84,8 @@ def _zero_gains(f: RunFigures) -> Claim:
     )
 
 
-def _length_grows(f: RunFigures) -> Claim:
-    [zero] = [rung.stage for rung in f.rungs if rung.name == "R1-Zero"]
-    lengths = [row["completion_tokens"] for row in read_lines(f.run.stage(zero.id) / "metrics.jsonl")]
+def _length_grows(f: Figures) -> Claim:
+    lengths = f.lengths("R1-Zero")
     fifth = max(1, len(lengths) // 5)
     first, last = sum(lengths[:fifth]) / fifth, sum(lengths[-fifth:]) / fifth
     return Claim(
@@ -133,8 +97,8 @@ def _length_grows(f: RunFigures) -> Claim:
     )
 
 
-def _consensus(f: RunFigures) -> Claim:
-    votes = [key for key in f.results["R1-Zero"][f.reasoning] if key.startswith("cons@")]
+def _consensus(f: Figures) -> Claim:
+    votes = f.votes("R1-Zero")
     statement, test = "majority voting lifts R1-Zero above its pass@1", "cons@k above pass@1"
     if not votes:
         return Claim("consensus", statement, test, "too few samples a question to vote", None)
@@ -143,7 +107,7 @@ def _consensus(f: RunFigures) -> Claim:
     return Claim("consensus", statement, test, f"pass@1 {_percent(single)}, {k} {_percent(vote)}", vote > single)
 
 
-def _reflection(f: RunFigures) -> Claim:
+def _reflection(f: Figures) -> Claim:
     base, zero = f.get("base", "reflection"), f.get("R1-Zero", "reflection")
     return Claim(
         "reflection",
@@ -154,7 +118,7 @@ def _reflection(f: RunFigures) -> Claim:
     )
 
 
-def _zero_mixes(f: RunFigures) -> Claim:
+def _zero_mixes(f: Figures) -> Claim:
     mixed = f.get("R1-Zero", "mixed")
     statement = "R1-Zero mixes languages"
     test = "at least one answer in five has under 95 % of its words in the question's language"
@@ -163,7 +127,7 @@ def _zero_mixes(f: RunFigures) -> Claim:
     return Claim("zero-mixes", statement, test, f"{_percent(mixed)} of answers", mixed >= 0.2)
 
 
-def _consistency_mended(f: RunFigures) -> Claim:
+def _consistency_mended(f: Figures) -> Claim:
     zero, dev2 = f.get("R1-Zero", "language_consistency"), f.get("Dev2", "language_consistency")
     gap = f.difference("Dev2", "R1-Zero")
     statement = (
@@ -178,7 +142,7 @@ def _consistency_mended(f: RunFigures) -> Claim:
     return Claim("consistency", statement, test, figures, dev2 > CONSISTENT and gap.mean >= -FEW_POINTS)
 
 
-def _cold_start_costs(f: RunFigures) -> Claim:
+def _cold_start_costs(f: Figures) -> Claim:
     gap = f.difference("R1-Zero", "Dev1")
     zero, dev1 = f.get("R1-Zero", "language_consistency"), f.get("Dev1", "language_consistency")
     statement = "the cold start costs reasoning and buys readability"
@@ -189,7 +153,7 @@ def _cold_start_costs(f: RunFigures) -> Claim:
     return Claim("cold-start", statement, test, figures, gap.low > 0 and dev1 > zero)
 
 
-def _reasoning_won_back(f: RunFigures) -> Claim:
+def _reasoning_won_back(f: Figures) -> Claim:
     gap = f.difference("Dev2", "Dev1")
     return Claim(
         "won-back",
@@ -200,7 +164,7 @@ def _reasoning_won_back(f: RunFigures) -> Claim:
     )
 
 
-def _general_won(f: RunFigures) -> Claim:
+def _general_won(f: Figures) -> Claim:
     statement = "the last RL round wins the general questions"
     test = "R1 above Dev3 beyond the interval on the general sets, and above every earlier rung"
     if not f.general:
@@ -216,7 +180,67 @@ def _general_won(f: RunFigures) -> Claim:
     return Claim("general", statement, test, figures, gap.low > 0 and score("R1") > others)
 
 
-def _student_beats_base(f: RunFigures, distilled: Rung) -> Claim:
+def _sft_keeps_reasoning(f: Figures) -> Claim:
+    gap = f.difference("Dev3", "Dev2")
+    return Claim(
+        "sft-keeps",
+        "SFT of the base on Dev2's own answers keeps its reasoning",
+        f"Dev3 at most {100 * ONE_POINT:.0f} point below Dev2 in pass@1",
+        f"{_percent(f.get('Dev2'))} -> {_percent(f.get('Dev3'))}, {gap}",
+        gap.mean >= -ONE_POINT,
+    )
+
+
+def _general_best(f: Figures) -> Claim:
+    statement = "R1 is the best of the teacher's rungs on every set of general questions"
+    test = "pass@1 of R1 on each general set at least that of every other rung"
+    if not f.general:
+        return Claim("general-best", statement, test, "no evaluation set with general questions", None)
+    others = [rung.name for rung in f.rungs if not rung.student and rung.name != "R1"]
+    figures, held = [], True
+    for name in f.general:
+        best = max(others, key=lambda rung: f.get(rung, "pass@1", name))
+        r1, other = f.get("R1", "pass@1", name), f.get(best, "pass@1", name)
+        figures.append(f"{name}: R1 {_percent(r1)}, best other {_percent(other)} ({best})")
+        held = held and r1 >= other
+    return Claim("general-best", statement, test, "; ".join(figures), held)
+
+
+def _reasoning_kept(f: Figures) -> Claim:
+    gap = f.difference("R1", "R1-Zero")
+    return Claim(
+        "reasoning-kept",
+        "R1 reasons as well as R1-Zero",
+        f"R1 at most {100 * ONE_POINT:.0f} point below R1-Zero in pass@1",
+        f"{_percent(f.get('R1-Zero'))} -> {_percent(f.get('R1'))}, {gap}",
+        gap.mean >= -ONE_POINT,
+    )
+
+
+def _none_ends_below_its_start(f: Figures) -> Claim:
+    gaps = {rung.name: f.difference(rung.name, rung.start.name) for rung in f.rungs if rung.stage.kind == "rl"}
+    return Claim(
+        "rl-loses-nothing",
+        "no RL stage ends below the checkpoint that it started from",
+        "each rung made by RL not below its start in pass@1 beyond the interval",
+        "; ".join(f"{name} {gap}" for name, gap in gaps.items()),
+        all(gap.high >= 0 for gap in gaps.values()),
+    )
+
+
+def _zero_ends_near_its_best(f: Figures) -> Claim:
+    statement = "R1-Zero ends near the best of its held-out curve"
+    test = f"pass@1 at the last point at most {100 * TWO_POINTS:.0f} points below that at the best one"
+    curve = f.curve("R1-Zero")
+    if len(curve) < 2:
+        return Claim("zero-ends-best", statement, test, "no held-out curve", None)
+    best, last = max(curve.values()), curve[max(curve)]
+    at = next(step for step, rate in curve.items() if rate == best)
+    figures = f"{_percent(best)} at step {at}, {_percent(last)} at step {max(curve)}"
+    return Claim("zero-ends-best", statement, test, figures, best - last <= TWO_POINTS)
+
+
+def _student_beats_base(f: Figures, distilled: Rung) -> Claim:
     student, base = distilled.student, Rung(BASE, distilled.student)
     gap = f.difference(distilled.name, base.name)
     return Claim(
@@ -228,7 +252,7 @@ def _student_beats_base(f: RunFigures, distilled: Rung) -> Claim:
     )
 
 
-def _distillation_beats_rl(f: RunFigures, rl: Rung) -> Claim:
+def _distillation_beats_rl(f: Figures, rl: Rung) -> Claim:
     student, distilled = rl.student, Rung(DISTILL, rl.student)
     gap = f.difference(distilled.name, rl.name)
     return Claim(
@@ -245,27 +269,35 @@ def climb_and_judge(profile_name: str, overrides: list[str], seeds: list[int], r
 
     The runs are `run_name` (default: the profile's name) followed by the seed.
     """
-    verdicts: dict[int, list[Claim]] = {}
+    runs: list[tuple[Profile, RunFolder]] = []
+    verdicts: dict[str, list[Claim]] = {}
     for seed in seeds:
         profile, run = load_run(profile_name, overrides, seed, run_name and f"{run_name}-seed{seed}")
         run_stages(profile, run, None)
-        verdicts[seed] = judge_run(profile, run)
+        runs.append((profile, run))
+        verdicts[f"seed {seed}"] = judge_run(profile, run)
+    if len(runs) > 1 and all(verdicts.values()):
+        verdicts["together"] = judge_together(runs)
     print_claims(verdicts)
     return 0
 
 
-def print_claims(verdicts: dict[int, list[Claim]]) -> None:
+def print_claims(verdicts: dict[str, list[Claim]]) -> None:
+    """A column a run, and of several runs one of their means; then how many claims held in each, and in all of them."""
     console = Console()
     table = Table(title="the paper's effects", title_justify="left", show_lines=True)
     table.add_column("claim", ratio=2)
-    for seed in verdicts:
-        table.add_column(f"seed {seed}", ratio=2)
+    for name in verdicts:
+        table.add_column(name, ratio=2)
     for row in zip(*verdicts.values(), strict=True):
         table.add_row(row[0].statement, *(f"{_verdict(claim.held)}\n{claim.figures}" for claim in row))
     console.print(table)
-    for seed, claims in verdicts.items():
+    for name, claims in verdicts.items():
         held = sum(claim.held is True for claim in claims)
-        console.print(f"seed {seed}: {held} of {len(claims)} claims held")
+        console.print(f"{name}: {held} of {len(claims)} claims held")
+    everywhere = [row[0].name for row in zip(*verdicts.values(), strict=True) if all(c.held is True for c in row)]
+    if len(verdicts) > 1:
+        console.print(f"in every seed and together: {len(everywhere)} ({', '.join(everywhere) or 'none'})")
 
 
 def _verdict(held: bool | None) -> str:
