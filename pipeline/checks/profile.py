@@ -48,6 +48,8 @@ def check_processes(profile: Profile, count: int) -> None:
     batches = {}
     for stage, section in profile.stages.of(RLStage).items():
         batches[f"stages.{stage}.grpo.prompts_per_step"] = section.grpo.prompts_per_step
+        if section.grpo.sampled_prompts:
+            batches[f"stages.{stage}.grpo.sampled_prompts"] = section.grpo.sampled_prompts
     for stage, section in profile.stages.of(SFTStage).items():
         batches[f"stages.{stage}.sft.batch_size"] = section.sft.batch_size
     for stage, section in profile.stages.of(RewardModelStage).items():

@@ -33,7 +33,7 @@ def check_questions(profile: Profile) -> None:
     """Raises ConfigError for an RL stage with fewer questions than a rollout asks, and for one of whose rewards has
     nothing to say about any of its questions."""
     for stage, section in profile.stages.of(RLStage).items():
-        known, needed = known_questions(profile, section.questions), section.grpo.prompts_per_rollout
+        known, needed = known_questions(profile, section.questions), section.grpo.prompts_sampled
         if known.exact and len(known.rows) < needed:
             raise ConfigError(
                 f"stages.{stage}: there are {len(known.rows)} questions ({', '.join(section.questions)}; duplicates "
@@ -84,7 +84,8 @@ def question_notes(profile: Profile) -> Iterator[str]:
     for stage, section in profile.stages.of(RLStage).items():
         known = known_questions(profile, section.questions)
         if known.exact and known.rows:
-            drawn = section.grpo.max_steps * section.grpo.prompts_per_step
+            grpo = section.grpo
+            drawn = grpo.max_steps * grpo.prompts_sampled // grpo.rollout_steps
             yield (
                 f"stages.{stage}: {drawn} prompts from {len(known.rows)} questions, so each is drawn "
                 f"{drawn / len(known.rows):.3g} times"

@@ -84,8 +84,14 @@ class Cleaning(Strict):
     """Sets that training must not overlap with, beside those of `stages.evaluate.sets`, by a name of yours."""
 
 
+Figure = Literal["pass@1", "format", "language_consistency"]
+"""Figures of an evaluation by which one checkpoint can be better than another: shares, the higher the better."""
+
+
 class Heldout(Strict):
-    """Held-out evaluation while an RL stage trains, for its curve."""
+    """Held-out evaluation while an RL stage trains, for its curve, and to choose the checkpoint that it hands on."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"keep_best", "best_by", "best_from"})
 
     set: str
     """The name of one of `stages.evaluate.sets`."""
@@ -93,6 +99,17 @@ class Heldout(Strict):
     """Optimizer steps between two points of the curve."""
     questions: int = Field(64, ge=1)
     samples: int = Field(4, ge=1)
+    keep_best: bool = False
+    """Whether the stage hands on the weights of the best point of the curve instead of the last. The curve's questions
+    are then others of the set's source than those that `evaluate` asks, and the last step is a point too."""
+    best_by: dict[Figure, Annotated[float, Field(gt=0)]] = Field({"pass@1": 1.0}, min_length=1)
+    """What is best: the figures whose weighted sum is compared; of equal ones the later."""
+    best_from: int = Field(0, ge=0)
+    """First step that may be handed on, such as the one from which a scheduled reward has counted for a while."""
+
+    def as_before(self, written: dict[str, Any]) -> dict[str, Any]:
+        """What keep_best goes by is no part of a result where nothing is chosen."""
+        return {key: value for key, value in written.items() if self.keep_best or key not in ("best_by", "best_from")}
 
 
 def _one_question(text: str) -> str:

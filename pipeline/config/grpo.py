@@ -21,6 +21,16 @@ class LengthChange(Strict):
     tokens: int = Field(gt=0)
 
 
+class OnlineDifficulty(Strict):
+    """Questions that the policy always or never solves are drawn less while it trains. A question whose last k groups
+    each got equal rewards is passed over, when its turn comes, but for a chance of `flat_weight` to the power of k."""
+
+    flat_weight: float = Field(default=0.5, gt=0, le=1)
+    """1: every question is asked when its turn comes."""
+    least: float = Field(default=0.05, gt=0, le=1)
+    """Smallest chance, so that what has become learnable is found out."""
+
+
 class SpeedUps(Strict):
     """Exact speed-ups: the same loss and gradients as stock TRL on the same batch. Each can be switched off."""
 
@@ -60,7 +70,7 @@ tokens, a fifth, and samples until enough groups have a spread; here that is bou
 class GRPOSettings(Strict):
     """Group relative policy optimization (arXiv 2402.03300), on TRL's loss definitions."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"loss"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"loss", "sampled_prompts", "online_difficulty"})
 
     recipe: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
     """A published variant: sets the keys of `RECIPES`, but those that are set beside it or more specifically (in a
@@ -88,6 +98,11 @@ class GRPOSettings(Strict):
     """Leave completions cut at the limit out of the loss (not in the paper; DAPO, arXiv 2503.14476, 3.4)."""
     dynamic_sampling: int = Field(default=0, ge=0)
     """Extra rounds in which groups whose rewards are all equal are replaced by other questions (DAPO 3.2). 0: off."""
+    sampled_prompts: int | None = Field(default=None, gt=0)
+    """Questions a rollout samples, more than it trains on: of their groups those are trained whose rewards vary most.
+    None: as many as it trains on."""
+    online_difficulty: OnlineDifficulty | None = None
+    """Draw questions by how their groups came out so far; null: each once in every pass."""
     overlong_share: float = Field(default=0.0, ge=0, le=1)
     """Share of the completion limit, at its end, in which a completion loses up to 1 of its reward, linearly (DAPO's
     soft overlong punishment, 3.4). Follows `max_completion_schedule`. 0: off."""
@@ -182,6 +197,16 @@ class GRPOSettings(Strict):
                 f"steps_ahead={self.steps_ahead} trains on samples of an older policy, which needs the truncated "
                 "importance ratio; set sampler_correction: token_truncate, or steps_ahead: 0"
             )
+        if self.steps_ahead and self.chooses_questions:
+            raise ValueError(
+                f"steps_ahead={self.steps_ahead} writes a rollout before the one before it is scored, by which "
+                "sampled_prompts and online_difficulty choose questions and groups; set steps_ahead: 0"
+            )
+        if self.sampled_prompts is not None and self.sampled_prompts <= self.prompts_per_rollout:
+            raise ValueError(
+                f"sampled_prompts={self.sampled_prompts} is not above the {self.prompts_per_rollout} questions that a "
+                f"rollout trains on (rollout_prompts, or prompts_per_step); raise it, or set it to null"
+            )
         if self.kl_estimator != "k3" and (self.kl_importance_weighted or self.loss_type == "luspo"):
             raise ValueError(
                 f"kl_estimator={self.kl_estimator} goes neither with kl_importance_weighted nor with loss_type=luspo; "
@@ -234,6 +259,16 @@ class GRPOSettings(Strict):
         return self.rollout_prompts or self.prompts_per_step
 
     @property
+    def prompts_sampled(self) -> int:
+        """Different questions that a rollout asks."""
+        return self.sampled_prompts or self.prompts_per_rollout
+
+    @property
+    def chooses_questions(self) -> bool:
+        """Whether what is asked or trained depends on how groups came out."""
+        return self.sampled_prompts is not None or self.online_difficulty is not None
+
+    @property
     def rollout_steps(self) -> int:
         """Optimizer steps made on one rollout."""
         return max(1, self.prompts_per_rollout // self.prompts_per_step)
@@ -263,13 +298,15 @@ class GRPOSettings(Strict):
         spans = self._limit_spans()
         return {
             "completions a step": f"{self.prompts_per_step} questions × {self.group_size} = {completions}",
-            "completions a rollout": f"{self.prompts_per_rollout} questions × {self.group_size} = "
-            f"{self.prompts_per_rollout * self.group_size}, for {self.rollout_steps} optimizer steps",
+            "completions a rollout": f"{self.prompts_sampled} questions × {self.group_size} = "
+            f"{self.prompts_sampled * self.group_size}, for {self.rollout_steps} optimizer steps"
+            + (f" on {self.prompts_per_rollout} of the questions" if self.sampled_prompts else ""),
             "optimizer steps": self.max_steps,
-            "questions in all": self.max_steps * self.prompts_per_step,
+            "questions in all": self.max_steps * self.prompts_sampled // self.rollout_steps,
             "longest completion": " → ".join(map(str, limits)),
             "most completion tokens": sum(
-                span * completions * limit for span, limit in zip(spans, limits, strict=True)
+                span * completions * self.prompts_sampled // self.prompts_per_rollout * limit
+                for span, limit in zip(spans, limits, strict=True)
             ),
             "reference": self._describe_reference(),
         }

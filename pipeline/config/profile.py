@@ -86,6 +86,12 @@ class Profile(Strict):
                     f"stages.{name}.heldout.set is '{section.heldout.set}', but stages.evaluate.sets has only "
                     f"{', '.join(sets) or 'none'}. Add it there or name one of these."
                 )
+            if section.heldout and section.heldout.keep_best and sets[section.heldout.set].questions is None:
+                raise ValueError(
+                    f"stages.{name}.heldout.keep_best chooses by questions that the evaluation does not ask, and "
+                    f"stages.evaluate.sets.{section.heldout.set} asks all that its source has (questions: null). Give "
+                    "it a number of questions that leaves some over."
+                )
         return self
 
     @model_validator(mode="after")

@@ -28,6 +28,8 @@ from pipeline.core.strict import Strict
 
 LONGEST_NAME = 64
 ENDPOINT_KEYS = ("url", "model")
+SHARE_ROUNDING = 1e-6
+"""What shares may miss of 1 in all: thirds cannot be written down."""
 
 
 def file_names(what: str) -> AfterValidator:
@@ -96,9 +98,20 @@ class RLStage(Strict):
     difficulty: Difficulty | None = None
     heldout: Heldout | None = None
 
+    @model_validator(mode="after")
+    def _some_step_can_be_kept(self) -> "RLStage":
+        if self.heldout and self.heldout.keep_best and self.heldout.best_from > self.grpo.max_steps:
+            raise ValueError(
+                f"heldout.best_from is {self.heldout.best_from}, but the stage ends after grpo.max_steps "
+                f"{self.grpo.max_steps}, so no checkpoint could be kept. Lower best_from"
+            )
+        return self
+
 
 class SampledData(Strict):
     """How a stage turns samples of a policy into rows."""
+
+    LATER = frozenset({"languages"})
 
     questions: dict[str, QuestionCount | None] = {"reasoning": None}
     samples_per_question: int = Field(4, ge=1)
@@ -109,6 +122,34 @@ class SampledData(Strict):
     keep_per_question: int = Field(1, ge=1)
     max_rows: int | None = Field(None, ge=1)
     """Quota of reasoning rows."""
+    languages: dict[str, Annotated[float, Field(gt=0, le=1)]] | None = None
+    """Share of `max_rows` for the questions of each language, such as {en: 0.5, zh: 0.5}: sampling goes on until each
+    has its share, or no question is left. null: rows come as the policy's answers pass, of whatever language."""
+
+    @model_validator(mode="after")
+    def _shares_are_of_something(self) -> "SampledData":
+        if self.languages is None:
+            return self
+        if self.max_rows is None:
+            raise ValueError("languages are shares of max_rows, which is null. Set max_rows, or take out languages")
+        if abs(sum(self.languages.values()) - 1) > SHARE_ROUNDING:
+            raise ValueError(
+                f"the shares of languages are {self.languages}, in all {sum(self.languages.values()):g}, and should be "
+                "1 in all. A language that is not named gets no rows"
+            )
+        return self
+
+    @property
+    def language_quotas(self) -> dict[str, int] | None:
+        """Rows for each language, `max_rows` in all: shares rounded down, what is left over to the largest rests."""
+        if self.languages is None:
+            return None
+        exact = {language: share * self.max_rows for language, share in self.languages.items()}
+        quotas = {language: int(rows + SHARE_ROUNDING) for language, rows in exact.items()}
+        by_rest = sorted(exact, key=lambda language: quotas[language] - exact[language])
+        for language in by_rest[: self.max_rows - sum(quotas.values())]:
+            quotas[language] += 1
+        return quotas
 
 
 class ColdStartDataStage(SampledData):

@@ -33,6 +33,7 @@ REASONS = {
     "duplicate": "the same text was kept already",
     "enough_of_this_question": "good, but the question has its rows",
     "enough_rows": "good, but the quota is full",
+    "enough_of_this_language": "good, but its language has its share of rows",
     "not_rewritable": "the rewriter could not follow it",
     "cut_off": "the rewriter's answer was cut at its length limit",
     "unfinished": "the rewriter's reasoning never ended",
@@ -40,7 +41,7 @@ REASONS = {
     "not_answered": "the rewriter did not answer",
 }
 """What a reason means, for those whose name does not say it all."""
-SPARE = ("duplicate", "enough_of_this_question", "enough_rows")
+SPARE = ("duplicate", "enough_of_this_question", "enough_rows", "enough_of_this_language")
 """Drops of samples that were good, but not needed."""
 
 

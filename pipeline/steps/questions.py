@@ -10,7 +10,9 @@ from data_recipes.mixtures import mix
 from data_recipes.question import Question
 from data_recipes.sources import catalogue
 from data_recipes.templates import prompts_for
+from pipeline.config.data import Heldout
 from pipeline.config.profile import Profile
+from pipeline.config.stages import RLStage
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import hash_json, write_durably
 from pipeline.core.tokens import prompts_ids
@@ -24,10 +26,29 @@ PROMPTS = "prompts that fit"
 
 def evaluation_questions(profile: Profile, name: str) -> list[Question]:
     """The held-out set of that name: the same for every run of the profile, whatever its seed."""
-    evaluation = profile.stages.evaluate
-    chosen = evaluation.sets[name]
-    seed = f"{evaluation.seed} {name}"
-    return catalogue.load(chosen.source.use, chosen.questions, seed, True, chosen.source.args)
+    return _held_out_rows(profile, name, profile.stages.evaluate.sets[name].questions)
+
+
+def _held_out_rows(profile: Profile, name: str, count: int | None) -> list[Question]:
+    """The first `count` questions of a set's source: a larger count begins with those of a smaller one."""
+    source = profile.stages.evaluate.sets[name].source
+    return catalogue.load(source.use, count, f"{profile.stages.evaluate.seed} {name}", True, source.args)
+
+
+def selection_questions(profile: Profile, heldout: Heldout) -> list[Question]:
+    """Questions to choose a checkpoint by: the next ones of the set's source after those that the evaluation asks,
+    and none that it asks in the same words. Raises ConfigError where the source has none left."""
+    chosen = profile.stages.evaluate.sets[heldout.set]
+    evaluated = evaluation_questions(profile, heldout.set)
+    asked = {row.question for row in evaluated}
+    count = chosen.questions + heldout.questions
+    found = [row for row in _held_out_rows(profile, heldout.set, count)[len(evaluated) :] if row.question not in asked]
+    if not found:
+        raise ConfigError(
+            f"heldout.keep_best: {chosen.source.use} has no questions beside the {len(evaluated)} that "
+            f"stages.evaluate.sets.{heldout.set} asks. Lower that set's `questions`, or give its source more."
+        )
+    return found
 
 
 def training_questions(ctx: StageContext, groups: dict[str, int | None]) -> list[Question]:
@@ -86,7 +107,8 @@ _held_out: dict[str, HeldOut] = {}
 
 
 def held_out_texts(profile: Profile) -> HeldOut:
-    """All evaluation sets, those that `cleaning.also_held_out` names, and their solutions.
+    """All evaluation sets, with the questions that checkpoints are chosen by, the sets that `cleaning.also_held_out`
+    names, and their solutions.
 
     Read once a process, and again when the profile or a file has changed.
     """
@@ -94,7 +116,8 @@ def held_out_texts(profile: Profile) -> HeldOut:
     sources = [chosen.source for chosen in evaluation.sets.values()] + list(cleaning.also_held_out.values())
     files = [catalogue.local_file(source.use, source.args) for source in sources]
     stats = [(file.stat().st_size, file.stat().st_mtime_ns) if file and file.exists() else None for file in files]
-    key = hash_json([evaluation.model_dump(mode="json"), cleaning.model_dump(mode="json"), stats])
+    choosing = [heldout.model_dump(mode="json") for heldout in _choosing(profile)]
+    key = hash_json([evaluation.model_dump(mode="json"), cleaning.model_dump(mode="json"), stats, choosing])
     if key not in _held_out:
         found = _read_held_out(profile)
         _held_out.clear()
@@ -105,12 +128,20 @@ def held_out_texts(profile: Profile) -> HeldOut:
 def _read_held_out(profile: Profile) -> HeldOut:
     evaluated = profile.stages.evaluate.sets
     sets = {name: evaluation_questions(profile, name) for name in evaluated}
+    for heldout in _choosing(profile):
+        sets[heldout.set] = sets[heldout.set] + selection_questions(profile, heldout)
     for name, source in profile.cleaning.also_held_out.items():
         sets[name] = catalogue.load_finite(source.use, source.args)
     texts = {name: [text for row in rows for text in _texts(row)] for name, rows in sets.items()}
     apart = [name for name, chosen in evaluated.items() if catalogue.tells_apart(chosen.source.use)]
     whole = {name: texts.pop(name) for name in apart if name not in profile.cleaning.also_held_out}
     return HeldOut(texts, profile.cleaning.overlap_words, whole)
+
+
+def _choosing(profile: Profile) -> list[Heldout]:
+    """The held-out evaluations that choose a checkpoint."""
+    sections = profile.stages.of(RLStage).values()
+    return [section.heldout for section in sections if section.heldout and section.heldout.keep_best]
 
 
 def _texts(row: Question) -> list[str]:

@@ -20,6 +20,7 @@ from pipeline.steps.questions import (
     evaluation_questions,
     fitting_prompts,
     render_prompts,
+    selection_questions,
     training_questions,
 )
 from pipeline.steps.rewarded import JudgedWatch, check_rewards_apply
@@ -27,6 +28,7 @@ from pipeline.steps.sampling import SHARDS
 from pipeline.steps.step_table import StepTable
 from pipeline.steps.trackers import Trackers
 from pipeline.training.alarms import find_alarms
+from pipeline.training.grpo.best import BEST
 from pipeline.training.grpo.run import GRPOResult, train_grpo
 from pipeline.training.records import METRICS
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
@@ -52,14 +54,14 @@ def climb(ctx: StageContext, token_budget: int | None = None) -> StageResult:
     if config.difficulty:
         questions, tried = sometimes_solved(ctx, tokenizer, questions, template)
         prompts = render_prompts(ctx.profile, questions, tokenizer, template, longest)
-    if len(questions) < config.grpo.prompts_per_rollout:
+    if len(questions) < config.grpo.prompts_sampled:
         raise RunError(
             f"{ctx.stage_id}: {len(questions)} questions are left ({FUNNELS} says what became of the others), and a "
-            f"rollout asks {config.grpo.prompts_per_rollout} different ones. Give more questions, or lower "
+            f"rollout asks {config.grpo.prompts_sampled} different ones. Give more questions, or lower "
             f"stages.{ctx.stage_id}.grpo.rollout_prompts, or prompts_per_step."
         )
     curve = config.heldout
-    heldout = evaluation_questions(ctx.profile, curve.set)[: curve.questions] if curve else []
+    heldout = _curve_questions(ctx, curve) if curve else []
     if heldout:
         answer_tokens = ctx.profile.stages.evaluate.sampling.max_tokens
         heldout, _ = fitting_prompts(ctx, heldout, tokenizer, template, answer_tokens, f"{PROMPTS}: {curve.set}")
@@ -79,6 +81,7 @@ def climb(ctx: StageContext, token_budget: int | None = None) -> StageResult:
             "steps": result.steps,
             "verdicts": result.verdicts,
             "alarms": _before(ctx.folder / ALARMS),
+            **({"kept": result.kept} if result.kept else {}),
         },
         tokens={
             "sampled": result.tokens_generated,
@@ -86,8 +89,15 @@ def climb(ctx: StageContext, token_budget: int | None = None) -> StageResult:
             "seen": result.tokens_seen,
             **({"difficulty": tried} if config.difficulty else {}),
         },
-        scratch=["trainer", SHARDS],
+        scratch=["trainer", SHARDS, BEST],
     )
+
+
+def _curve_questions(ctx: StageContext, curve: Heldout) -> list[Question]:
+    """The questions of the stage's held-out curve. Those that choose a checkpoint are none that `evaluate` asks."""
+    if curve.keep_best:
+        return selection_questions(ctx.profile, curve)
+    return evaluation_questions(ctx.profile, curve.set)[: curve.questions]
 
 
 def with_scorer(spec: RewardSpec, ctx: StageContext) -> RewardSpec:
@@ -150,9 +160,15 @@ def _train(
                 nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
                 eval_hook=HeldoutCurve(ctx, heldout, template, trackers) if heldout else None,
                 eval_every=config.heldout.every if config.heldout else None,
+                keep_best=bool(heldout) and config.heldout.keep_best,
             )
             if ctx.crew.leads:
                 watch.end()
+            if result.kept:
+                ctx.log.info(
+                    "%s: the checkpoint is that of step %d, the best of its held-out curve",
+                    ctx.stage_id, result.kept["step"],
+                )  # fmt: skip
             return result
     except RewardError as error:
         raise RunError(f"{error}\nThe step before is kept: mend the reward and run the same command.") from error
@@ -163,7 +179,8 @@ def _train(
 class HeldoutCurve:
     """Evaluates the live policy on held-out questions: figures go to `heldout.jsonl`, answers to `heldout/`.
 
-    Each process asks its share of the questions, and the leader judges them all.
+    Each process asks its share of the questions, and the leader judges them all, and gives the score that `keep_best`
+    compares; None for a step that may not be kept.
     """
 
     def __init__(self, ctx: StageContext, questions: list[Question], template: str, trackers: Trackers):
@@ -171,18 +188,18 @@ class HeldoutCurve:
         self.settings: Heldout = ctx.config.heldout
         self.evaluation = ctx.profile.stages.evaluate
 
-    def __call__(self, step: int, engine) -> None:
+    def __call__(self, step: int, engine) -> float | None:
         crew = self.ctx.crew
         seed = self.evaluation.seed + crew.rank
         sampling = self.evaluation.sampling.model_copy(update={"seed": seed, "logprobs": False})
         prompts = render_prompts(self.ctx.profile, self.questions, engine.tokenizer, self.template, sampling.max_tokens)
         with phase("generation"):
             shares = crew.gather(engine.generate(prompts[crew.rank :: crew.size], self.settings.samples, sampling))
-        if shares is not None:
-            self._judge(step, shares)
+        score = None if shares is None else self._judge(step, shares)
         crew.gather(None)  # here the others wait as long as judging takes
+        return score
 
-    def _judge(self, step: int, shares: list[list[list[Completion]]]) -> None:
+    def _judge(self, step: int, shares: list[list[list[Completion]]]) -> float | None:
         """`shares`: of each process, the completions of every so-manieth question."""
         crew = self.ctx.crew
         groups = [shares[place % crew.size][place // crew.size] for place in range(len(self.questions))]
@@ -197,6 +214,9 @@ class HeldoutCurve:
         write_json_lines(folder / f"step-{step:06d}.jsonl", judged_rows(self.questions, scored))
         self.trackers.log(figures, "heldout/")
         self._sound_alarms(step)
+        if step < self.settings.best_from:
+            return None
+        return sum(weight * (figures[figure] or 0.0) for figure, weight in self.settings.best_by.items())
 
     def _sound_alarms(self, step: int) -> None:
         """Warns of signs of a collapse, and keeps them in `alarms.jsonl`."""

@@ -31,6 +31,8 @@ class Funnel:
     sampled_tokens: int = 0
     dropped: Counter = field(default_factory=Counter)
     kept: int = 0
+    languages: Counter = field(default_factory=Counter)
+    """Rows kept, by their question's language."""
 
     def as_metrics(self) -> dict:
         return {
@@ -38,6 +40,7 @@ class Funnel:
             "samples": self.samples,
             "dropped": dict(self.dropped.most_common()),
             "rows": self.kept,
+            "languages": dict(self.languages.most_common()),
         }
 
 
@@ -45,8 +48,8 @@ def collect_rows(ctx: StageContext, rewriter: Rewriter | None = None) -> tuple[l
     """(rows, dropped samples, funnel) from samples of the checkpoint that the stage starts from.
 
     A row is the question's columns and `response`. At most `keep_per_question` samples of a question are kept,
-    different ones, and `max_rows` rows in all: when these are there, no more is sampled. A rewritten answer is checked
-    again, as R1's format.
+    different ones, and `max_rows` rows in all, of each language its share where the stage gives `languages`: when these
+    are there, no more is sampled. A rewritten answer is checked again, as R1's format.
     """
     settings: SampledData = ctx.config
     engine, template = ctx.serve(ctx.start()), ctx.stage.template
@@ -57,6 +60,7 @@ def collect_rows(ctx: StageContext, rewriter: Rewriter | None = None) -> tuple[l
         ctx, "samples", questions, prompts, settings.samples_per_question, settings.sampling,
         settings.shard_questions,
     )  # fmt: skip
+    quotas = settings.language_quotas
     while settings.max_rows is None or len(rows) < settings.max_rows:
         shard = [
             _judged(ctx, question, found, settings) for question, found in islice(samples, settings.shard_questions)
@@ -64,11 +68,27 @@ def collect_rows(ctx: StageContext, rewriter: Rewriter | None = None) -> tuple[l
         if not shard:
             break
         if rewriter is not None:
-            _rewrite(ctx, shard, rewriter, settings)
+            wanted = [judged for judged in shard if not _language_full(judged.question, quotas, funnel)]
+            _rewrite(ctx, wanted, rewriter, settings)
         for judged in shard:
-            _sort_out(ctx, judged, settings, rows, dropped, funnel)
+            _sort_out(ctx, judged, settings, quotas, rows, dropped, funnel)
     funnel.kept = len(rows)
+    _tell_of_short_languages(ctx, quotas, funnel)
     return rows, dropped, funnel
+
+
+def _tell_of_short_languages(ctx: StageContext, quotas: dict[str, int] | None, funnel: Funnel) -> None:
+    short = [
+        f"'{language}' {funnel.languages[language]} of {quota}"
+        for language, quota in (quotas or {}).items()
+        if funnel.languages[language] < quota
+    ]
+    if short:
+        ctx.log.warning(
+            "%s: the questions ended before every language had its share of rows: %s. Give more questions or samples "
+            "(stages.%s.questions, samples_per_question), or see in dropped.jsonl why answers in it are dropped.",
+            ctx.stage_id, ", ".join(short), ctx.stage_id,
+        )  # fmt: skip
 
 
 @dataclass
@@ -128,8 +148,9 @@ def _fault_of_rewritten(ctx: StageContext, question: Question, text: str, settin
 
 
 def _sort_out(
-    ctx: StageContext, judged: _Judged, settings: SampledData, rows: list[dict], dropped: list[dict], funnel: Funnel
-) -> None:
+    ctx: StageContext, judged: _Judged, settings: SampledData, quotas: dict[str, int] | None,
+    rows: list[dict], dropped: list[dict], funnel: Funnel,
+) -> None:  # fmt: skip
     """Adds each sample to the rows or to the dropped ones."""
     kept: list[str] = []
     question = judged.question
@@ -138,21 +159,30 @@ def _sort_out(
         text = judged.texts[number]
         funnel.samples += 1
         funnel.sampled_tokens += len(completion.token_ids)
-        if reason := judged.reasons[number] or _over_quota(text, kept, settings, len(rows)):
+        full = _language_full(question, quotas, funnel)
+        if reason := judged.reasons[number] or _over_quota(text, kept, settings, len(rows), full):
             funnel.dropped[reason] += 1
             dropped.append({"question_id": question.id, "sample": number, "reason": reason, "text": completion.text})
         else:
             kept.append(text)
+            funnel.languages[question.language] += 1
             rows.append({**columns, "response": text, "source": ctx.stage_id, "sample": number})
 
 
-def _over_quota(text: str, kept: list[str], settings: SampledData, rows: int) -> str:
+def _language_full(question: Question, quotas: dict[str, int] | None, funnel: Funnel) -> bool:
+    """Whether the question's language has its share of rows already."""
+    return quotas is not None and funnel.languages[question.language] >= quotas.get(question.language, 0)
+
+
+def _over_quota(text: str, kept: list[str], settings: SampledData, rows: int, language_full: bool) -> str:
     if text in kept:
         return "duplicate"
     if len(kept) >= settings.keep_per_question:
         return "enough_of_this_question"
     if settings.max_rows is not None and rows >= settings.max_rows:
         return "enough_rows"
+    if language_full:
+        return "enough_of_this_language"
     return ""
 
 

@@ -51,6 +51,16 @@ def group_advantages(
     return Advantages(advantages, total, flat)
 
 
+def most_varied(rewards: torch.Tensor, group_size: int, count: int) -> list[int]:
+    """The `count` groups of the largest reward variance, of equal ones the first, in the order of the rollout.
+
+    `rewards` is (completions,), groups in a row; completions without a reward (NaN) do not count, and a group with
+    fewer than two rewards has no variance.
+    """
+    variance = _nanstd(rewards.view(-1, group_size)).nan_to_num(nan=0.0).square()
+    return sorted(torch.argsort(variance, descending=True, stable=True)[:count].tolist())
+
+
 def _filled(rewards: torch.Tensor, group_size: int) -> torch.Tensor:
     """`rewards` with each missing score replaced by the function's mean over the group, NaN where it has none."""
     grouped = rewards.view(-1, group_size, rewards.shape[1])

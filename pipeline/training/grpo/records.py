@@ -4,8 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 from pipeline.core.files import write_json_lines
+from pipeline.training.grpo.answers import Answers
 from pipeline.training.grpo.packing import Row
-from pipeline.training.grpo.rollouts import Answers
 from pipeline.training.records import (
     METRICS,
     append_record,

@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 
 import torch
 from accelerate.utils import gather_object
@@ -10,52 +9,11 @@ from accelerate.utils import gather_object
 from pipeline.core.tokens import prompts_ids
 from pipeline.core.watchdog import phase
 from pipeline.engines import Completion, Engine, OnGroup, Sampling
-from pipeline.training.grpo.advantages import Advantages, group_advantages
+from pipeline.training.grpo.advantages import Advantages, group_advantages, most_varied
 from pipeline.training.grpo.ahead import WritingAhead
+from pipeline.training.grpo.answers import Answers, Group, Written
 from pipeline.training.grpo.failures import raise_failures
 from pipeline.training.grpo.packing import Row
-
-
-@dataclass
-class Answers:
-    """Completions of some questions and their rewards, groups in a row."""
-
-    inputs: list[dict]
-    """Dataset rows, each question `group_size` times."""
-    prompt_ids: list[list[int]]
-    """One a question."""
-    completions: list[Completion]
-    rewards: torch.Tensor
-    """(completions of all processes, reward functions)"""
-    verdicts: dict[str, list]
-    """Of each reward function that gives verdicts, one a completion of this process, or None."""
-    totals: list[float] = field(default_factory=list)
-    """The reward that each completion of this process trains on; NaN where none was given."""
-
-
-@dataclass
-class Group:
-    """The completions of one question."""
-
-    inputs: list[dict]
-    prompt_ids: list[int]
-    completions: list[Completion]
-    verdicts: dict[str, list]
-
-
-@dataclass
-class Written:
-    """Completions without their rewards."""
-
-    prompts: list
-    """As in the dataset, one a completion."""
-    prompt_ids: list[list[int]]
-    """One a question."""
-    completions: list[Completion]
-    step: int
-    """Optimizer steps that the policy had made which wrote them."""
-    seconds: float
-    """What the engine took."""
 
 
 class Rollouts:
@@ -80,6 +38,8 @@ class Rollouts:
         self.loss_tokens = 0.0
         """Completion tokens that count in the loss, over all processes."""
         self.record: dict = {}
+        self.flat: list[bool] = []
+        """Of each question that the last rollout was given, over all processes, whether its rewards were all equal."""
         self.made: tuple = ()
         """The last rollout, as `records.rollout_lines` takes it."""
 
@@ -131,14 +91,21 @@ class Rollouts:
         self._made_at = written.step
         answers = self._score(inputs, written)
         result = self._compare(answers.rewards)
-        first_flat = result.zero_spread.float().mean().item()
+        self.flat = result.zero_spread.tolist()
+        sampled = answers.rewards, result
+        asked = answers.inputs[:: self._size]
+        if self._trainer.settings.sampled_prompts:
+            answers = self._most_varied(answers, result)
+            result = self._compare(answers.rewards)
         if self._extra_rounds:
-            result = self._replace_flat_groups(answers, result)
+            result = self._replace_flat_groups(answers, result, asked)
+        if not self._trainer.settings.sampled_prompts:
+            sampled = answers.rewards, result
         rows = self._rows(answers, result)
         answers.totals = result.rewards[self._mine(rows)].tolist()
         trainer = self._trainer
         (self.loss_tokens,) = trainer.totals([sum(row.loss_tokens for row in rows)])
-        self._describe(rows, answers.rewards, result, first_flat)
+        self._describe(rows, *sampled, result)
         self.made = (answers, answers.rewards[self._mine(rows)], rows, trainer.reward_func_names)
         if self._on_rollout:
             self._on_rollout(trainer.state.global_step, *self.made)
@@ -218,7 +185,26 @@ class Rollouts:
         trainer = self._trainer
         return group_advantages(rewards, trainer.reward_weights.to(rewards.device), self._size, trainer.scale_rewards)
 
-    def _replace_flat_groups(self, answers: Answers, result: Advantages) -> Advantages:
+    def _most_varied(self, answers: Answers, result: Advantages) -> Answers:
+        """Of more groups than are trained those whose rewards vary most, each process an equal share."""
+        accelerator, size = self._trainer.accelerator, self._size
+        chosen = most_varied(result.rewards, size, self._trainer.settings.prompts_per_rollout)
+        local = len(answers.prompt_ids)
+        first = accelerator.process_index * local
+        here = [(place, self._group(answers, place - first)) for place in chosen if first <= place < first + local]
+        groups = dict(gather_object(here))
+        share = len(chosen) // accelerator.num_processes
+        mine = [groups[p] for p in chosen[accelerator.process_index * share : (accelerator.process_index + 1) * share]]
+        rows = [place * size + member for place in chosen for member in range(size)]
+        return Answers(
+            inputs=[row for group in mine for row in group.inputs],
+            prompt_ids=[group.prompt_ids for group in mine],
+            completions=[completion for group in mine for completion in group.completions],
+            rewards=answers.rewards[rows],
+            verdicts={name: [v for group in mine for v in group.verdicts[name]] for name in answers.verdicts},
+        )
+
+    def _replace_flat_groups(self, answers: Answers, result: Advantages, asked_rows: list[dict]) -> Advantages:
         """DAPO's dynamic sampling (arXiv 2503.14476, 3.2), bounded: groups that cannot train give way to groups of
         other questions that can, in at most `dynamic_sampling` further rounds. What is still flat then stays.
 
@@ -229,7 +215,7 @@ class Rollouts:
         rank, processes = trainer.accelerator.process_index, trainer.accelerator.num_processes
         generator = torch.Generator().manual_seed(self.seed - rank)  # the same questions in every process
         unasked = torch.randperm(len(trainer.train_dataset), generator=generator).tolist()
-        asked = set(gather_object([str(row["prompt"]) for row in answers.inputs[:: self._size]]))
+        asked = set(gather_object([str(row["prompt"]) for row in asked_rows]))
         for round_number in range(1, self._extra_rounds + 1):
             flat = result.zero_spread.nonzero().flatten().tolist()
             share = -(-len(flat) // processes)
@@ -300,7 +286,9 @@ class Rollouts:
         first = self._trainer.accelerator.process_index * len(local)
         return slice(first, first + len(local))
 
-    def _describe(self, rows: list[Row], rewards: torch.Tensor, result: Advantages, first_flat: float) -> None:
+    def _describe(self, rows: list[Row], rewards: torch.Tensor, result: Advantages, trained: Advantages) -> None:
+        """`rewards` and `result` are those of all that was sampled for the rollout, `rows` and `trained` of what of it
+        is trained."""
         trainer = self._trainer
         lengths = [len(row.completion_ids) for row in rows]
         tokens, prompt_tokens, truncated, count = trainer.totals(
@@ -314,7 +302,7 @@ class Rollouts:
             "reward_std": scored.std(unbiased=False).item(),
             "rewards": {name: rewards[:, i].nanmean().item() for i, name in enumerate(trainer.reward_func_names)},
             "unscored": 1 - len(scored) / len(result.rewards),
-            "zero_spread": first_flat,
+            "zero_spread": sum(self.flat) / len(self.flat),
             "completion_tokens": tokens / count,
             "completion_tokens_max": longest,
             "prompt_tokens": prompt_tokens / count,
@@ -323,7 +311,9 @@ class Rollouts:
         if self._ahead:
             self.record["rollout_steps_stale"] = trainer.state.global_step - self._made_at
         if self._extra_rounds:
-            self.record["zero_spread_after_resampling"] = result.zero_spread.float().mean().item()
+            self.record["zero_spread_after_resampling"] = trained.zero_spread.float().mean().item()
+        if trainer.settings.sampled_prompts:
+            self.record["zero_spread_trained"] = trained.zero_spread.float().mean().item()
         logged: dict[str, list[float]] = {}
         for name, values in gather_object([(name, list(values)) for name, values in trainer._pending_metrics.items()]):
             logged.setdefault(name, []).extend(values)

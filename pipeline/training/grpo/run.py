@@ -20,6 +20,7 @@ from pipeline.core.tokens import prompts_ids
 from pipeline.core.watchdog import phase
 from pipeline.engines import Engine
 from pipeline.training.checkpoints import checkpoint_step, tokens_seen
+from pipeline.training.grpo.best import BestWeights
 from pipeline.training.grpo.records import RunRecords
 from pipeline.training.grpo.trainer import LadderGRPOTrainer
 from pipeline.training.lora import load_policy, peft_config, settle_adapters
@@ -46,6 +47,8 @@ class GRPOResult:
     """The last step's line of `metrics.jsonl`."""
     verdicts: dict[str, dict[str, int]] = field(default_factory=dict)
     """How often each reward has given each verdict."""
+    kept: dict[str, float] | None = None
+    """With `keep_best`: the `step` whose weights are the checkpoint's, and the `score` they had."""
 
 
 def train_grpo(
@@ -63,8 +66,9 @@ def train_grpo(
     device: str | None = None,
     log: Callable[[dict], None] | None = None,
     resume: bool = False,
-    eval_hook: Callable[[int, Engine], None] | None = None,
+    eval_hook: Callable[[int, Engine], float | None] | None = None,
     eval_every: int | None = None,
+    keep_best: bool = False,
     token_budget: int | None = None,
     nonfinite_steps: int = 3,
 ) -> GRPOResult:
@@ -85,7 +89,9 @@ def train_grpo(
         log: called with each step's metrics.
         resume: go on from the last whole checkpoint in `output_dir/trainer`, if there is one.
         eval_hook: called with the step (0 before the first) and the engine, which has the policy's weights by then,
-            every `eval_every` steps.
+            every `eval_every` steps. It may give the policy a score.
+        keep_best: save the weights that had the highest score of `eval_hook`, which then sees the last step too,
+            instead of the last ones.
         token_budget: stop after the step at which this many tokens, prompts and completions of all rollouts, are
             passed. The learning rate falls by the share of it that is spent.
         nonfinite_steps: end after this many steps in a row whose loss or gradient is not finite; each is skipped.
@@ -135,8 +141,9 @@ def train_grpo(
     settle_adapters(trainer.model, settings.lora)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
+    best = BestWeights(output_dir, first_step) if keep_best and leads else None
     if eval_hook and eval_every:
-        trainer.add_callback(_EvalHook(eval_hook, eval_every, trainer))
+        trainer.add_callback(_EvalHook(eval_hook, eval_every, trainer, keep_best, best))
     trainer.token_budget = token_budget
     if token_budget is not None:
         trainer.add_callback(_TokenBudget(token_budget))
@@ -148,6 +155,9 @@ def train_grpo(
         raise
     finally:
         trainer.rollouts.close()
+    kept = best.best if best else None
+    if kept:
+        best.load_into(trainer.accelerator.unwrap_model(trainer.model))
     _save(trainer, tokenizer, output_dir / "checkpoint", stored_dtype(Path(model_path)))
     return GRPOResult(
         steps=trainer.state.global_step,
@@ -157,6 +167,7 @@ def train_grpo(
         wall_s=time.perf_counter() - started,
         metrics=records.last(),
         verdicts=records.verdicts(),
+        kept={"step": kept[0], "score": kept[1]} if kept else None,
     )
 
 
@@ -164,10 +175,10 @@ def _check(dataset, settings: GRPOSettings, engine, tokenizer, functions, weight
     """What would otherwise fail after the models have loaded, or in the middle of the run."""
     if len(functions) != len(weights):
         raise ValueError(f"{len(functions)} reward functions and {len(weights)} reward weights; give one weight each")
-    if len(dataset) < settings.prompts_per_rollout:
+    if len(dataset) < settings.prompts_sampled:
         raise ValueError(
-            f"the dataset has {len(dataset)} questions and a rollout asks {settings.prompts_per_rollout} different "
-            "ones (rollout_prompts, or prompts_per_step); lower that, or give more questions"
+            f"the dataset has {len(dataset)} questions and a rollout asks {settings.prompts_sampled} different "
+            "ones (sampled_prompts, rollout_prompts, or prompts_per_step); lower that, or give more questions"
         )
     for place, row in enumerate(dataset):
         if "prompt" not in row:
@@ -210,6 +221,11 @@ def trainer_arguments(
     if settings.prompts_per_step % world:
         raise ValueError(
             f"prompts_per_step={settings.prompts_per_step} does not divide by the {world} processes of this run; "
+            f"set it to a multiple of {world}"
+        )
+    if settings.prompts_sampled % world:
+        raise ValueError(
+            f"sampled_prompts={settings.prompts_sampled} does not divide by the {world} processes of this run; "
             f"set it to a multiple of {world}"
         )
     return GRPOConfig(
@@ -275,8 +291,10 @@ class Overlong:
 
 
 class _EvalHook(TrainerCallback):
-    def __init__(self, hook, every: int, trainer: LadderGRPOTrainer):
-        self._hook, self._every, self._trainer = hook, every, trainer
+    """Evaluates every so many steps, and with `last` after the last one; `best` keeps the weights of the best."""
+
+    def __init__(self, hook, every: int, trainer: LadderGRPOTrainer, last: bool, best: BestWeights | None):
+        self._hook, self._every, self._trainer, self._last, self._best = hook, every, trainer, last, best
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step == 0:
@@ -286,10 +304,20 @@ class _EvalHook(TrainerCallback):
         if state.global_step % self._every == 0:
             self._evaluate(state.global_step)
 
+    def on_train_end(self, args, state, control, **kwargs):
+        if self._last and state.global_step % self._every:
+            self._evaluate(state.global_step)
+
+    def on_save(self, args, state, control, **kwargs):
+        if self._best:
+            self._best.forget_others(state.global_step)
+
     def _evaluate(self, step: int) -> None:
         self._trainer.sync()
         with phase("evaluation"):
-            self._hook(step, self._trainer.engine)
+            score = self._hook(step, self._trainer.engine)
+        if self._best and score is not None:
+            self._best.offer(step, score, self._trainer.accelerator.unwrap_model(self._trainer.model))
 
 
 class _TokenBudget(TrainerCallback):

@@ -33,7 +33,7 @@ from pipeline.training.grpo.padding import pad, padded
 from pipeline.training.grpo.records import rollout_lines
 from pipeline.training.grpo.reference import Reference, RefreshReference
 from pipeline.training.grpo.rollouts import Rollouts
-from pipeline.training.grpo.sampler import QuestionSampler
+from pipeline.training.grpo.sampler import OnlineQuestions, QuestionSampler
 from pipeline.training.grpo.schedule import FallsByBudget
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.training.lora import plain_model
@@ -95,6 +95,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         self._synced_step: int | None = None
         self._term = find_loss(settings.loss) if settings.loss else None
         self.rollouts = Rollouts(self, engine, on_rollout)
+        self.questions = OnlineQuestions.needed(settings, len(questions), self.args.seed)
         self.figures = StepFigures(self, ModelFlops(self._without_adapters(self.model)))
         self.add_callback(self.figures)
         if self._packs:
@@ -136,7 +137,11 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         if self._step % (self.args.steps_per_generation * self.num_iterations) == 0 or self._buffered_inputs is None:
             self.max_completion_length = self.settings.completion_limit(self.state.global_step)
             self.sync()
-            self._buffered_inputs = self._split(self.rollouts.make(generation_batch))
+            asked = self.questions.ask() if self.questions else []
+            rows = self.rollouts.make(self._groups_of(asked) if asked else generation_batch)
+            if self.questions:
+                self.questions.note(asked, self.rollouts.flat)
+            self._buffered_inputs = self._split(rows)
             (written,) = self.totals([self.rollouts.written_tokens])
             self.figures.record |= {"rollout_tokens": int(written), "verdicts": self.rollouts.verdicts()}
         self._start_next_rollout()
@@ -149,10 +154,14 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
             return
         self.sync()
         asked = self._get_train_sampler().asked(due // self.args.steps_per_generation)
+        self.rollouts.start(due, self._groups_of(asked))
+
+    def _groups_of(self, asked: list[int]) -> list[dict]:
+        """This process's share of the questions with these row numbers, each `num_generations` times."""
         share = len(asked) // self.accelerator.num_processes
         first = self.accelerator.process_index * share
         questions = [self.train_dataset[row] for row in asked[first : first + share]]
-        self.rollouts.start(due, [question for question in questions for _ in range(self.num_generations)])
+        return [question for question in questions for _ in range(self.num_generations)]
 
     def _split(self, rows: list[Row]) -> list[list[Row]]:
         """The rollout in random slices, one a micro-step. Slices after the first optimizer step are off-policy."""
@@ -313,11 +322,15 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
 
     def save_beside(self, folder: Path) -> None:
         self.reference.save(folder)
+        if self.questions:
+            self.questions.save(folder)
 
     def _load_optimizer_and_scheduler(self, checkpoint) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             self.reference.load(Path(checkpoint))
+            if self.questions:
+                self.questions.load(Path(checkpoint))
 
     # ---- Batches that are not finite ------------------------------------------------------------------------------
 

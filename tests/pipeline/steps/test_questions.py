@@ -11,7 +11,7 @@ import pytest
 
 from data_recipes.pocket.bases import base_folder
 from data_recipes.sources.catalogue import load_finite
-from pipeline.config.data import QuestionSource
+from pipeline.config.data import Heldout, QuestionSource
 from pipeline.config.loading import load_profile
 from pipeline.core.errors import ConfigError
 from pipeline.steps.context import StageContext
@@ -21,6 +21,7 @@ from pipeline.steps.questions import (
     fitting_prompts,
     held_out_texts,
     render_prompts,
+    selection_questions,
     training_questions,
 )
 
@@ -53,6 +54,43 @@ def test_held_out_questions_hang_on_the_evaluations_seed_alone():
     assert first == evaluation_questions(load_profile("smoke", seed=2).profile, "reasoning")
     other = load_profile("smoke", ["stages.evaluate.seed=5"]).profile
     assert first != evaluation_questions(other, "reasoning")
+
+
+@pytest.mark.parametrize("name", ["reasoning", "general"])
+def test_a_checkpoint_is_chosen_by_questions_that_are_neither_evaluated_nor_trained_on(name):
+    one, other = (context(["stages.evaluate.sets.general.questions=20"], seed).profile for seed in (1, 2))
+    heldout = Heldout(set=name, questions=30, keep_best=True)
+    chosen, evaluated = selection_questions(one, heldout), evaluation_questions(one, name)
+    assert chosen and not {row.question for row in chosen} & {row.question for row in evaluated}
+    assert chosen == selection_questions(other, heldout)
+
+
+def held_out_file(tmp_path, keep_best, asked, **more):
+    """r1_zero's profile with two questions that evaluation asks, and others in the same file."""
+    train = write(tmp_path / "train.jsonl", [f"What is number {word}?" for word in ("one", "two", "three", "four")])
+    test = write(tmp_path / "test.jsonl", [f"What is number {word}?" for word in ("one", "two", "three")])
+    heldout = f"{{set: reasoning, every: 2, questions: 2, samples: 2, keep_best: {str(keep_best).lower()}}}"
+    return [
+        f"questions.reasoning=[{{use: '{train}'}}]",
+        f"stages.evaluate.sets.reasoning.source={{use: '{test}'}}",
+        f"stages.evaluate.sets.reasoning.questions={asked}",
+        f"stages.r1_zero.heldout={heldout}",
+        *(f"stages.{stage}.heldout=null" for stage in ("reasoning_rl", "general_rl", "student_rl")),
+    ]
+
+
+@pytest.mark.parametrize(("keep_best", "left"), [(False, 2), (True, 1)])
+def test_questions_that_choose_a_checkpoint_are_behind_the_wall(tmp_path, keep_best, left):
+    ctx = context(held_out_file(tmp_path, keep_best, 2))
+    assert len(training_questions(ctx, {"reasoning": None})) == left
+
+
+def test_a_set_without_questions_to_spare_cannot_choose_a_checkpoint(tmp_path):
+    ctx = context(held_out_file(tmp_path, True, 3))
+    with pytest.raises(ConfigError, match="no questions beside the 3"):
+        selection_questions(ctx.profile, ctx.config.heldout)
+    with pytest.raises(ConfigError, match="questions: null"):
+        context(held_out_file(tmp_path, True, "null"))
 
 
 def test_the_runs_seed_decides_the_training_questions():

@@ -148,3 +148,54 @@ def test_annotation_goes_on_where_a_server_failed_and_counts_as_progress(tmp_pat
     assert [(pair.chosen[-4:], pair.rejected[-3:], pair.gap) for pair in pairs] == [("Yes.", "No.", 7.0)] * 3
     assert (rejected, unfinished) == ([], ["Q0?"])
     assert len(beats) >= 24 and len(mended.answered) == 24 - 10
+
+
+def of_languages(monkeypatch, languages):
+    rows = [
+        Question(id=str(i), domain="d", question=f"Q{i}?", answer="7", verifier="exact", language=language)
+        for i, language in enumerate(languages)
+    ]
+    monkeypatch.setattr(sampled_rows, "training_questions", lambda ctx, groups: rows)
+
+
+def test_sampling_goes_on_until_every_language_has_its_share(collect, monkeypatch):
+    of_languages(monkeypatch, ["zh"] * 6 + ["en"] * 2 + ["zh"] * 4)
+    policy = Policy()
+    rows, dropped, funnel = collect(policy, max_rows=4, languages={"en": 0.5, "zh": 0.5})
+    assert [row["language"] for row in rows] == ["zh", "zh", "en", "en"] and policy.prompts == 8
+    assert funnel.dropped["enough_of_this_language"] == 4 * SAMPLES
+    assert funnel.as_metrics()["languages"] == {"zh": 2, "en": 2}
+    assert len(rows) + len(dropped) == funnel.samples
+
+
+def test_a_language_that_runs_short_is_told_and_gives_nothing_to_others(collect, monkeypatch, caplog):
+    of_languages(monkeypatch, ["zh"] * 11 + ["en"])
+    rows, _, funnel = collect(Policy(), max_rows=8, languages={"en": 0.75, "zh": 0.25})
+    assert funnel.languages == {"zh": 2, "en": 1} and len(rows) == 3
+    assert "'en' 1 of 6" in caplog.text
+
+
+def test_no_answer_of_a_language_that_is_full_is_rewritten(collect, monkeypatch):
+    of_languages(monkeypatch, ["en"] * 11 + ["zh"])
+    server = FakeChat(good)
+    collect(Policy(), served(server), max_rows=2, languages={"en": 0.5, "zh": 0.5})
+    assert len(server.requests) == 4 + SAMPLES  # the first shard's questions; then the last, answered in English
+
+
+@pytest.mark.parametrize(
+    ("most", "shares", "quotas"),
+    [
+        (300, {"en": 0.5, "zh": 0.5}, {"en": 150, "zh": 150}),
+        (10, {"en": 1 / 3, "zh": 1 / 3, "de": 1 / 3}, {"en": 4, "zh": 3, "de": 3}),
+        (7, {"en": 0.9, "zh": 0.1}, {"en": 6, "zh": 1}),
+        (100, {"en": 0.29, "zh": 0.71}, {"en": 29, "zh": 71}),
+    ],
+)
+def test_shares_of_languages_make_up_all_rows(most, shares, quotas):
+    assert ColdStartDataStage(max_rows=most, languages=shares).language_quotas == quotas
+
+
+@pytest.mark.parametrize("wrong", [{"max_rows": None}, {"languages": {"en": 0.5, "zh": 0.4}}, {"languages": {}}])
+def test_shares_of_languages_that_are_of_nothing_are_refused(wrong):
+    with pytest.raises(ValueError, match="languages"):
+        ColdStartDataStage(**{"max_rows": 10, "languages": {"en": 0.5, "zh": 0.5}, **wrong})

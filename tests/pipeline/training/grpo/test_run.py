@@ -1,5 +1,6 @@
 """`train_grpo` from checkpoint to checkpoint, on the transformers engine."""
 
+import shutil
 from collections import Counter
 
 import pytest
@@ -120,6 +121,28 @@ def test_flat_groups_give_way_to_other_questions(start, engine, tmp_path):
         assert all(int(row["id"][1:]) % 2 for row in rows)
         assert len({row["id"] for row in rows}) == 2
     assert sum(line["rollout_tokens"] for line in on) > sum(line["rollout_tokens"] for line in off)
+
+
+def test_of_more_groups_than_are_trained_those_that_vary_most_are_trained(start, engine, tmp_path):
+    """Rewards of questions with an even number vary a hundredth as much, and those of q0 and q4 not at all."""
+
+    def scaled(completion_ids, answer, **_):
+        size = {0: 0.0, 1: 1.0, 2: 0.01, 3: 1.0}
+        return [size[int(a) // 2 % 4] * float(ids[0]) for ids, a in zip(completion_ids, answer, strict=True)]
+
+    chosen = settings(max_steps=6, sampled_prompts=7, online_difficulty={}, checkpoint_every=3)
+    run(start, engine, tmp_path, chosen, (scaled,))
+    for line, rows in zip(metrics(tmp_path), rollouts(tmp_path).values(), strict=True):
+        assert [int(row["id"][1:]) % 2 for row in rows] == [1] * 8
+        assert line["rows"] == 8 and line["zero_spread_trained"] == 0 and line["rollout_tokens"] >= 7 * 4
+    assert sum(line["zero_spread"] for line in metrics(tmp_path)) > 0
+    whole = weights_of(tmp_path / "checkpoint")
+    shutil.rmtree(tmp_path / "trainer" / "checkpoint-6")
+    run(start, engine, tmp_path, chosen, (scaled,), resume=True)
+    assert [line["step"] for line in metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    assert all(
+        torch.allclose(whole[name], weight, atol=1e-6) for name, weight in weights_of(tmp_path / "checkpoint").items()
+    )
 
 
 def test_verdicts_stand_beside_the_rewards(start, engine, tmp_path):
