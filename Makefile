@@ -23,7 +23,7 @@ of_run = $(if $(filter-out pocket,$(PROFILE)),--profile '$(PROFILE)') --set "$$L
 # The rows of the ladder's table, in their order. Here and not by Python, so that `make help` needs none.
 ids := $(shell sed -n 's/^        "\([a-z0-9_]*\)", "[a-z]*",.*/\1/p' pipeline/ladder.py)
 stages := $(filter-out report,$(subst _,-,$(ids)))
-targets := help setup quickstart all $(stages) report compare status check check-reward claims chaos bench bench-rewards \
+targets := help setup quickstart new all $(stages) report compare status check check-reward claims chaos bench bench-rewards \
            bench-grpo pocket-bases export upload chat lm-eval verify explain clean-run test lint audit
 
 # A mistyped variable would change nothing, without a word. Known are those that this file reads.
@@ -55,6 +55,10 @@ help: ## this list
 
 setup: ## make .venv with pinned packages (VARIANT=auto, cpu, gpu or no-vllm; EXTRAS="puzzles server")
 	@bash requirements/install.sh '$(VARIANT)' '$(EXTRAS)'
+
+new: .venv/ready ## write a profile of your own: NAME=mine [BASE= STUDENTS= DATA= EXAM= REWARD= HARDWARE= LIKE=], or it asks
+	@$(ladder) new '$(NAME)' --base '$(BASE)' --students '$(STUDENTS)' --data '$(DATA)' --exam '$(EXAM)' \
+	    --reward '$(REWARD)' --hardware '$(HARDWARE)' --like '$(LIKE)'
 
 quickstart: all ## the whole ladder on the profile, from nothing to students and a report
 

@@ -85,6 +85,12 @@ def _words(text: str, variable: str) -> list[str]:
         raise ConfigError(f"{variable}={text!r}: {error}. Expected KEY=VALUE pairs with blanks between them.") from None
 
 
+def _new(options) -> None:
+    from pipeline.new.command import write_new_profile
+
+    write_new_profile(vars(options))
+
+
 def _run(options) -> int | None:
     from pipeline.checks.packages import fetch_extras
     from pipeline.checks.profile import check_processes, check_profile
@@ -125,6 +131,7 @@ def _status(options) -> None:
 
 
 def _check(options) -> None:
+    from pipeline.checks.fit import memory_verdict, reloading
     from pipeline.checks.packages import fetch_extras
     from pipeline.checks.profile import check_processes, check_profile, print_check
 
@@ -137,6 +144,7 @@ def _check(options) -> None:
     check_profile(profile)
     check_processes(profile, count)
     print_check(profile, count)
+    print(memory_verdict(profile, reloading(options.profile, _words(options.set, "SET"), options.seed), count))
     if count > 1:
         print(f"To run it on {count} GPUs of one machine: make all PROFILE={options.profile} PROCESSES={count}")
 
@@ -309,6 +317,7 @@ def _pocket_bases(options) -> None:
 
 
 COMMANDS = {
+    "new": _new,
     "run": _run,
     "status": _status,
     "check": _check,

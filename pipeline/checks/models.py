@@ -48,7 +48,7 @@ def check_models(profile: Profile) -> None:
                 )
             _check_heads(profile, source, shape)
             _tokenizer(profile, role)
-    for key, lora in _adapters(profile):
+    for key, lora in adapters_of(profile):
         if lacking := lora.lacks():
             raise ConfigError(f"{key}: {lacking}.")
         named = [] if lora.target_modules == "all-linear" else lora.target_modules
@@ -159,8 +159,8 @@ def memory_table(profile: Profile, processes: int = 1) -> Table:
     table = Table(title=f"memory in GiB, estimated ({whose}: {meant})", title_justify="left")
     for column in ("model", "stages", "weights, optimizer", "frozen", "activations", "engine", "in all", "note"):
         table.add_column(column)
-    local = {(role, stage): estimate for role, stage, _, estimate in _estimates(profile, here)}
-    for role, stage, source, estimate in _estimates(profile, meant):
+    local = {(role, stage): estimate for role, stage, _, estimate in estimates(profile, here)}
+    for role, stage, source, estimate in estimates(profile, meant):
         if estimate is None:
             table.add_row(role, stage, *_unshaped(source, meant))
             continue
@@ -172,7 +172,7 @@ def memory_table(profile: Profile, processes: int = 1) -> Table:
     return table
 
 
-def _estimates(profile: Profile, device: Device) -> Iterator[tuple[str, str, str, Estimate | None]]:
+def estimates(profile: Profile, device: Device) -> Iterator[tuple[str, str, str, Estimate | None]]:
     """Role, stage, model source and estimate of each training; None where the model's shape is not known."""
     for role, source in model_sources(profile).items():
         shape = shape_of(source)
@@ -205,7 +205,7 @@ def _tokenizer(profile: Profile, role: str):
     return folder and check_tokenizer(source, folder, profile.stages.base_model.tokenizers.get(role))
 
 
-def _adapters(profile: Profile) -> Iterator[tuple[str, LoRASettings]]:
+def adapters_of(profile: Profile) -> Iterator[tuple[str, LoRASettings]]:
     for name, section in profile.stages.of(RLStage).items():
         if lora := section.grpo.lora:
             yield f"stages.{name}.grpo", lora

@@ -65,8 +65,25 @@ class QuestionSource(Strict):
     """Domain of all its questions, which rewards go by, in place of their own. Questions that have none get the name
     of their group."""
 
+    @classmethod
+    def replaced(cls, below: dict, above: dict) -> dict[str, str]:
+        """Arguments belong to a kind of source: one of another kind in its place does not take them over."""
+        before, now = below.get("use"), above.get("use")
+        if "args" not in below or not isinstance(before, str) or not isinstance(now, str):
+            return {}
+        same_kind = _reads_args_as(before) == _reads_args_as(now)
+        return {} if same_kind else {"args": f"use: {now} is another kind of source"}
+
     def in_group(self, group: str | None) -> Source:
         return Source(self.use, self.args, self.weight, self.upsample, self.domain, group)
+
+
+def _reads_args_as(use: str) -> str:
+    """Sources with the same value here take the same arguments."""
+    scheme, colon, _ = use.partition(":")
+    if not colon or scheme == "reasoning_gym":
+        return use
+    return "file" if scheme in ("jsonl", "csv", "parquet") else scheme
 
 
 class Cleaning(Strict):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.engine import EngineSettings, Temperature
-from pipeline.config.lora import LoRASettings
+from pipeline.config.lora import LoRASettings, TakesAdapters
 from pipeline.core.own_code import own_code
 from pipeline.core.strict import Strict
 
@@ -67,7 +67,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 tokens, a fifth, and samples until enough groups have a spread; here that is bounded."""
 
 
-class GRPOSettings(Strict):
+class GRPOSettings(TakesAdapters):
     """Group relative policy optimization (arXiv 2402.03300), on TRL's loss definitions."""
 
     LATER: ClassVar[frozenset[str]] = frozenset({"loss", "sampled_prompts", "online_difficulty"})

@@ -1,5 +1,6 @@
 """From a YAML file, its parents and the command line's overrides to a checked profile."""
 
+import copy
 import difflib
 import json
 import math
@@ -16,7 +17,7 @@ from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError
 from pipeline.core.kinds import OTHER_KIND, OneOfKinds
 from pipeline.core.redaction import refuse_secrets
-from pipeline.core.strict import Say, give_way, inside, lay_over, merge, respelled, sections_in
+from pipeline.core.strict import Say, give_way, inside, lay_over, merge, respelled, sections_in, take_away
 
 PROFILE_FOLDER = Path("configs")
 """Where profiles given by name are looked for first."""
@@ -224,6 +225,7 @@ def _apply_overrides(data: dict, overrides: Sequence[str], origins: dict[str, st
     for _, parts, value in parsed:
         level = lay_over(level, respelled(_nested(parts, value), Profile))
     data = give_way(data, level, Profile, _noted(origins, notes))
+    below = copy.deepcopy(data)
     for override, parts, value in parsed:
         as_given = _nested(parts, value)
         as_read = respelled(as_given, Profile)
@@ -233,7 +235,7 @@ def _apply_overrides(data: dict, overrides: Sequence[str], origins: dict[str, st
         else:
             data = lay_over(data, as_read)
             _note_origins(as_read, "", f"SET {override}", origins)
-    return data
+    return take_away(data, below, level, Profile)
 
 
 def _nested(parts: Sequence[str], value: Any) -> Any:

@@ -1,11 +1,11 @@
 """Settings of adapters: LoRA (arXiv 2106.09685) and QLoRA (arXiv 2305.14314)."""
 
 import importlib.util
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from pipeline.core.strict import Strict
+from pipeline.core.strict import Strict, lay_over, sections_in
 
 HEAD_AND_EMBEDDINGS = ("lm_head", "embed_tokens")
 
@@ -48,3 +48,43 @@ class LoRASettings(Strict):
     def parameters(self, shapes: list[tuple[int, int]]) -> int:
         """Trained weights for linear layers of (inputs, outputs) `shapes`."""
         return sum(self.rank * (inputs + outputs) for inputs, outputs in shapes)
+
+
+class TakesAdapters(Strict):
+    """A section that has a `lora` of its own, for the weights that it trains."""
+
+    ADAPTERS: ClassVar[dict[str, Any]] = {}
+    """What adapters that are set for the whole profile are changed to here."""
+
+
+def with_adapters(section: Any, kind: type[Strict], lora: dict[str, Any]) -> Any:
+    """A section as a profile writes it, with `lora` in every part of it that takes adapters, below what it says there.
+
+    Left as it is: what says `lora: null`, what is wrong, and a required section that is missing, so that errors name
+    what the profile says.
+    """
+    if not isinstance(section, dict) or not _is_valid(lora):
+        return section
+    filled = dict(section)
+    if issubclass(kind, TakesAdapters):
+        own = section.get("lora", {})
+        filled["lora"] = lay_over(lora | kind.ADAPTERS, own) if isinstance(own, dict) else own
+    for name, field in kind.model_fields.items():
+        for part in sections_in(field.annotation):
+            if _holds_adapters(part) and (name in section or not field.is_required()):
+                filled[name] = with_adapters(filled.get(name, {}), part, lora)
+    return filled
+
+
+def _holds_adapters(kind: type[Strict]) -> bool:
+    if issubclass(kind, TakesAdapters):
+        return True
+    return any(_holds_adapters(part) for field in kind.model_fields.values() for part in sections_in(field.annotation))
+
+
+def _is_valid(lora: dict[str, Any]) -> bool:
+    try:
+        LoRASettings.model_validate(lora)
+    except ValidationError:  # the profile's own `lora` is checked, and named, beside this
+        return False
+    return True

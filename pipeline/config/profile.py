@@ -1,11 +1,12 @@
 """A whole profile, and the checks that need more than one section."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.config.data import Cleaning, QuestionSource, Templates
 from pipeline.config.engine import AnyEngine
+from pipeline.config.lora import LoRASettings, with_adapters
 from pipeline.config.rewards import SCORER
 from pipeline.config.stages import (
     DistillStage,
@@ -22,7 +23,9 @@ from pipeline.core.strict import Strict
 
 
 class Profile(Strict):
-    """What one climb of the ladder is made with."""
+    """What one run of the ladder is made with."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"lora"})
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str
@@ -41,7 +44,17 @@ class Profile(Strict):
     watchdog: Watchdog = Watchdog()
     allow_weak_sandbox: bool = False
     """Run programs that models write below the full sandbox level too (`make check` shows the level)."""
+    lora: LoRASettings | None = None
+    """Adapters in every stage that trains. A stage's own `lora` section wins, key by key, and `lora: null` there trains
+    all weights. Reward models, whose base is never quantised, take it with `quantize: none`."""
     stages: Stages
+
+    @model_validator(mode="before")
+    @classmethod
+    def _every_stage_takes_the_adapters(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("lora"), dict):
+            return data
+        return {**data, "stages": with_adapters(data.get("stages"), Stages, data["lora"])}
 
     @model_validator(mode="after")
     def _groups_exist(self) -> "Profile":

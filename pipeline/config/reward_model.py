@@ -1,14 +1,17 @@
 """Settings of reward-model training."""
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
-from pipeline.config.lora import LoRASettings
+from pipeline.config.lora import LoRASettings, TakesAdapters
 from pipeline.config.sft import check_batch
-from pipeline.core.strict import Strict
 
 
-class RewardTraining(Strict):
+class RewardTraining(TakesAdapters):
     """How a scorer is trained: a part of the stage's section."""
+
+    ADAPTERS: ClassVar = {"quantize": "none"}
 
     epochs: int = Field(1, ge=1)  # paper: 1
     learning_rate: float = Field(6e-6, gt=0)  # paper: 6e-6

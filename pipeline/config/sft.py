@@ -2,8 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from pipeline.config.lora import LoRASettings
-from pipeline.core.strict import Strict
+from pipeline.config.lora import LoRASettings, TakesAdapters
 
 MAX_TOKENS = 32_768
 """The length limit of the paper, for sampling, SFT and evaluation alike."""
@@ -18,7 +17,7 @@ def check_batch(batch_size: int, most: int, key: str) -> None:
         )
 
 
-class SFTSettings(Strict):
+class SFTSettings(TakesAdapters):
     epochs: int = Field(2, ge=1)  # paper: 2-3
     learning_rate: float = Field(5e-5, gt=0)  # paper: cosine 5e-5 -> 5e-6
     final_learning_rate_share: float = Field(0.1, ge=0, le=1)  # paper: to a tenth

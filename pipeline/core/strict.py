@@ -102,8 +102,33 @@ Say = Callable[[str, str], None]
 
 def merge(below: Any, above: Any, annotation: Any, say: Say = lambda key, why: None) -> Any:
     """`above` over `below`, both to be read as the type `annotation`: mappings key by key; anything else, lists too,
-    is replaced."""
-    return lay_over(give_way(below, above, annotation, say), above)
+    is replaced. A named entry that `above` sets to null is taken away (`take_away`)."""
+    kept = give_way(below, above, annotation, say)
+    return take_away(lay_over(kept, above), kept, above, annotation)
+
+
+def take_away(merged: Any, below: Any, above: Any, annotation: Any) -> Any:
+    """`merged` without the entries of `below` that `above` sets to null, in mappings whose keys are names that a
+    profile chooses (students, question groups, evaluation sets).
+
+    A null stays where it is a valid value of such an entry, and where `below` has no entry of that name: validation
+    then refuses it, so that a misspelt name is found.
+    """
+    if not all(isinstance(each, dict) for each in (merged, below, above)):
+        return merged
+    mappings = [kind for kind in _alternatives(annotation) if get_origin(kind) is dict]
+    removable = any(not _takes_null(get_args(kind)[1]) for kind in mappings)
+    kept = dict(merged)
+    for key in below.keys() & above.keys():
+        if above[key] is None and removable:
+            del kept[key]
+        else:
+            kept[key] = take_away(merged[key], below[key], above[key], inside(annotation, key))
+    return kept
+
+
+def _takes_null(annotation: Any) -> bool:
+    return any(kind in (Any, type(None)) for kind in _alternatives(annotation))
 
 
 def respelled(value: Any, annotation: Any) -> Any:
