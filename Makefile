@@ -24,7 +24,7 @@ of_run = $(if $(filter-out pocket,$(PROFILE)),--profile '$(PROFILE)') --set "$$L
 ids := $(shell sed -n 's/^        "\([a-z0-9_]*\)", "[a-z]*",.*/\1/p' pipeline/ladder.py)
 stages := $(filter-out report,$(subst _,-,$(ids)))
 targets := help setup quickstart new all $(stages) report compare status check check-reward claims chaos bench bench-rewards \
-           bench-grpo pocket-bases export upload chat lm-eval verify explain clean-run test lint audit
+           bench-grpo readme-figures pocket-bases export upload chat lm-eval verify explain clean-run test lint audit
 
 # A mistyped variable would change nothing, without a word. Known are those that this file reads.
 given := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
@@ -85,6 +85,9 @@ check-reward: .venv/ready ## try a reward: REWARD=name or file.py:name [ROWS=fil
 
 claims: .venv/ready ## climb with several seeds (SEEDS="0 1 2") and say which of the paper's effects hold
 	@$(ladder) claims $(if $(SEEDS),--seeds '$(SEEDS)') $(options)
+
+readme-figures: .venv/extras/dev ## write the README's table, pictures and figures from one finished run (RUN, or the profile's own)
+	@.venv/bin/python -m benchmarks.readme $(options)
 
 bench: bench-rewards bench-grpo ## measure the speed claims
 
