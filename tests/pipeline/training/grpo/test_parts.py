@@ -2,16 +2,19 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.grpo import OnlineDifficulty
+from pipeline.config.grpo import GRPOSettings, OnlineDifficulty
 from pipeline.training.grpo.advantages import group_advantages, most_varied
+from pipeline.training.grpo.answers import Answers
 from pipeline.training.grpo.packing import Row, pack, packed_tokens, plan_microbatches
 from pipeline.training.grpo.records import RunRecords
+from pipeline.training.grpo.rollouts import Rollouts
 from pipeline.training.grpo.sampler import OnlineQuestions, QuestionSampler
 
 QUICK = settings(max_examples=40)
@@ -146,6 +149,53 @@ def test_no_group_that_is_left_out_varies_more_than_one_that_is_chosen(size, gro
     left = [spread[g].item() for g in range(groups) if g not in chosen]
     assert len(chosen) == count == len(set(chosen)) and chosen == sorted(chosen)
     assert min(spread[g].item() for g in chosen) >= max(left, default=-1.0) - 1e-6
+
+
+class Recorded(Exception):
+    pass
+
+
+@pytest.mark.parametrize("chosen", [[0, 1, 2, 3], [0, 1, 4, 5], [3, 4, 6, 7], [4, 5, 6, 7]])
+def test_groups_that_vary_most_are_shared_out_equally_whichever_process_sampled_them(monkeypatch, chosen):
+    """Eight groups of two completions, four a process, of which four are trained."""
+    spread = [1.0 if group in chosen else 0.0 for group in range(8)]
+    rewards = torch.tensor([[value] for group in spread for value in (0.0, group)])
+    result = group_advantages(rewards, torch.ones(1), 2, "group")
+
+    def share(rank: int, gather) -> Answers:
+        groups = range(4 * rank, 4 * rank + 4)
+        answers = Answers(
+            inputs=[{"id": group} for group in groups for _ in range(2)],
+            prompt_ids=[[group] for group in groups],
+            completions=[f"{group}{member}" for group in groups for member in "ab"],
+            rewards=rewards,
+            verdicts={"accuracy": [group * 10 + member for group in groups for member in range(2)]},
+        )
+        trainer = SimpleNamespace(
+            num_generations=2,
+            settings=GRPOSettings(prompts_per_step=4, rollout_prompts=None, sampled_prompts=8, checkpoint_every=1),
+            accelerator=SimpleNamespace(process_index=rank, num_processes=2),
+            reward_funcs=[],
+        )
+        monkeypatch.setattr("pipeline.training.grpo.rollouts.gather_object", gather)
+        return Rollouts(trainer, None)._most_varied(answers, result)
+
+    held: list = []
+
+    def record(here):
+        held.extend(here)
+        raise Recorded
+
+    for rank in (0, 1):
+        with pytest.raises(Recorded):
+            share(rank, record)
+    for rank in (0, 1):
+        mine, got = chosen[2 * rank : 2 * rank + 2], share(rank, lambda here: list(held))
+        assert got.prompt_ids == [[group] for group in mine]
+        assert [row["id"] for row in got.inputs] == [group for group in mine for _ in range(2)]
+        assert got.completions == [f"{group}{member}" for group in mine for member in "ab"]
+        assert got.verdicts == {"accuracy": [group * 10 + member for group in mine for member in range(2)]}
+        assert got.rewards.flatten().tolist() == [0.0, 1.0] * 4
 
 
 # ---- Advantages
