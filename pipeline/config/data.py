@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.core.kinds import OneOfKinds
 from pipeline.core.strict import Strict
@@ -124,9 +124,13 @@ class Heldout(Strict):
     best_from: int = Field(0, ge=0)
     """First step that may be handed on, such as the one from which a scheduled reward has counted for a while."""
 
-    def as_before(self, written: dict[str, Any]) -> dict[str, Any]:
-        """What keep_best goes by is no part of a result where nothing is chosen."""
-        return {key: value for key, value in written.items() if self.keep_best or key not in ("best_by", "best_from")}
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_chosen_without_it(cls, data: Any) -> Any:
+        """With `keep_best` off what it goes by is nothing, wherever a parent of the profile has set it."""
+        if not isinstance(data, dict) or data.get("keep_best"):
+            return data
+        return {key: value for key, value in data.items() if key not in ("best_by", "best_from")}
 
 
 def _one_question(text: str) -> str:

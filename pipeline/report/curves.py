@@ -57,7 +57,11 @@ def _charts(records, heldout):
     yield (
         "Groups of equal rewards",
         "share",
-        {"as drawn": _key("zero_spread"), "after resampling": _key("zero_spread_after_resampling")},
+        {
+            "as drawn": _key("zero_spread"),
+            "chosen": _key("zero_spread_trained"),
+            "after resampling": _key("zero_spread_after_resampling"),
+        },
         {},
     )
     yield "Cut at the length limit", "share", {"training": _key("truncated")}, {"held-out": _key("truncated")}
@@ -104,7 +108,8 @@ def _steps(stage: StageRecord) -> list[dict]:
 
 
 def marks(run: RunRecord, stage_id: str, last_step: int) -> list[dict[str, Any]]:
-    """Where the run changed: reference refreshes, length limits, and rewards that begin. {step, what}."""
+    """Where the run changed: reference refreshes, length limits, and rewards that begin; and the step whose weights
+    were handed on, where that was chosen. {step, what}."""
     config, found = run.stages[stage_id].config, []
     every = config["grpo"]["reference_refresh_steps"]
     if config["grpo"]["beta"] > 0 and every:
@@ -116,6 +121,8 @@ def marks(run: RunRecord, stage_id: str, last_step: int) -> list[dict[str, Any]]
     for name, spec in specs_of(run.stages[stage_id], first).items():
         if spec["schedule"]:
             found.append({"step": spec["schedule"]["from_step"], "what": f"{labels[name]} counts"})
+    if kept := run.stages[stage_id].metrics.get("kept"):
+        found.append({"step": kept["step"], "what": "handed on"})
     return sorted((mark for mark in found if mark["step"] <= last_step), key=lambda mark: mark["step"])
 
 

@@ -92,13 +92,15 @@ def _in_the_paper(run: RunRecord, rung: Rung) -> tuple[str, float | None]:
 
 
 def _on_a_curve(run: RunRecord, rung: Rung, set_name: str) -> tuple[dict | None, str]:
-    """The last point of the rung's own held-out curve or, where RL did not make it, the first point of an RL stage
-    that starts from it."""
+    """The point of the rung's own held-out curve whose weights it has, which is the last one unless another was chosen,
+    or, where RL did not make it, the first point of an RL stage that starts from it."""
     trained = [other for other in run.rungs if other.stage.kind == "rl"]
     for measured_by in [rung] if rung in trained else [other for other in trained if other.start == rung]:
         points = [row for row in run.stages[measured_by.stage.id].lines("heldout.jsonl") if row["set"] == set_name]
-        if measured_by != rung:
-            points = [row for row in points if row["step"] == 0]
+        kept = run.stages[measured_by.stage.id].metrics.get("kept")
+        if measured_by != rung or kept:
+            step = kept["step"] if measured_by == rung else 0
+            points = [row for row in points if row["step"] == step]
         if points:
             return points[-1], f"the held-out curve of {measured_by.stage.id}, step {points[-1]['step']}"
     return None, ""
