@@ -53,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error{who}: {redact(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        if process_rank() == 0:
+        if process_rank():
+            time.sleep(FIRST_WORD_S)
+        else:
             print("\nStopped. What is finished is kept: run the same command to go on.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough

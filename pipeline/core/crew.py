@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from pipeline.core.errors import RunError, first_line
 from pipeline.core.ranks import process_count, process_rank, processes_here
+from pipeline.core.stopping import raise_if_stopped
 from pipeline.core.watchdog import beat
 
 PATIENCE = datetime.timedelta(days=30)
@@ -74,9 +75,11 @@ class Crew:
     def together(self, context: Any, function: Callable, arguments: dict[str, Any]) -> Any:
         """`function(context, **arguments)` in every process at once; returns what it gave in the leader, when all are
         done. `function` and what is in `arguments` must be picklable. Called from such a function it is a plain call,
-        since every process is there already."""
+        since every process is there already. Raises KeyboardInterrupt where it left off because of Ctrl-C."""
         if self.size == 1 or self._inside:
-            return function(context, **arguments)
+            result = function(context, **arguments)
+            raise_if_stopped()
+            return result
         self.send((function, arguments))
         return self._take_part(context, function, arguments)
 
@@ -97,6 +100,7 @@ class Crew:
         finally:
             self._inside = False
         self.gather(None)
+        raise_if_stopped()
         return result
 
     def send(self, value: Any) -> None:

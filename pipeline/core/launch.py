@@ -6,6 +6,8 @@ import sys
 import uuid
 from collections.abc import Sequence
 
+from pipeline.core.stopping import passing_interrupts_on
+
 QUIET = ("torch.distributed.elastic", "torch.distributed.run", "torch.distributed.launcher")
 """Loggers that tell of each process that ends, which the process itself has told better."""
 
@@ -32,7 +34,8 @@ def launch(count: int, arguments: Sequence[str]) -> int:
         max_restarts=0,
     )
     try:
-        elastic_launch(config, sys.executable)("-m", "pipeline", *arguments)
+        with passing_interrupts_on():
+            elastic_launch(config, sys.executable)("-m", "pipeline", *arguments)
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode  # as a shell tells of a signal

@@ -17,6 +17,7 @@ from pipeline.core.files import hash_json, read_progress
 from pipeline.core.manifest import Manifest, hash_stage
 from pipeline.core.memory import forget_peak, peak
 from pipeline.core.ranks import default_device
+from pipeline.core.stopping import heeding_interrupts
 from pipeline.core.versions import code_version, package_versions
 from pipeline.core.watchdog import dumps_to, phase, watching
 from pipeline.engines.pool import EnginePool
@@ -129,7 +130,7 @@ def follow(crew: Crew) -> None:
     profile, run_name = crew.receive()
     engines = EnginePool(profile.engine)
     try:
-        with sharing_cores():
+        with heeding_interrupts(), sharing_cores():
             while (order := crew.receive()) is not None:
                 ctx = _context(order, profile, run_name, engines, crew, logging.getLogger(LOGGER))
                 crew.follow(ctx, around=lambda: watching(profile.watchdog.warn_s, profile.watchdog.stop_s))
@@ -150,7 +151,8 @@ def run_stages(
     crew.send((profile, run.name))
     wanted = LADDER if target is None else needed_for(target)
     run.claim()
-    with run.lock(), watching(profile.watchdog.warn_s, profile.watchdog.stop_s), sharing_cores():
+    watchdog = watching(profile.watchdog.warn_s, profile.watchdog.stop_s)
+    with run.lock(), heeding_interrupts(), watchdog, sharing_cores():
         run.settle()
         engines = EnginePool(profile.engine)
         try:

@@ -6,6 +6,7 @@ from typing import Any
 
 from data_recipes.question import Question
 from pipeline.config.data import Heldout
+from pipeline.core.console import shown_columns
 from pipeline.core.errors import RunError
 from pipeline.core.files import read_json_lines, write_json_lines
 from pipeline.core.watchdog import phase
@@ -101,14 +102,14 @@ def _curve_questions(ctx: StageContext, curve: Heldout) -> list[Question]:
 
 
 def with_scorer(spec: RewardSpec, ctx: StageContext) -> RewardSpec:
-    """The reward with the name of one of the ladder's scorers replaced by the folder of that scorer's model, and a
-    reward that is a model with the stage's device."""
-    args = spec.args
+    """The reward with the name of one of the ladder's scorers replaced by the folder of that scorer's model, and called
+    like it; a reward that is a model with the stage's device."""
+    args, name = spec.args, spec.name
     if spec.scorer is not None:
-        args = {**args, "model": str(ctx.learns_from.folder / spec.scorer)}
+        args, name = {**args, "model": str(ctx.learns_from.folder / spec.scorer)}, name or spec.scorer
     if spec.use == RewardModel.name:
         args = {"device": ctx.device, **args}
-    return spec.model_copy(update={"args": args})
+    return spec.model_copy(update={"args": args, "name": name})
 
 
 def _train(
@@ -131,15 +132,13 @@ def _train(
     try:
         trackers = Trackers(chosen, ctx.run, ctx.stage_id, ctx.folder, config.model_dump(mode="json"))
         with trackers, ctx.progress("GRPO", config.grpo.max_steps, quiet=True) as bar:
-            table = StepTable(config.grpo.max_steps, ctx.log.info)
+            table = StepTable(config.grpo.max_steps, ctx.log.info, width=shown_columns(), pace=bar.pace)
             watch = JudgedWatch(ctx.stage_id, reward_set, _before(ctx.folder / METRICS))
 
             def log(figures: dict[str, Any]) -> None:
                 bar.update(figures["step"])
                 table.step(figures)
                 trackers.log(figures)
-                if figures["step"] % config.grpo.checkpoint_every == 0:
-                    ctx.checkpointed(figures["step"], config.grpo.max_steps, "step")
                 watch.step(figures)
 
             result = train_grpo(
@@ -158,6 +157,7 @@ def _train(
                 resume=True,
                 token_budget=token_budget,
                 nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
+                on_checkpoint=lambda step: ctx.checkpointed(step, config.grpo.max_steps, "step"),
                 eval_hook=HeldoutCurve(ctx, heldout, template, trackers) if heldout else None,
                 eval_every=config.heldout.every if config.heldout else None,
                 keep_best=bool(heldout) and config.heldout.keep_best,

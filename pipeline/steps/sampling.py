@@ -12,6 +12,7 @@ from pathlib import Path
 from data_recipes.question import Question
 from pipeline.core.errors import RunError
 from pipeline.core.files import write_durably
+from pipeline.core.stopping import finishing, stop_asked
 from pipeline.core.watchdog import beat, phase
 from pipeline.engines import Completion, Sampling
 from pipeline.steps.context import StageContext
@@ -74,8 +75,10 @@ def _write_shards(
 ) -> None:
     """Samples this process's share of the shards, each file name -> prompts, with seeds that follow from that of
     `sampling`. `done` of `total` prompts came before."""
-    with ctx.progress(f"sampling {name}", total) as bar:
+    with ctx.progress(f"sampling {name}", total) as bar, finishing("this shard of samples, which is kept"):
         for file, prompts in list(shards.items())[ctx.crew.rank :: ctx.crew.size]:
+            if stop_asked():
+                return
             seeded = sampling.model_copy(update={"seed": _shard_seed(sampling.seed, file)})
             with phase("generation"):
                 groups = ctx.engines.current.generate(

@@ -83,8 +83,6 @@ def _train(
             if not ctx.crew.leads:
                 return
             append_record(output / METRICS, {"step": step, **figures})
-            if step % settings.checkpoint_every == 0:
-                ctx.checkpointed(step, steps, "step")
 
         return train_sft(
             model_path=model,
@@ -99,4 +97,5 @@ def _train(
             on_step=on_step,
             resume_from=checkpoint,
             nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
+            on_checkpoint=lambda step: ctx.checkpointed(step, bar.total, "step"),
         )

@@ -4,14 +4,16 @@ or a gradient that is not finite."""
 import logging
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from pipeline.core.console import LOGGER
 from pipeline.core.errors import RunError
 from pipeline.core.files import append_json_line
+from pipeline.core.stopping import finishing, raise_if_stopped, stop_asked
 from pipeline.core.watchdog import phase
 from pipeline.training.checkpoints import WRITING, clear_unfinished, finish_checkpoint
 
@@ -34,7 +36,14 @@ class GuardedTrainer:
     that step's figures, and writes the batch to `nonfinite.jsonl` beside the trainer's folder. After `nonfinite_steps`
     of them in a row training ends with a RunError. With several processes one such process is enough, so that all
     decide alike; each writes its own rows.
+
+    After the first Ctrl-C a checkpoint is written at the next step that `stops_every` allows, and KeyboardInterrupt is
+    raised. `on_checkpoint(step)` is called in the first process for each checkpoint on the disk.
     """
+
+    stops_every = 1
+    """Steps between those after which a resumed run would go on as if it had not been stopped."""
+    on_checkpoint: Callable[[int], None] | None = None
 
     def __init__(self, *args, keep_checkpoints: int = 2, nonfinite_steps: int = 3, **kwargs):
         self._keep_checkpoints, self._nonfinite_steps = keep_checkpoints, nonfinite_steps
@@ -43,6 +52,24 @@ class GuardedTrainer:
         self._skipped, self._in_a_row = False, 0
         super().__init__(*args, **kwargs)
         self.remove_callback(PrinterCallback)  # what it prints is shown by progress bars and kept in metrics
+        self._stopped = False
+        self.add_callback(_StopWhenAsked(self))
+
+    def train(self, *args, **kwargs):
+        what = "this step" if self.stops_every == 1 else f"this rollout, at the next step of {self.stops_every}"
+        with finishing(f"{what}, then a checkpoint is written"):
+            result = super().train(*args, **kwargs)
+        if self._stopped:
+            logging.getLogger(LOGGER).info("stopped at step %d, of which there is a checkpoint", self.state.global_step)
+            self.accelerator.wait_for_everyone()  # the others must not end, and end this one, while it writes
+        raise_if_stopped(self._stopped)
+        return result
+
+    def stop_here(self) -> bool:
+        """Whether training is to end after this step, with a checkpoint, in every process."""
+        here = self.state.global_step % self.stops_every == 0
+        self._stopped = here and self._anywhere(stop_asked())
+        return self._stopped
 
     # ---- Checkpoints ----------------------------------------------------------------------------------------------
 
@@ -66,6 +93,8 @@ class GuardedTrainer:
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 finish_checkpoint(folder, step, self._keep_checkpoints)
+                if self.on_checkpoint:
+                    self.on_checkpoint(step)
 
     def save_beside(self, folder: Path) -> None:
         """For what else belongs into a checkpoint."""
@@ -135,3 +164,12 @@ class GuardedTrainer:
         if "loss" in logs:
             logs["skipped"] = int(self._skipped)
         super().log(logs, *args, **kwargs)
+
+
+class _StopWhenAsked(TrainerCallback):
+    def __init__(self, trainer: GuardedTrainer):
+        self._trainer = trainer
+
+    def on_step_end(self, args, state, control, **_):
+        if self._trainer.stop_here():
+            control.should_save = control.should_training_stop = True

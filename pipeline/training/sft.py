@@ -55,6 +55,7 @@ def train_sft(
     on_step: Callable[[int, int, dict], None],
     resume_from: Path | None = None,
     nonfinite_steps: int = 3,
+    on_checkpoint: Callable[[int], None] | None = None,
 ) -> SFTResult:
     """Fine-tunes the checkpoint at `model_path` and saves a plain one of `dtype` to `output/checkpoint`.
 
@@ -62,7 +63,8 @@ def train_sft(
 
     Weights and optimizer are float32 (bfloat16 weights would swallow small updates); `dtype` is that of the arithmetic.
     Trainer checkpoints go to `output/trainer`; `resume_from` is the one to go on from. `on_step(step, steps, figures)`
-    is called after each optimizer step. With several processes each calls this; the first saves.
+    is called after each optimizer step, `on_checkpoint(step)` for each resumable checkpoint that is whole. With several
+    processes each calls this; the first saves.
     Raises ValueError where no row fits `settings.max_tokens`, RunError after `nonfinite_steps` steps in a row whose
     loss or gradient is not finite.
     """
@@ -103,6 +105,7 @@ def train_sft(
         keep_checkpoints=settings.keep_checkpoints,
         nonfinite_steps=nonfinite_steps,
     )
+    trainer.on_checkpoint = on_checkpoint
     settle_adapters(trainer.model, lora)
     with phase("update"):
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)

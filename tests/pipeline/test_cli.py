@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+STEPS = "stages.r1_zero.grpo.max_steps=100000"
+
 
 def pipeline(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, timeout=900)
@@ -66,24 +68,29 @@ def test_check_shows_the_arithmetic_and_tries_the_rewards():
     assert "accuracy" in done.stdout
 
 
-def test_ctrl_c_is_exit_code_130_and_says_how_to_go_on():
+def test_ctrl_c_is_exit_code_130_leaves_a_checkpoint_and_says_how_to_go_on():
     """The run is far too long to end by itself, and is interrupted once its first step has been written down."""
     run = Path("runs/test-interrupt")
     shutil.rmtree(run, ignore_errors=True)
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", "run", "r1_zero", "--profile", "smoke", "--run", run.name,
-         "--set", "stages.r1_zero.grpo.max_steps=100000"],
+         "--set", STEPS],
         stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )  # fmt: skip
     try:
         threading.Thread(target=_interrupt_after_the_first_step, args=(process, run), daemon=True).start()
         _, told = process.communicate(timeout=900)
+        [partial] = run.glob(".partial/r1_zero-*")
+        steps = len((partial / "metrics.jsonl").read_text().splitlines())
+        assert (partial / "trainer" / f"checkpoint-{steps}").is_dir()
+        status = pipeline("status", "--profile", "smoke", "--run", run.name, "--set", STEPS).stdout
+        assert f"resumable at step {steps} of 100000" in " ".join(status.split())
     finally:
         process.kill()
         shutil.rmtree(run, ignore_errors=True)
     assert process.returncode == 130, told
-    assert "same command to go on" in told
+    assert "Stopping after this step" in told and "same command to go on" in told
 
 
 def _interrupt_after_the_first_step(process: subprocess.Popen, run: Path) -> None:

@@ -71,6 +71,7 @@ def train_grpo(
     keep_best: bool = False,
     token_budget: int | None = None,
     nonfinite_steps: int = 3,
+    on_checkpoint: Callable[[int], None] | None = None,
 ) -> GRPOResult:
     """Train the checkpoint at `model_path` with GRPO and save it to `output_dir/checkpoint`.
 
@@ -95,11 +96,13 @@ def train_grpo(
         token_budget: stop after the step at which this many tokens, prompts and completions of all rollouts, are
             passed. The learning rate falls by the share of it that is spent.
         nonfinite_steps: end after this many steps in a row whose loss or gradient is not finite; each is skipped.
+        on_checkpoint: called in the first process with the step of each checkpoint to resume from, once it is whole.
 
     Raises:
         ValueError: settings, dataset and engine do not fit together.
         RewardError: a reward failed. A checkpoint of the last whole step is left to resume from.
         RunError: every checkpoint to resume from is damaged, or `nonfinite_steps` was reached.
+        KeyboardInterrupt: Ctrl-C; a checkpoint of the step that was under way is left, where it was the first one.
     """
     started = time.perf_counter()
     output_dir = Path(output_dir)
@@ -138,6 +141,7 @@ def train_grpo(
         peft_config=peft_config(settings.lora) if settings.lora else None,
         nonfinite_steps=nonfinite_steps,
     )
+    trainer.on_checkpoint = on_checkpoint
     settle_adapters(trainer.model, settings.lora)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)

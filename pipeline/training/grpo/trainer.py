@@ -88,6 +88,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         has one type, so that values of several sources would be refused or changed."""
         self.engine = engine
         self.settings = settings
+        self.stops_every = settings.rollout_steps
         self._on_step = on_step
         self._packs = settings.speedups.packing and self._can_pack()
         self.shares_prompts = self._packs and settings.speedups.share_prompts

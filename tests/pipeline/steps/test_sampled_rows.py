@@ -19,6 +19,7 @@ from pipeline.steps.annotation import judged_pairs
 from pipeline.steps.context import StageContext
 from pipeline.steps.sampled_rows import REWRITTEN, collect_rows
 from tests.pipeline.engines.fake_server import FakeChat
+from tests.pipeline.interrupts import interrupts_heeded, press
 
 SAMPLES = 4
 
@@ -199,3 +200,16 @@ def test_shares_of_languages_make_up_all_rows(most, shares, quotas):
 def test_shares_of_languages_that_are_of_nothing_are_refused(wrong):
     with pytest.raises(ValueError, match="languages"):
         ColdStartDataStage(**{"max_rows": 10, "languages": {"en": 0.5, "zh": 0.5}, **wrong})
+
+
+def test_ctrl_c_keeps_the_shard_under_way(collect):
+    class Interrupted(Policy):
+        def generate(self, *arguments):
+            press()
+            return super().generate(*arguments)
+
+    first, second = Interrupted(), Policy()
+    with interrupts_heeded(), pytest.raises(KeyboardInterrupt):
+        collect(first)
+    collect(second)
+    assert (first.prompts, second.prompts) == (4, 8)

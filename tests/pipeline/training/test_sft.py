@@ -15,6 +15,7 @@ from pipeline.training.checkpoints import last_checkpoint
 from pipeline.training.reward_model import train_reward_model
 from pipeline.training.row_order import RowOrder
 from pipeline.training.sft import train_sft
+from tests.pipeline.interrupts import interrupts_heeded, press
 
 PROMPTS = ["User: What is 1+1+1? Assistant:", "User: Who are you? Assistant:"] * 8
 RESPONSES = ["<think>First 1+1=2.</think>The answer is 3.", "<think>Me.</think>I am Pocket."] * 8
@@ -188,13 +189,22 @@ def test_adapters_go_on_from_a_checkpoint(tokenizer, tmp_path):
         if step == 10:
             raise KeyboardInterrupt
 
+    def press_ctrl_c(step, steps, figures):
+        seen.append(step)
+        if step == 12:
+            press()
+
     chosen = {"lora": LoRASettings(rank=4), "checkpoint_every": 8}
     with pytest.raises(KeyboardInterrupt):
         fine_tune(tokenizer, tmp_path / "cut", on_step=cut, **chosen)
+    seen = []
+    with interrupts_heeded(), pytest.raises(KeyboardInterrupt):
+        fine_tune(tokenizer, tmp_path / "cut", on_step=press_ctrl_c, **chosen)
+    assert seen == [9, 10, 11, 12, 13]
     resumed_at = []
     fine_tune(tokenizer, tmp_path / "cut", on_step=lambda step, *_: resumed_at.append(step), **chosen)
     fine_tune(tokenizer, tmp_path / "whole", **chosen)
-    assert resumed_at[0] == 9
+    assert resumed_at[0] == 14
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.allclose(resumed[name], whole[name], atol=1e-6) for name in whole)
 

@@ -5,6 +5,7 @@ import torch
 
 from pipeline.engines import EngineSettings, open_engine
 from rewards import RewardError, RewardSet, RewardSpec
+from tests.pipeline.interrupts import interrupts_heeded, press
 from tests.pipeline.training.grpo.runs import (
     QUESTIONS,
     Stop,
@@ -19,7 +20,11 @@ from tests.pipeline.training.grpo.runs import (
 
 @pytest.mark.parametrize("steps_a_rollout", [1, 2])
 def test_a_resumed_run_is_the_uninterrupted_run(start, engine, tmp_path, steps_a_rollout):
-    """Weights, questions, completions and metrics: with KL, a refreshed reference, Adam and two orders of questions."""
+    """Weights, questions, completions and metrics: with KL, a refreshed reference, Adam and two orders of questions.
+
+    It fails once between two checkpoints, and is stopped once by Ctrl-C: then there is one of the step, or of the
+    rollout, that was under way.
+    """
     chosen = settings(
         max_steps=8,
         rollout_prompts=2 * steps_a_rollout,
@@ -31,12 +36,22 @@ def test_a_resumed_run_is_the_uninterrupted_run(start, engine, tmp_path, steps_a
     run(start, engine, tmp_path / "whole", chosen)
 
     def break_off(record):
-        if record["step"] == 5:
+        if record["step"] == 3:
             raise Stop
+
+    def press_ctrl_c(record):
+        if record["step"] == 4:
+            press()
 
     with pytest.raises(Stop):
         run(start, engine, tmp_path / "broken", chosen, log=break_off)
-    assert len(metrics(tmp_path / "broken")) == 5
+    assert len(metrics(tmp_path / "broken")) == 3
+    saved = []
+    with interrupts_heeded(), pytest.raises(KeyboardInterrupt):
+        more = {"log": press_ctrl_c, "on_checkpoint": saved.append}
+        run(start, engine, tmp_path / "broken", chosen, resume=True, **more)
+    assert saved == [4, 5 if steps_a_rollout == 1 else 6]
+    assert len(metrics(tmp_path / "broken")) == saved[-1]
     run(start, engine, tmp_path / "broken", chosen, resume=True)
 
     whole, resumed = metrics(tmp_path / "whole"), metrics(tmp_path / "broken")
