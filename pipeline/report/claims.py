@@ -6,14 +6,11 @@ A claim that does not hold is printed as such. Nothing here trains or samples: `
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-from rich.console import Console
-from rich.table import Table
 
 from pipeline.config.profile import Profile
 from pipeline.core.figures import percent
 from pipeline.ladder import BASE, DISTILL, STUDENT_RL, Rung
+from pipeline.report.claim import Claim, print_claims
 from pipeline.report.records import RunRecord
 from pipeline.report.run_figures import Figures, MeanFigures, RunFigures
 from pipeline.runs.folder import RunFolder
@@ -25,17 +22,6 @@ ONE_POINT, TWO_POINTS, FEW_POINTS = 0.01, 0.02, 0.05
 WIDE_MARGIN = 0.20
 CONSISTENT = 0.95
 NO_WORDS = "a rung has no answer with words to tell a language by"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One effect. `held` is None where the run has no figures for it; `test` says what was compared with what."""
-
-    name: str
-    statement: str
-    test: str
-    figures: str
-    held: bool | None
 
 
 def judge_run(profile: Profile, run: RunFolder) -> list[Claim]:
@@ -81,6 +67,7 @@ def _zero_gains(f: Figures) -> Claim:
         f"paired difference of pass@1, at least {100 * LEAST_GAIN:.0f} points",
         f"{_percent(f.get('base'))} -> {_percent(f.get('R1-Zero'))}, {gap}",
         gap.mean >= LEAST_GAIN,
+        gap.undecided(LEAST_GAIN),
     )
 
 
@@ -139,7 +126,9 @@ def _consistency_mended(f: Figures) -> Claim:
     if zero is None or dev2 is None:
         return Claim("consistency", statement, test, f"{NO_WORDS}; pass@1 {gap}", None)
     figures = f"consistency {_percent(zero)} -> {_percent(dev2)}, pass@1 {gap}"
-    return Claim("consistency", statement, test, figures, dev2 > CONSISTENT and gap.mean >= -FEW_POINTS)
+    readable = dev2 > CONSISTENT
+    undecided = gap.undecided(-FEW_POINTS) if readable else 0
+    return Claim("consistency", statement, test, figures, readable and gap.mean >= -FEW_POINTS, undecided)
 
 
 def _cold_start_costs(f: Figures) -> Claim:
@@ -150,7 +139,8 @@ def _cold_start_costs(f: Figures) -> Claim:
     if zero is None or dev1 is None:
         return Claim("cold-start", statement, test, f"R1-Zero above Dev1 by {gap}; {NO_WORDS}", None)
     figures = f"R1-Zero above Dev1 by {gap}, consistency {_percent(zero)} -> {_percent(dev1)}"
-    return Claim("cold-start", statement, test, figures, gap.low > 0 and dev1 > zero)
+    readable = dev1 > zero
+    return Claim("cold-start", statement, test, figures, gap.low > 0 and readable, gap.undecided() if readable else 0)
 
 
 def _reasoning_won_back(f: Figures) -> Claim:
@@ -161,6 +151,7 @@ def _reasoning_won_back(f: Figures) -> Claim:
         "Dev2 above Dev1 in pass@1 beyond the interval",
         f"{_percent(f.get('Dev1'))} -> {_percent(f.get('Dev2'))}, {gap}",
         gap.low > 0,
+        gap.undecided(),
     )
 
 
@@ -177,7 +168,8 @@ def _general_won(f: Figures) -> Claim:
     teachers = [rung.name for rung in f.rungs if not rung.student]
     others = max(score(rung) for rung in teachers[: teachers.index("R1")])
     figures = f"Dev3 {_percent(score('Dev3'))} -> R1 {_percent(score('R1'))}, {gap}; best earlier {_percent(others)}"
-    return Claim("general", statement, test, figures, gap.low > 0 and score("R1") > others)
+    best = score("R1") > others
+    return Claim("general", statement, test, figures, gap.low > 0 and best, gap.undecided() if best else 0)
 
 
 def _sft_keeps_reasoning(f: Figures) -> Claim:
@@ -188,6 +180,7 @@ def _sft_keeps_reasoning(f: Figures) -> Claim:
         f"Dev3 at most {100 * ONE_POINT:.0f} point below Dev2 in pass@1",
         f"{_percent(f.get('Dev2'))} -> {_percent(f.get('Dev3'))}, {gap}",
         gap.mean >= -ONE_POINT,
+        gap.undecided(-ONE_POINT),
     )
 
 
@@ -214,6 +207,7 @@ def _reasoning_kept(f: Figures) -> Claim:
         f"R1 at most {100 * ONE_POINT:.0f} point below R1-Zero in pass@1",
         f"{_percent(f.get('R1-Zero'))} -> {_percent(f.get('R1'))}, {gap}",
         gap.mean >= -ONE_POINT,
+        gap.undecided(-ONE_POINT),
     )
 
 
@@ -249,6 +243,7 @@ def _student_beats_base(f: Figures, distilled: Rung) -> Claim:
         f"paired difference of pass@1, at least {100 * WIDE_MARGIN:.0f} points and beyond the interval",
         f"{_percent(f.get(base.name))} -> {_percent(f.get(distilled.name))}, {gap}",
         gap.mean >= WIDE_MARGIN and gap.low > 0,
+        gap.undecided(WIDE_MARGIN) or gap.undecided(),
     )
 
 
@@ -261,6 +256,7 @@ def _distillation_beats_rl(f: Figures, rl: Rung) -> Claim:
         "distilled above RL in pass@1 beyond the interval",
         f"RL {_percent(f.get(rl.name))}, distilled {_percent(f.get(distilled.name))}, {gap}",
         gap.low > 0,
+        gap.undecided(),
     )
 
 
@@ -280,28 +276,6 @@ def climb_and_judge(profile_name: str, overrides: list[str], seeds: list[int], r
         verdicts["together"] = judge_together(runs)
     print_claims(verdicts)
     return 0
-
-
-def print_claims(verdicts: dict[str, list[Claim]]) -> None:
-    """A column a run, and of several runs one of their means; then how many claims held in each, and in all of them."""
-    console = Console()
-    table = Table(title="the paper's effects", title_justify="left", show_lines=True)
-    table.add_column("claim", ratio=2)
-    for name in verdicts:
-        table.add_column(name, ratio=2)
-    for row in zip(*verdicts.values(), strict=True):
-        table.add_row(row[0].statement, *(f"{_verdict(claim.held)}\n{claim.figures}" for claim in row))
-    console.print(table)
-    for name, claims in verdicts.items():
-        held = sum(claim.held is True for claim in claims)
-        console.print(f"{name}: {held} of {len(claims)} claims held")
-    everywhere = [row[0].name for row in zip(*verdicts.values(), strict=True) if all(c.held is True for c in row)]
-    if len(verdicts) > 1:
-        console.print(f"in every seed and together: {len(everywhere)} ({', '.join(everywhere) or 'none'})")
-
-
-def _verdict(held: bool | None) -> str:
-    return {True: "[green]held[/]", False: "[red]did not hold[/]", None: "[yellow]no figures[/]"}[held]
 
 
 def verdicts(run: RunRecord) -> list[Claim] | None:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from pipeline.core import figures
 from pipeline.core.files import write_durably
 from pipeline.report import ladder, tables
+from pipeline.report.claim import counted
 from pipeline.report.claims import verdicts
 from pipeline.report.curves import RL_STAGES, stage_curves
 from pipeline.report.funnels import DATA_STAGES, funnel, question_funnels
@@ -75,6 +76,7 @@ def _environment() -> Environment:
         "amount": figures.amount,
         "size": figures.size,
         "embedded": embedded,
+        "counted": counted,
     }
     environment.globals["asset"] = _asset
     return environment

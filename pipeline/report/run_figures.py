@@ -21,6 +21,11 @@ class Difference:
     mean: float
     low: float
     high: float
+    questions: int
+
+    def undecided(self, asked: float = 0.0) -> int:
+        """How many questions could not tell whether the difference is over `asked`; 0 where they could."""
+        return self.questions if self.low <= asked <= self.high else 0
 
     def __str__(self) -> str:
         return f"{100 * self.mean:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
@@ -133,4 +138,4 @@ class MeanFigures:
 def _difference(gaps: list[float]) -> Difference:
     mean = fmean(gaps)
     error = math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / max(1, len(gaps) - 1) / len(gaps))
-    return Difference(mean, mean - Z_95 * error, mean + Z_95 * error)
+    return Difference(mean, mean - Z_95 * error, mean + Z_95 * error, len(gaps))
