@@ -34,7 +34,7 @@ class RewardSet:
         try:
             for spec in specs:
                 reward = build(spec, context or RewardContext())
-                self.functions.append(RunReward(spec, reward, self._unique(name_of(reward))))
+                self.functions.append(RunReward(spec, reward, self._unique(spec.name or name_of(reward))))
         except RewardError:
             self.close()  # those that were made have processes
             raise

@@ -1,6 +1,5 @@
 """What can be found wrong, and what can be worked out, before anything runs."""
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +12,7 @@ from pipeline.config.profile import Profile
 from pipeline.config.stages import RewardModelStage, RLStage, SampledData, SFTStage
 from pipeline.core.errors import ConfigError, told_with
 from pipeline.core.ranks import rows_in_a_pass
+from pipeline.core.tables import print_table, standard_output
 from pipeline.ladder import EVALUATE, STAGES, of_kind, rungs
 from pipeline.sandbox import describe
 from pipeline.steps.trackers import check_trackers
@@ -23,7 +23,6 @@ from rewards.columns import as_columns
 SAMPLE_ROWS = 3
 WRONG_ANSWER = "no answer at all"
 """The right answer with something added would not do: some scorers of reasoning-gym take it as right."""
-WIDTH = 110
 
 
 def check_profile(profile: Profile) -> None:
@@ -83,27 +82,27 @@ def build_reward(stage: str, spec: RewardSpec, allow_weak_sandbox: bool = False)
 
 def print_check(profile: Profile, processes: int = 1) -> None:
     """Prints models with their memory, the arithmetic of every training stage, and each reward tried on sample rows."""
-    console = Console(width=max(Console().width, WIDTH), markup=False, emoji=False)  # what a profile says is no markup
+    console = standard_output()
     console.print(Text.assemble((profile.name, "bold"), ": ", profile.description))
     console.print(f"engine {profile.engine.kind}, dtype {profile.dtype}, context {profile.engine.max_model_len} tokens")
-    console.print(f"sandbox for code rewards: {describe()}", highlight=False)
-    console.print(models_table(profile))
-    console.print(memory_table(profile, processes))
+    console.print(f"sandbox for code rewards: {describe()}")
+    print_table(models_table(profile), console=console)
+    print_table(memory_table(profile, processes), 2, console)
     for note in model_notes(profile):
-        console.print(note, markup=False, highlight=False)
-    console.print(data_table(profile))
+        console.print(note)
+    print_table(data_table(profile), console=console)
     for note in (*data_notes(profile), *question_notes(profile)):
-        console.print(note, markup=False, highlight=False)
-    console.print(_arithmetic_table(profile, processes))
+        console.print(note)
+    print_table(arithmetic_table(profile, processes), 2, console)
     for note in step_notes(profile):
-        console.print(note, highlight=False)
-    table, notes = _rewards_table(profile)
-    console.print(table)
+        console.print(note)
+    table, notes = rewards_table(profile)
+    print_table(table, 2, console)
     for note in notes:
-        console.print(note, markup=False, highlight=False)
+        console.print(note)
 
 
-def _arithmetic_table(profile: Profile, processes: int) -> Table:
+def arithmetic_table(profile: Profile, processes: int) -> Table:
     table = Table(title="arithmetic", title_justify="left")
     for column in ("stage", "what", "how much"):
         table.add_column(column)
@@ -128,7 +127,7 @@ def _arithmetic_table(profile: Profile, processes: int) -> Table:
     return table
 
 
-def _rewards_table(profile: Profile) -> tuple[Table, list[str]]:
+def rewards_table(profile: Profile) -> tuple[Table, list[str]]:
     """The table, and a warning for each rule that does not tell a right answer from a wrong one."""
     notes: list[str] = []
     table = Table(title="rewards, tried on a right and a wrong answer to sample rows", title_justify="left")

@@ -46,10 +46,12 @@ class Schedule(Strict):
 class RewardSpec(Strict):
     """One entry of a profile's `rewards`."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"completions"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"completions", "name"})
 
     use: str
     """A built-in name, `path/file.py:name`, or `package.module:name`."""
+    name: str | None = None
+    """What it is called in the step table, the figures and the report; None is the name of the function or class."""
     weight: float = 1.0
     """Multiplies the score in the sum over rewards."""
     args: dict[str, Any] = Field(default_factory=dict)

@@ -1,6 +1,7 @@
-"""What people see while it runs: log lines, progress bars with the time left, and tables.
+"""What people see while it runs: log lines, and progress bars with the time left.
 
-On a terminal bars redraw in place. In a file or over a pipe they become a plain line now and then.
+A terminal shows what is said, folded at words, and a bar that redraws in place. A file or a pipe gets whole lines with
+time and level, and now and then one that says how far it is.
 """
 
 import logging
@@ -12,20 +13,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
+from pipeline.core.pace import Pace, clock_time
 from pipeline.core.ranks import process_rank
 from pipeline.core.redaction import redact
 
 LOGGER = "ladder"
 PLAIN_LINE_SECONDS = 15.0
+STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
+NARROW = 78
+"""Columns of a terminal below which figures beside a bar are left out."""
+BAR, COUNT_AND_LEFT, FIGURES = 10, 26, 16
+"""Columns of a bar, and of what stands beside it."""
 
-PLAIN_WIDTH = 200
-"""Columns of a log that is no terminal."""
+console = Console(stderr=True)
 
-console = Console(stderr=True, width=None if sys.stderr.isatty() else PLAIN_WIDTH)
+
+def shown_columns() -> int:
+    """How wide a line may be: a terminal's width; a file has room."""
+    return console.width if console.is_terminal else 400
 
 
 class Redacted(logging.Formatter):
@@ -33,6 +42,28 @@ class Redacted(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+
+class Shown(logging.Handler):
+    """On a terminal what is said, without time and level: warnings and errors begin with the word. Else whole lines,
+    as a log has them."""
+
+    def __init__(self, says: str):
+        super().__init__()
+        self._plain = Redacted(f"%(asctime)s %(levelname)s {says}", "%H:%M:%S")
+        self.setFormatter(Redacted(says))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if not console.is_terminal:
+                sys.stderr.write(self._plain.format(record) + "\n")
+                sys.stderr.flush()
+                return
+            level = record.levelname
+            word = f"{level.lower()}: " if level in STYLES else ""
+            console.print(Text(word + self.format(record), STYLES.get(level, "")), highlight=False)
+        except Exception:
+            self.handleError(record)
 
 
 def set_up_logging() -> logging.Logger:
@@ -43,10 +74,8 @@ def set_up_logging() -> logging.Logger:
     os.environ.setdefault("TQDM_DISABLE", "1")
     logger = logging.getLogger(LOGGER)
     if not logger.handlers:
-        handler = RichHandler(console=console, show_path=False, omit_repeated_times=False, markup=False)
         rank = process_rank()
-        handler.setFormatter(Redacted(f"process {rank}: %(message)s" if rank else "%(message)s"))
-        logger.addHandler(handler)
+        logger.addHandler(Shown(f"process {rank}: %(message)s" if rank else "%(message)s"))
         logger.setLevel(logging.WARNING if rank else logging.INFO)
         logger.propagate = False
     return logger
@@ -77,15 +106,13 @@ class Progress:
         one's progress is shown."""
         quiet = quiet or process_rank() > 0
         self.description, self.total, self.logger, self.quiet = description, total, logger, quiet
+        self.pace = Pace()
         self.started = self.said = time.monotonic()
-        self.first = None
         self.bar = None
         if console.is_terminal and process_rank() == 0:
-            self.bar = RichProgress(
-                TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(),
-                TimeRemainingColumn(), TextColumn("{task.fields[figures]}"), console=console, transient=True,
-            )  # fmt: skip
-            self.task = self.bar.add_task(description, total=total, figures="")
+            self.bar = RichProgress(*bar_columns(console.width), console=console, transient=True)
+            shown = shortened(description, console.width)
+            self.task = self.bar.add_task(shown, total=total, counted=self._counted(0), left="", figures="")
 
     def __enter__(self) -> "Progress":
         if self.bar:
@@ -97,23 +124,36 @@ class Progress:
             self.bar.stop()
 
     def update(self, done: int, **figures: float | str) -> None:
+        self.pace.reached(done)
         shown = "  ".join(f"{k} {v if isinstance(v, str) else format(v, '.3g')}" for k, v in figures.items())
+        left = "" if self.left is None else f"{clock_time(self.left)} left"
         if self.bar:
-            self.bar.update(self.task, completed=done, figures=shown)
+            self.bar.update(
+                self.task, completed=done, total=self.total, counted=self._counted(done), left=left, figures=shown
+            )
             return
         now = time.monotonic()
-        if self.first is None:
-            self.first = (done, now)
         if not self.quiet and now - self.said >= PLAIN_LINE_SECONDS:
             self.said = now
-            self.logger.info("%s: %s  %s%s", self.description, self._counted(done), shown, self._left(done, now))
+            parts = filter(None, (f"{self.description}: {self._counted(done)}", shown, left))
+            self.logger.info("%s", "  ".join(parts))
+
+    @property
+    def left(self) -> float | None:
+        """Seconds, None while they cannot be known."""
+        return self.pace.seconds_left(self.total)
 
     def _counted(self, done: int) -> str:
         return f"{done}" if self.total is None else f"{done}/{self.total}"
 
-    def _left(self, done: int, now: float) -> str:
-        first_done, first_time = self.first
-        if not self.total or done <= first_done:
-            return ""
-        seconds = (self.total - done) * (now - first_time) / (done - first_done)
-        return f"  about {time.strftime('%H:%M:%S', time.gmtime(seconds))} left"
+
+def bar_columns(width: int) -> list[TextColumn | BarColumn]:
+    """Description, bar, count and time left; figures where the terminal is wide enough for them."""
+    texts = ["{task.fields[counted]}", "{task.fields[left]}"] + ["{task.fields[figures]}"] * (width >= NARROW)
+    return [TextColumn("{task.description}"), BarColumn(bar_width=BAR), *map(TextColumn, texts)]
+
+
+def shortened(description: str, width: int) -> str:
+    """A bar's description in the room that the rest leaves to it."""
+    room = max(8, width - BAR - COUNT_AND_LEFT - (FIGURES if width >= NARROW else 0))
+    return description if len(description) <= room else description[: room - 1] + "…"

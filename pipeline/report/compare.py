@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.figures import percent
 from pipeline.core.files import write_durably
+from pipeline.core.tables import print_table
 from pipeline.core.versions import commit_in_words
 from pipeline.report.page import all_curves, render
 from pipeline.report.records import RunRecord
@@ -113,13 +113,29 @@ def costs(runs: list[RunRecord]) -> list[tuple[str, list[float | None]]]:
 
 
 def _print(runs: list[RunRecord], differences: list, results: list[Result]) -> None:
-    console = Console()
-    configs = Table(title="configured differently", title_justify="left")
+    if differences:
+        print_table(differences_table(runs, differences), 2)
+    else:
+        print("The runs are configured alike.")
+    if not results:
+        print("None of the runs has been evaluated.")
+        return
+    print_table(results_table(runs, results), 2)
+    for run in runs:
+        if not run.results():
+            print(f"{run.name} has not been evaluated.")
+
+
+def differences_table(runs: list[RunRecord], differences: list[tuple[str, str, list[str]]]) -> Table:
+    table = Table(title="configured differently", title_justify="left")
     for heading in ("stage", "key", *(run.name for run in runs)):
-        configs.add_column(heading, overflow="fold")
+        table.add_column(heading)
     for stage, key, values in differences:
-        configs.add_row(stage, key, *values)
-    console.print(configs if differences else "The runs are configured alike.")
+        table.add_row(stage, key, *values)
+    return table
+
+
+def results_table(runs: list[RunRecord], results: list[Result]) -> Table:
     table = Table(title="pass@1 [95 %], in per cent; * where intervals do not overlap", title_justify="left")
     measured = [place for place in range(len(runs)) if any(row.cells[place] for row in results)]
     for heading in ("rung", "set", *(runs[place].name for place in measured), ""):
@@ -127,10 +143,7 @@ def _print(runs: list[RunRecord], differences: list, results: list[Result]) -> N
     for row in results:
         shown = [_written(row.cells[place]) for place in measured]
         table.add_row(row.rung, row.set, *shown, "*" if row.apart else "")
-    console.print(table if results else "None of the runs has been evaluated.")
-    if results:
-        for run in (run for place, run in enumerate(runs) if place not in measured):
-            console.print(f"{run.name} has not been evaluated.", highlight=False)
+    return table
 
 
 def _written(cell: dict[str, float] | None) -> str:

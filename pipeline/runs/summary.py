@@ -3,30 +3,32 @@
 import json
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.config.profile import Profile
 from pipeline.core.figures import duration, percent
 from pipeline.core.manifest import Manifest
+from pipeline.core.tables import print_table
 from pipeline.ladder import DISTILL, EVALUATE, LADDER, REPORT
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import StageState
 
-MOST_COLUMNS = 400
 COLOURS = {"done": "green", "stale": "yellow", "partial": "cyan", "missing": "red"}
 
 
 def print_status(run: RunFolder, states: dict[str, StageState]) -> None:
+    print_table(status_table(run, states))
+
+
+def status_table(run: RunFolder, states: dict[str, StageState]) -> Table:
     table = Table(title=f"{run.path}", title_justify="left")
     for column in ("stage", "state", "time", "why"):
         table.add_column(column)
     for stage_id, state in states.items():
         time = time_taken(state.manifest) if state.manifest else ""
-        table.add_row(stage_id, f"[{COLOURS[state.state]}]{state.state}[/]", time, escape(state.reason))
-    print_whole(table)
+        table.add_row(stage_id, Text(state.state, COLOURS[state.state]), time, state.reason)
+    return table
 
 
 def time_taken(manifest: Manifest) -> str:
@@ -39,7 +41,7 @@ def print_summary(profile: Profile, run: RunFolder) -> None:
     """Each rung's figures in one table, then where the report and the students are."""
     path = run.stage(EVALUATE.id) / "results.json"
     found = json.loads(path.read_text(encoding="utf-8"))
-    print_whole(ladder_table(profile, found["results"]))
+    print_table(ladder_table(profile, found["results"]))
     for name, settings in found["settings"]["sets"].items():
         print(f"{name}: {settings}")
     report = run.stage(REPORT.id) / "report.html"
@@ -52,14 +54,6 @@ def print_summary(profile: Profile, run: RunFolder) -> None:
     student, which = next(iter(profile.stages.base_model.students)), run.as_variables()
     print(f"Next:     make chat MODEL={DISTILL.id}/{student}{which}")
     print(f"          make export STUDENT={student}{which}")
-
-
-def print_whole(table: Table) -> None:
-    """Prints a table at its full width: a narrow terminal wraps lines, but loses no figure."""
-    console = Console()
-    needed = Measurement.get(console, console.options.update(width=MOST_COLUMNS), table).maximum
-    console.width = max(console.width, needed)
-    console.print(table)
 
 
 def ladder_table(profile: Profile, results: dict) -> Table:

@@ -19,11 +19,11 @@ from rich.table import Table
 from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError, first_line
 from pipeline.core.files import write_durably
+from pipeline.core.tables import print_table
 from pipeline.ladder import BASE
 from pipeline.runs.checkpoints import checkpoint_of, full_name, is_chat_model, load_tokenizer, stage_and_student
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import resolve_device
-from pipeline.runs.summary import print_whole
 
 INSTALL = ".venv/bin/python -m pip install -c requirements/constraints.txt -r requirements/lm-eval.txt"
 
@@ -76,7 +76,7 @@ def run_harness(
             f"TASKS: {' '.join(tasks)} needs a Python package that is not here, or not in the version that it asks "
             f"for: {first_line(error)}. Choose another task, or install it if the pins of requirements/ allow it."
         ) from error
-    print_whole(_table(found["results"], model))
+    print_table(results_table(found["results"], model), 3)
     print(", ".join(f"{key} {value}" for key, value in settings.items()))
     return _write(run, model, {"settings": settings, "results": found["results"], "samples": found["samples"]})
 
@@ -112,7 +112,7 @@ def _checked(task: str, manager: Any) -> str:
     return task
 
 
-def _table(results: dict[str, dict[str, Any]], model: str) -> Table:
+def results_table(results: dict[str, dict[str, Any]], model: str) -> Table:
     """The harness keys a figure by `metric,filter`, and its standard error by `metric_stderr,filter`."""
     table = Table("task", "metric", "filter", "value", "± standard error", title=model, title_justify="left")
     for task, figures in results.items():

@@ -3,11 +3,14 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from rich.table import Table
+
+from pipeline.core.tables import print_table, standard_output
 from rewards.contract import GivesVerdicts, RewardError, awaited, validated
 from rewards.own.custom import CustomReward, one_row, pickle_fault
 from rewards.own.samples import checked_row, columns_of, read_rows, sample_rows
@@ -23,15 +26,13 @@ def check(use: str, rows: Sequence[dict[str, Any]] | str | Path | None = None, *
     `rows` are rows with a `completion` each, or a JSONL file of them; None takes the built-in samples. The
     contract: one value a completion, float or None, no NaN; no dependence on the order of the batch; picklable.
     """
-    from rich.console import Console
-
-    console = Console()
+    console = standard_output()
     try:
         chosen = chosen_rows(rows)
         with made(use, args) as runner:
             return report(console, use, runner, columns_of(chosen))
     except RewardError as error:
-        console.print(f"error: {error}", style="bold red", markup=False, highlight=False)
+        console.print(f"error: {error}", style="bold red")
         return 1
 
 
@@ -58,28 +59,35 @@ def chosen_rows(rows: Sequence[dict[str, Any]] | str | Path | None) -> list[dict
 
 def report(console: Any, use: str, runner: Callable[..., Any], columns: dict[str, Any]) -> int:
     """Print the table and what the reward breaks."""
-    from rich.table import Table
-
     scores = called(use, runner, columns)
     verdicts = (runner.verdicts if isinstance(runner, GivesVerdicts) else ()) or [None] * len(scores)
-    table = Table(title=f"{use} on {len(scores)} rows", title_justify="left")
-    table.add_column("row", justify="right", no_wrap=True)
-    table.add_column("completion", ratio=1, overflow="ellipsis", no_wrap=True)
-    for heading, width in (("score", 7), ("verdict", 13), ("ms alone", 8)):
-        table.add_column(heading, justify="left" if heading == "verdict" else "right", min_width=width, no_wrap=True)
     milliseconds = [timed(use, runner, columns, index) for index in range(len(scores))]
-    for index, score in enumerate(scores):
-        shown = " ".join(text_of(columns["completions"][index]).split())[:60]
-        said = "None" if score is None else f"{score:.4g}"
-        table.add_row(str(index), shown, said, str(verdicts[index] or ""), f"{milliseconds[index]:.2f}")
-    console.print(table, markup=False)
+    print_table(rows_table(use, map(text_of, columns["completions"]), scores, verdicts, milliseconds), console=console)
     unsendable = runner.pickle_fault if isinstance(runner, CustomReward) else pickle_fault(runner)
     faults = [fault for fault in (order_fault(use, runner, columns, scores), unsendable) if fault]
     for fault in faults:
-        console.print(f"broken: {fault}", style="bold red", markup=False, highlight=False)
+        console.print(f"broken: {fault}", style="bold red")
     if not faults:
         console.print("contract kept: one float or None a completion, no NaN, no dependence on order, picklable")
     return 1 if faults else 0
+
+
+def rows_table(
+    use: str,
+    texts: Iterable[str],
+    scores: Sequence[float | None],
+    verdicts: Sequence[Any],
+    milliseconds: Sequence[float],
+) -> Table:
+    """What each row scored, with the beginning of its completion."""
+    table = Table(title=f"{use} on {len(scores)} rows", title_justify="left")
+    for heading in ("row", "score", "verdict", "ms alone"):
+        table.add_column(heading, justify="left" if heading == "verdict" else "right", no_wrap=True)
+    table.add_column("completion")
+    for index, (text, score, verdict, spent) in enumerate(zip(texts, scores, verdicts, milliseconds, strict=True)):
+        said = "None" if score is None else f"{score:.4g}"
+        table.add_row(str(index), said, str(verdict or ""), f"{spent:.2f}", " ".join(text.split())[:60])
+    return table
 
 
 def called(use: str, runner: Callable[..., Any], columns: dict[str, Any]) -> list[float | None]:
