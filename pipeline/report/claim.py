@@ -1,7 +1,7 @@
 """One of the paper's effects, what a run's figures say of it, and how that is told."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,7 +48,7 @@ class Claim:
         return f"{MARKS[self.verdict]} {self.verdict}{many}"
 
 
-def counted(claims: Sequence[Claim]) -> str:
+def counted(claims: Collection[Claim]) -> str:
     """Such as `9 of 12 effects hold, 1 is refuted, 2 are not decided by so many questions`."""
     counts = Counter(claim.verdict for claim in claims)
     parts = [f"{counts[Verdict.HOLDS]} of {len(claims)} effects hold"]
@@ -62,7 +62,7 @@ def counted(claims: Sequence[Claim]) -> str:
 
 
 def print_claims(verdicts: Mapping[str, Sequence[Claim]]) -> None:
-    """A column a run, and of several runs one of their means; then how many effects hold in each, and in all of them."""
+    """A column a run, and of several runs one of their means; then how many effects hold in each, and in all."""
     print_table(claims_table(verdicts))
     for name, claims in verdicts.items():
         print(f"{name}: {counted(claims)}")

@@ -15,7 +15,8 @@ from pipeline.config.loading import load_profile
 from pipeline.core.console import bar_columns, shortened
 from pipeline.core.tables import fitted
 from pipeline.ladder import LADDER
-from pipeline.report.claims import claims_table, judge_run
+from pipeline.report.claim import claims_table
+from pipeline.report.claims import judge_run
 from pipeline.report.compare import config_differences, differences_table, result_rows, results_table
 from pipeline.report.records import RunRecord
 from pipeline.runs.runner import stage_states
@@ -55,7 +56,7 @@ def tables(tmp_path_factory):
     found = {
         "status": (status_table(run, stage_states(other, run)), 1),
         "ladder": (ladder_table(profile, results), 1),
-        "claims": (claims_table({0: judge_run(profile, run), 1: judge_run(profile, run)}), 1),
+        "claims": (claims_table({"seed 0": judge_run(profile, run), "together": judge_run(profile, run)}), 1),
         "differences": (differences_table(runs, config_differences(runs)), 2),
         "compared": (results_table(runs, result_rows(runs)), 2),
         "lm-eval": (lm_eval.results_table(scored, "distill/students/qwen"), 3),

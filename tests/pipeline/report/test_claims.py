@@ -5,7 +5,8 @@ import json
 import pytest
 
 from pipeline.config.loading import load_profile
-from pipeline.report.claims import judge_run, judge_together, print_claims
+from pipeline.report.claim import counted, print_claims
+from pipeline.report.claims import judge_run, judge_together
 from pipeline.report.run_figures import MeanFigures, RunFigures
 from pipeline.runs.folder import RunFolder
 
@@ -143,3 +144,22 @@ def test_verdicts_of_seeds_stand_side_by_side(made, capsys):
         if name not in ("reasoning-kept", "rl-loses-nothing")
     ]
     assert f"in every seed and together: {len(kept)} (" in printed.replace("\n", " ")
+
+
+def test_what_so_many_questions_leave_open_is_not_called_refuted(made):
+    """Dev2 above Dev1 by one question of a hundred; distilling below RL by ten, question by question."""
+    claims = {claim.name: claim for claim in judge_run(*made(Dev1=0.79, Dev2=0.8, qwen_RL=0.7))}
+    assert claims["won-back"].in_words == "? not decided by 100 questions"
+    assert claims["distill-beats-rl"].in_words == "✗ refuted"
+    assert claims["zero-gain"].in_words == "✓ holds"
+    assert counted(claims.values()).startswith(f"{sum(c.held for c in claims.values())} of {len(claims)} effects hold")
+
+
+def test_a_claim_that_fails_by_what_is_certain_is_refuted(made):
+    """The cost of the cold start is open, and it bought no readability."""
+    profile, run = made(Dev1=0.8)
+    path = run.stage("evaluate") / "results.json"
+    results = json.loads(path.read_text())
+    results["results"]["Dev1"]["reasoning"]["language_consistency"] = 0.1
+    path.write_text(json.dumps(results))
+    assert next(c for c in judge_run(profile, run) if c.name == "cold-start").in_words == "✗ refuted"
