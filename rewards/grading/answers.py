@@ -26,6 +26,7 @@ MAX_BARE = 80
 
 HASHES = re.compile(r"^[ \t]*####[ \t]*(?=[-+−$£€\\(]*\.?[0-9])([^\n]{1,500})", re.MULTILINE)
 WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|[\u4e00-\u9fff]")
+FINAL = re.compile(r"\bfinal answer\b(?=[*_` ]*(?::|is\b|\n))", re.IGNORECASE)
 BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 NUMBER = re.compile(r"[-−]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[1-9][0-9]*)?%?")
 DENIED = re.compile(r"\b(?:not|never|cannot|neither|nor)\b|n['’]t\b|不是|不等于|并非|\\ne(?:q)?\b|≠", re.IGNORECASE)
@@ -82,7 +83,7 @@ def marked(speech: str, gold: str = "") -> list[Stated]:
     outside = speech
     for block in blocks:
         outside = outside.replace(f"<answer>{block}</answer>", "\n。\n")
-    answers = ranked(outside, gold)
+    answers = ranked(concluded(outside), gold)
     for block in blocks:
         inner = ranked(block, gold)
         whole = Stated(unwrap(block), block.strip(), "block")
@@ -93,6 +94,15 @@ def marked(speech: str, gold: str = "") -> list[Stated]:
     if kinds - {"phrase", "weak"}:  # prose beside a marked answer counts only where it gives a value
         return [one for one in answers if one.kind != "weak" and (one.kind != "phrase" or is_value(one.text))]
     return [one for one in answers if one.kind != "weak"] if "phrase" in kinds else answers
+
+
+def concluded(speech: str) -> str:
+    """The piece from its last "final answer" on, where that gives a value behind boxes for results on the way."""
+    final = max((found.start() for found in FINAL.finditer(speech)), default=-1)
+    behind = speech[final:] if final > speech.rfind("\\boxed") > -1 else ""
+    if not behind or len(set(boxed(speech))) < 2 or not any(is_value(one.text) for one in in_phrases(behind, "")):
+        return speech
+    return behind
 
 
 def ranked(speech: str, gold: str) -> list[Stated]:

@@ -32,7 +32,8 @@ def read_time(text: str) -> tuple[int, str | None] | None:
         return None
     hour, minute = int(match["hour"]), int(match["minute"] or 0)
     half = match["half"].lower().replace(".", "").replace(" ", "") if match["half"] else None
-    if hour > 24 or (half is None and (match["minute"] is None or math.gcd(hour, minute) == 1)):
+    ratio = match["minute"] is None or (match["minute"][0] != "0" and math.gcd(hour, minute) == 1)
+    if hour > 24 or (half is None and ratio):
         return None
     if half in ("pm", "noon") and hour < 12:
         hour += 12

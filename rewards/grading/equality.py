@@ -13,8 +13,10 @@ from typing import Any
 
 from rewards.grading.atoms import Node
 from rewards.grading.equations import same_equation, same_inequality
-from rewards.grading.names import Named, chain, is_name, named, same_name
+from rewards.grading.matrices import rows_of, vector
+from rewards.grading.names import Named, chain, is_name, named, same_name, spelled
 from rewards.grading.quantities import Quantity, quantity
+from rewards.grading.readings import both_signs
 from rewards.grading.real_sets import NoSet, holds, holds_where, real_set
 from rewards.grading.scalars import same_scalar, variables, walk
 from rewards.grading.values import TooLarge, Undefined
@@ -161,9 +163,13 @@ class Comparison:
             return sorted(ours) == sorted(theirs) and all(self.tried_whole(ours[name], theirs[name]) for name in ours)
         if ours or theirs:
             values = list((ours or theirs).values())
+            if spelled(ours or theirs):
+                return self.members(values, answer[1]) if ours else self.members(gold[1], values)
             return self.in_order(values, answer[1]) if ours else self.in_order(gold[1], values)
         if self.members(gold[1], answer[1]):
             return True
+        if all(part[0] == "group" for part in (*gold[1], *answer[1])):
+            return self.members(self.distinct(gold[1]), self.distinct(answer[1]))
         return self.same_real_sets(gold, answer)
 
     def _list_set(self, gold: Node, answer: Node) -> bool:
@@ -229,10 +235,12 @@ class Comparison:
         ours, theirs = gold[1], answer[1]
         if len(ours) != len(theirs):
             return False
+        if any(term[:2] == ("num", 0) for term in (*ours, *theirs)):
+            return self.in_order(ours, theirs)
         return all(
             self.tried(("mul", ours[place], theirs[0]), ("mul", theirs[place], ours[0]))
             for place in range(1, len(ours))
-        ) and not any(term == ("num", 0, None) for term in (ours[0], theirs[0]))
+        )
 
     def _ratio_scalar(self, gold: Node, answer: Node) -> bool:
         return len(gold[1]) == 2 and self.same_quantity(("div", *gold[1]), answer)
@@ -247,6 +255,7 @@ class Comparison:
         return (
             same_equation(gold, answer, self.context)
             or same_inequality(gold, answer, self.context)
+            or (gold[2] == answer[2] and len(gold[2]) > 1 and self.in_order(gold[1], answer[1]))
             or self.same_real_sets(gold, answer)
         )
 
@@ -286,13 +295,6 @@ def brackets(group: Node) -> tuple[str, str]:
     return {"]": "("}.get(group[2], group[2]), {"[": ")"}.get(group[3], group[3])
 
 
-def vector(rows: Sequence[Sequence[Node]]) -> list[Node] | None:
-    """The members of a matrix of one column or one row."""
-    if all(len(row) == 1 for row in rows):
-        return [row[0] for row in rows]
-    return list(rows[0]) if len(rows) == 1 else None
-
-
 def prepared(node: Node) -> Node:
     """The tree without what makes no difference: a list of one, domains of variables, ± written out."""
     if node[0] == "group" and len(node[1]) == 1 and brackets(node) == ("[", "]"):
@@ -302,10 +304,8 @@ def prepared(node: Node) -> Node:
     if node[0] in ("set", "group"):
         members = [form for part in node[1] for form in both_signs(part)]
         return (node[0], members, *node[2:])
-    if node[0] == "mul" and node[2][0] == "matrix":
-        return ("matrix", [[("mul", node[1], entry) for entry in row] for row in node[2][1]])
-    if node[0] == "neg" and node[1][0] == "matrix":
-        return ("matrix", [[("neg", entry) for entry in row] for row in node[1][1]])
+    if node[0] in ("mul", "neg", "add") and (rows := rows_of(node)):
+        return ("matrix", rows)
     forms = both_signs(node)
     return forms[0] if len(forms) == 1 else ("list", forms, "or")
 
@@ -313,7 +313,7 @@ def prepared(node: Node) -> Node:
 def prepared_list(node: Node) -> Node:
     """A list without the domains of its variables; a name before its first member is every member's."""
     parts = [part for part in node[1] if not is_domain(part)] or list(node[1])
-    parts = [form for part in parts for form in both_signs(part)]
+    parts = [form for part in parts for form in both_signs(with_label(part))]
     if len(parts) == 1:
         return prepared(parts[0])
     first = parts[0]
@@ -326,24 +326,10 @@ def prepared_list(node: Node) -> Node:
     return ("list", parts, node[2])
 
 
+def with_label(part: Node) -> Node:
+    """`Minimum: 1` as a value with a name."""
+    return ("rel", part[1], ["="]) if part[0] == "ratio" and len(part[1]) == 2 and part[1][0][0] == "words" else part
+
+
 def is_domain(part: Node) -> bool:
     return part[0] == "rel" and part[2] == ["in"] and part[1][1][0] == "domain" and part[1][0][0] == "var"
-
-
-def both_signs(node: Node) -> list[Node]:
-    """The tree once with each ± as plus and once as minus, ∓ the other way round; itself where there is none."""
-    if not any(tree[0] == "pm" for tree in walk(node)):
-        return [node]
-    return [with_sign(node, 1), with_sign(node, -1)]
-
-
-def with_sign(node: Any, sign: int) -> Any:
-    if isinstance(node, list):
-        return [with_sign(part, sign) for part in node]
-    if not isinstance(node, tuple):
-        return node
-    if node and node[0] == "pm":
-        left, right = with_sign(node[1], sign), with_sign(node[2], sign)
-        right = right if node[3] * sign > 0 else ("neg", right)
-        return right if left == ("num", 0, None) else ("add", left, right)
-    return tuple(with_sign(part, sign) for part in node)

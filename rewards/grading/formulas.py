@@ -106,7 +106,12 @@ class Reader(Atoms):
         return left
 
     def set_difference(self, left: Node) -> Token | None:
-        return self.take("sign", "-") if left[0] == "domain" else None
+        return self.take("sign", "-") if self.is_set(left) else None
+
+    def is_set(self, left: Node) -> bool:
+        """Whether what was read is a set, so that a minus behind it takes a set away."""
+        braces = self.at("sign", "-") and self.peek() == Token("open", "\\{", self.peek().apart)
+        return left[0] in ("domain", "builder") or (left[0] in ("set", "group") and braces)
 
     def sum(self) -> Node:
         plus_minus = self.take("command", "pm", "mp")
@@ -114,7 +119,7 @@ class Reader(Atoms):
         if plus_minus:
             left = ("pm", ("num", 0, None), left, 1 if plus_minus.value == "pm" else -1)
         while True:
-            if left[0] == "domain" or self.ends_here():
+            if self.is_set(left) or self.ends_here():
                 return left
             if self.at("sign", "+") and self.peek() == Token("sign", "/") and self.peek(2) == Token("sign", "-"):
                 self.position += 3
@@ -167,11 +172,20 @@ class Reader(Atoms):
         ):
             return False
         place = 1
-        while self.peek(place).kind == "number" or self.peek(place).value in ("/", "^", "{", "}", "-", *ONE_LETTER):
+        while self.peek(place).kind == "number" or self.peek(place).value in ("/", "^", *ONE_LETTER):
             if self.peek(place).kind == self.peek(place - 1).kind == "letter":
                 return False
-            place += 1
-        return self.peek(place).kind in ("end", "close", "relation") or self.peek(place).value in (",", ";")
+            place += 1 if self.peek(place).value != "^" else self.length_of_power(place)
+        after = self.peek(place)
+        return after.kind in ("end", "relation") or after.value in (",", ";", ")", "]", "\\}")
+
+    def length_of_power(self, place: int) -> int:
+        """How many words `^2`, `^{-1}` or `^-1` has."""
+        length = 1
+        braces = self.peek(place + length).value == "{"
+        length += braces
+        length += self.peek(place + length).value == "-"
+        return length + 1 + (braces and self.peek(place + length + 1).value == "}")
 
     def with_unit(self, amount: Node) -> Node:
         """The amount with the unit or the noun behind it; another amount of that dimension may follow."""
@@ -290,9 +304,18 @@ class Reader(Atoms):
                 node = ("percent", node)
             elif self.take("sign", "°"):
                 scale = self.take("letter", "C", "F", "K") or self.take("text", "C", "F", "K")
-                node = ("unit", node, TEMPERATURES[scale.value]) if scale else ("degree", node)
+                node = ("unit", node, TEMPERATURES[scale.value]) if scale else ("degree", self.with_minutes(node))
             else:
                 return node
+
+    def with_minutes(self, degrees: Node) -> Node:
+        """Degrees with the minutes and seconds behind them: `60°42'`."""
+        for part, marks in ((60, 1), (3600, 2)):
+            if self.at("number") and all(self.peek(ahead + 1).value == "'" for ahead in range(marks)):
+                figure = self.take("number")
+                self.position += marks
+                degrees = ("add", degrees, ("num", figure.number / part, None))
+        return degrees
 
     def argument(self) -> Node:
         """What a command applies to: a braced expression, or the next digit, letter or command."""

@@ -18,6 +18,8 @@ from rewards.grading.equality import Comparison, prepared
 from rewards.grading.formulas import Apart, read_formula
 from rewards.grading.notation import INVISIBLE, formula, squeeze, tidy
 from rewards.grading.number_words import read_number, same_number
+from rewards.grading.readings import readings
+from rewards.grading.repairs import as_list, repaired
 from rewards.grading.scalars import walk
 from rewards.grading.tokens import FUNCTIONS
 from rewards.grading.units import Unreadable
@@ -42,10 +44,12 @@ SYMBOLS = (
         r"|全体实数|一切实数|任意实数",
         r"\mathbb{R}",
     ),
-    (r"(?:positive )?infinity|无穷大", r"\infty"),
+    (r"(?:positive )?infinity|infinitely many(?: solutions)?|无穷(?:大|多)", r"\infty"),
     (r"all integers|全体整数", r"\mathbb{Z}"),
 )
 """Words that stand for a symbol."""
+WITH_POINT = re.compile(r"[-+]?[0-9]*\.[0-9]+")
+WITH_COMMA = re.compile(r"[-+]?(?!(?:[1-9][0-9]{0,2}),[0-9]{3}$)[0-9]+,[0-9]{2,}")
 SYMBOLS_READ = tuple((re.compile(words), symbol) for words, symbol in SYMBOLS)
 
 
@@ -54,22 +58,33 @@ def compare_plain(gold: str, answer: str, percent_asked: bool = True) -> Verdict
 
     `percent_asked` says whether the question may ask for a figure in percent, so that 50 and 50 % are one.
     """
+    gold, answer = as_list(gold), as_list(answer)
     settled = compare_text(gold, answer)
     if settled is not None:
         return settled
-    gold, answer = symbol(gold), symbol(answer)
+    gold, answer = symbol(repaired(gold)), symbol(repaired(answer))
     time = same_time(tidy(gold), tidy(answer))
     if time is not None:
         return Verdict.CORRECT if time else Verdict.WRONG
-    ours, theirs = formula(gold, gold=True), formula(answer)
+    ours, theirs = decimal_comma(formula(gold, gold=True), formula(answer))
+    if without_braces(ours) == without_braces(theirs) and not adjacent(answer):
+        return Verdict.CORRECT
     if is_prose(tidy(gold)) and is_prose(tidy(ours)):
-        return Verdict.CORRECT if prose_key(tidy(gold)) == prose_key(tidy(answer)) else Verdict.WRONG
+        return Verdict.CORRECT if said_words(gold) == said_words(answer) else Verdict.WRONG
     gold_number, answer_number = read_number(ours), read_number(theirs)
     if gold_number is not None and answer_number is not None and (percent_asked or not answer_number.percent):
         return Verdict.CORRECT if same_number(gold_number, answer_number) else Verdict.WRONG
     if set(UNEVALUATED.findall(theirs)) - set(UNEVALUATED.findall(ours)) or nesting(theirs) > MAX_NESTING:
         return Verdict.WRONG
     return compare_formulas(ours, theirs, None, percent_asked)
+
+
+def decimal_comma(gold: str, answer: str) -> tuple[str, str]:
+    """The two with a comma for a decimal point where the other side has a point and it groups no thousands."""
+    one, other = bool(WITH_POINT.fullmatch(gold)), bool(WITH_POINT.fullmatch(answer))
+    if one and WITH_COMMA.fullmatch(answer):
+        return gold, answer.replace(",", ".")
+    return (gold.replace(",", "."), answer) if other and WITH_COMMA.fullmatch(gold) else (gold, answer)
 
 
 def compare_text(gold: str, answer: str) -> Verdict | None:
@@ -101,7 +116,7 @@ def compare_formulas(gold: str, answer: str, context: Any, percent_asked: bool =
         return None
     try:
         theirs = read_formula(answer)
-        same = Comparison(context, percent_asked).same(ours, theirs)
+        same = any(Comparison(context, percent_asked).same(*pair) for pair in readings(ours, theirs))
     except Inexact:
         return by_floats(gold, answer, ours, theirs)
     except (Apart, Undefined, TooLarge, RecursionError):
@@ -135,14 +150,21 @@ def in_brackets_of(gold: str, parts: list[str]) -> str:
 
 
 def compare(payload: dict[str, Any]) -> str:
-    """Compare `payload["answer"]` with `payload["gold"]` by every means; for a worker process only."""
+    """Compare `payload["answer"]` with `payload["gold"]` , or with another reading of it, by every means; for a
+    worker process only."""
+    said = [compare_one(payload["gold"], answer, payload.get("percent_asked", True))
+            for answer in (payload["answer"], *payload.get("others", ()))]  # fmt: skip
+    return Verdict.CORRECT if Verdict.CORRECT in said else said[0]
+
+
+def compare_one(gold: str, answer: str, percent_asked: bool) -> Verdict:
+    """Compare one reading of an answer."""
     from mpmath import MPContext
 
-    gold, answer, percent_asked = payload["gold"], payload["answer"], payload.get("percent_asked", True)
     settled = compare_plain(gold, answer, percent_asked)
     if settled is not None:
         return settled
-    ours, theirs = formula(symbol(gold), gold=True), formula(symbol(answer))
+    ours, theirs = formula(symbol(repaired(gold)), gold=True), formula(symbol(repaired(answer)))
     try:
         settled = compare_formulas(ours, theirs, MPContext(), percent_asked)
     except (ArithmeticError, ValueError, TypeError):
@@ -151,8 +173,16 @@ def compare(payload: dict[str, Any]) -> str:
         return settled
     same = same_by_algebra(ours, theirs)
     if same is None:
-        return Verdict.GOLD_UNUSABLE
+        return Verdict.WRONG if is_readable(ours) else Verdict.GOLD_UNUSABLE
     return Verdict.CORRECT if same else Verdict.WRONG
+
+
+def is_readable(gold: str) -> bool:
+    try:
+        read_formula(gold)
+    except Unreadable:
+        return False
+    return True
 
 
 def symbol(text: str) -> str:
@@ -193,6 +223,18 @@ def is_prose(gold: str) -> bool:
     return any(word.lower() not in NO_PROSE for word in words) or bool(
         re.search(r"[^\x00-\x7f∞∅π√±×÷·≤≥∪∩ℝ，、（）]", gold)
     )
+
+
+def without_braces(text: str) -> str:
+    """A formula without the braces around single letters and figures, to compare it as text."""
+    return squeeze(re.sub(r"(?<=[\^_])\{([0-9A-Za-z])\}", r"\1", text))
+
+
+def said_words(text: str) -> list[str]:
+    """Words to compare; the members of a list in words in any order."""
+    words = tidy(text)
+    parts = re.split(r"\s*[,，、;]\s*(?:and\s+)?|\s+and\s+", words)
+    return sorted(prose_key(part) for part in parts if part)
 
 
 def prose_key(text: str) -> str:

@@ -92,6 +92,11 @@ def is_product(node: Node) -> bool:
     return node[0] == "mul" and is_call_of_name(node)
 
 
+def spelled(values: dict[str, Node]) -> bool:
+    """Whether the names are words, which have no order, and no letters."""
+    return all(name.startswith("('words'") for name in values)
+
+
 def named(parts: Sequence[Node]) -> dict[str, Node] | None:
     """The values of a list in which each has a name of its own; None for any other list."""
     found: dict[str, Node] = {}

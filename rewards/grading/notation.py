@@ -6,6 +6,8 @@ reads. Both are linear in the text and take any input.
 
 import re
 
+from rewards.grading.repairs import repaired, without_ordinals
+
 INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 TEXT_COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|texttt|textup|mathrm|mathbf|mathit|mathsf|mathtt|mbox|hbox|operatorname"
@@ -29,6 +31,7 @@ SIGNS = {
     "或": r"\text{ or }", "和": r"\text{ and }", "且": r"\text{ and }", "′": "'", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
     "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": r"\langle ", "⟩": r"\rangle ", "¥": r"\yuan ",
     "￥": r"\yuan ", "€": r"\euro ", "£": r"\sterling ", "₹": r"\rupee ",
+    "∀": r"\forall ", "∃": r"\exists ",
     "Ω": r"\Omega ", "∠": r"\angle ", "△": r"\triangle ", "≡": r"\equiv ", "“": "", "”": "", "**": "^",
 }  # fmt: skip
 VULGAR = "½ 1 2 ⅓ 1 3 ⅔ 2 3 ¼ 1 4 ¾ 3 4 ⅕ 1 5 ⅖ 2 5 ⅗ 3 5 ⅘ 4 5 ⅙ 1 6 ⅚ 5 6 ⅛ 1 8 ⅜ 3 8 ⅝ 5 8 ⅞ 7 8"
@@ -54,6 +57,7 @@ NAMES = {
     "prime": "'", "lor": "text{ or }", "vee": "text{ or }", "land": "text{ and }", "wedge": "text{ and }",
     "dot": "dot", "slash": "/", "lang": "langle", "rang": "rangle", "varphi": "phi", "vartheta": "theta",
     "varepsilon": "epsilon", "omicron": "o", "hbar": "hbar", "gets": "to", "arctg": "arctan", "tg": "tan",
+    "textcirc": "circ", "cupdot": "cup", "sqcup": "cup", "uplus": "cup",
     "ctg": "cot", "cosec": "csc", "sh": "sinh", "ch": "cosh", "asin": "arcsin", "acos": "arccos", "atan": "arctan",
 }  # fmt: skip
 COMMAND = re.compile(r"\\([A-Za-z]+)")
@@ -80,7 +84,7 @@ def squeeze(text: str) -> str:
 
 def formula(text: str, gold: bool = False) -> str:
     """`text` in the LaTeX that the reader of formulas knows. In a gold answer, digits of other scripts are digits."""
-    text = text.strip().strip(INVISIBLE).strip()
+    text = without_ordinals(repaired(text.strip(" \r\n").strip(INVISIBLE).strip(" \r\n")))
     if gold:
         text = chinese_number(plain_digits(text))
     if not text.isascii():
@@ -91,6 +95,7 @@ def formula(text: str, gold: bool = False) -> str:
     if "\\begin" not in text:  # escaped twice, as some data sets are
         text = re.sub(r"\\\\(?=[A-Za-z]{2})", r"\\", text)
     text = SIGN.sub(lambda found: SIGNS[found.group()], text)
+    text = LABEL.sub(r"\\text{\1}:", text)
     if "\\" in text or "$" in text:
         text = text.replace("\\$", " \\dollar ").replace("\\%", "%").replace("\\!", "").replace("\\#", "#")
         text = text.replace("\\\\", "\ue000")  # the end of a row of a matrix
@@ -111,11 +116,16 @@ def plain_letter(found: re.Match[str]) -> str:
         return f" {inside.strip()} "
     if re.fullmatch(r"[\s0-9.+\-/^()A-Z]*", inside) and not re.fullmatch(r"\s*[A-Z]+\s*", inside):
         return f" {inside} " if inside.strip() else " "
-    if command.startswith(("\\operatorname", "\\mathrm")) and COMMAND_WORD.fullmatch(inside.strip()):
+    named = COMMAND_WORD if command.startswith(("\\operatorname", "\\mathrm")) else IN_TEXT
+    if named.fullmatch(inside.strip()):
         return f"\\{inside.strip()} "
     return "\\text{" + inside + "}"
 
 
+LABEL = re.compile(r"(?<![\\A-Za-z{])([A-Z][a-z]{2,20})\s*:(?!=)")
+"""A word before a colon, which names what follows."""
+IN_TEXT = re.compile(r"(?:arc)?(?:sin|cos|tan|cot|csc)h?|ln|lg|log")
+"""Functions that a text command may hold; `min` and `sec` are units there."""
 COMMAND_WORD = re.compile(
     r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?|arctg|a?tg|ctg|ln|lg|log|exp|max|min|gcd|lcm|sqrt|mod|det|floor|ceil"
 )

@@ -41,6 +41,13 @@ class PlainNumber:
     """Digits after the decimal point where it was written with one, else None."""
     percent: bool = False
 
+    def readings(self) -> tuple[tuple[Fraction, int | None], ...]:
+        """Each value that the number may stand for, with the decimals that it is written to."""
+        return tuple(
+            (value, self.decimals if not place or self.decimals is None else self.decimals + 2)
+            for place, value in enumerate(self.values())
+        )
+
     def values(self) -> tuple[Fraction, ...]:
         """What the number may stand for: 50 % is one half, and also the 50 that the question asked for in percent."""
         return (self.value, self.value / 100) if self.percent else (self.value,)
@@ -100,24 +107,27 @@ def _integer(text: str) -> int:
 def same_number(gold: PlainNumber, answer: PlainNumber) -> bool:
     """Whether the two stand for one value; a rounded decimal counts where the other side cannot be written out."""
     if gold.percent and answer.percent:
-        return close(gold.value, answer.value, gold.decimals, answer.decimals)
-    return any(
-        close(ours, theirs, gold.decimals, answer.decimals) for ours in gold.values() for theirs in answer.values()
-    )
+        return close(gold.value, gold.decimals, answer.value, answer.decimals)
+    return any(close(*ours, *theirs) for ours in gold.readings() for theirs in answer.readings())
 
 
-def close(gold: Fraction, answer: Fraction, gold_decimals: int | None, answer_decimals: int | None) -> bool:
+def close(gold: Fraction, gold_decimals: int | None, answer: Fraction, answer_decimals: int | None) -> bool:
     """Equal, or one is the other rounded or cut to six or more written decimals.
 
     Rounding is allowed only where the exact side has no finite decimal form, or both were written as decimals. There
-    must be four significant digits left, so that two very small numbers are never taken for one.
+    must be four significant digits left, so that two very small numbers are never taken for one. A gold answer of two
+    or more decimals and three significant digits that is a fraction rounded to them is taken for that fraction.
     """
     if gold == answer:
         return True
     if answer_decimals is not None and (gold_decimals is not None or not terminates(gold)):
         return is_rounding(exact=gold, rounded=answer, decimals=answer_decimals)
     if gold_decimals is not None and answer_decimals is None and not terminates(answer):
-        return is_rounding(exact=answer, rounded=gold, decimals=gold_decimals)
+        return is_rounding(exact=answer, rounded=gold, decimals=gold_decimals) or (
+            gold_decimals > 1
+            and abs(gold) * 10**gold_decimals >= 100
+            and abs(answer - gold) <= Fraction(1, 2 * 10**gold_decimals)
+        )
     return False
 
 

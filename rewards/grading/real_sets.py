@@ -66,7 +66,7 @@ def pieces(node: Node, context: Any, pair_is_interval: bool = True) -> list[Piec
     if kind == "list" and all(part[0] == "rel" for part in node[1]) and node[2] in ("or", "and"):
         if len({name for part in node[1] for name in variables(part)}) != 1:
             raise NoSet
-        found = [pieces(part, context) for part in node[1]]
+        found = [point(part, context) if part[2] == ["="] else pieces(part, context) for part in node[1]]
         if node[2] == "or":
             return [piece for some in found for piece in some]
         both = found[0]
@@ -74,6 +74,15 @@ def pieces(node: Node, context: Any, pair_is_interval: bool = True) -> list[Piec
             both = intersection(both, some)
         return both
     raise NoSet
+
+
+def point(equation: Node, context: Any) -> list[Piece]:
+    """What `x = 1` says beside an inequality."""
+    sides = [part for part in equation[1] if part[0] != "var"]
+    if len(sides) != 1:
+        raise NoSet
+    value = end(sides[0], context)
+    return [(value, True, value, True)]
 
 
 def builder(node: Node, context: Any) -> list[Piece]:

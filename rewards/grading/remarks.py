@@ -2,14 +2,14 @@
 
 import re
 
-from rewards.grading.marks import unwrap
+from rewards.grading.marks import DELIMITED, unwrap
 from rewards.grading.number_words import read_number
 
 MAX_VALUE = 120
 """Characters of prose that may be a value."""
 TWO_WORDS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
 REMARK = re.compile(
-    r"\s*\((?=[^()]{0,200}[A-Za-z]{2}[^()]{0,200}\)\W*$)"
+    r"\s*\((?=[^()\\$0-9=^]{0,200}\)\W*$)(?=[^()]*(?<![\\A-Za-z])[A-Za-z]{3})"
     r"|,?\s+(?:which|as|so|since|because|where|when|meaning|rounded|thus|hence|making|giving|i\.e\.|that is"
     r"|therefore)\b"
     r"|\s*\(\s*(?:because|since|as|which|rounded|approximately|i\.e\.)\b"
@@ -32,6 +32,45 @@ def without_remark(answer: str) -> str:
     if found is None or not found.start() or TAKES_BACK.search(answer[found.start() :]):
         return answer
     return unwrap(answer[: found.start()])
+
+
+QUANTIFIER = re.compile(
+    r"(?:\\text\s*\{\s*,?\s*|[,，]?\s+)for\s+(?:all|any|every|some|each)\b[^{}\\$,;.]{0,60}\}?"
+    r"(?:\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*(?:(?:\\in|\\geq?|>|∈|\\neq?)\s*(?:\\mathbb\s*\{?[A-Z]\}?|[A-Z]\b|[0-9]+)"
+    r"(?:[_^](?:\{[^{}]*\}|[^{}\s]))?)?(?![\w(=]))?"
+)
+CONDITION = re.compile(r"\s*[,，]?\s*(?:\\text\s*\{\s*)?[,，(]?\s*\b(?:where|with)\b(?P<condition>.{1,80})$", re.DOTALL)
+OF_WHOLE_NUMBERS = re.compile(r"\b(?:integers?|natural)\b|\\mathbb\s*\{?[NZ]|[∈ℤℕ]")
+BEFORE_FORMULA = re.compile(
+    r"\W*|.*(?:\b(?:is|are|be|that|get|have|obtain|find|therefore|thus|so|hence|answer|equals|becomes)|[:：，,])\s*",
+    re.DOTALL | re.IGNORECASE,
+)
+BEHIND_FORMULA = re.compile(
+    r"\W*(?:(?:is|are)\s+)?(?:(?:the|our|my)\s+)?(?:(?:final|correct)\s+)?(?:answer|solution|result|value)?\W*",
+    re.IGNORECASE,
+)
+
+
+def unquantified(answer: str) -> str:
+    """The answer without what its letters run over ("for all real x", "where k is an integer")."""
+    answer = QUANTIFIER.sub("", answer[:2000])
+    found = CONDITION.search(answer)
+    if found and found.start() and OF_WHOLE_NUMBERS.search(found["condition"]):
+        answer = answer[: found.start()]
+    return answer.strip(" ,;")
+
+
+def lone_formula(answer: str) -> str:
+    """The one formula of a sentence that presents it ("We find that $x < 3$."); any other text as it is."""
+    found = list(DELIMITED.finditer(answer[:2000]))
+    if len(found) != 1:
+        return answer
+    before, behind = answer[: found[0].start()], answer[found[0].end() :]
+    if re.search("[0-9]", before + behind) or TAKES_BACK.search(before + behind):
+        return answer
+    if not BEFORE_FORMULA.fullmatch(before) or not BEHIND_FORMULA.fullmatch(behind):
+        return answer
+    return unwrap(next(group for group in found[0].groups() if group))
 
 
 def last_clause(answer: str) -> str:

@@ -18,6 +18,8 @@ PLACES = (
     (15277, (1, 1)), (15511, (-1, -1)),
 )  # fmt: skip
 """Numerators over 97 of the first variable at each point, and the signs of the variables in turn."""
+MORE_PLACES = tuple((start, (1, 1)) for start in (11, 29, 97, 194, 291, 388))
+"""Points for what has no value at the others: numbers below one, and whole ones."""
 ROUNDED = Fraction(1, 10**6)
 """How far a formula with a decimal of six or more places may be off, relatively."""
 START_BITS = 260
@@ -51,7 +53,9 @@ def agree(gold: Node, answer: Node, context: Any, natural_log: bool) -> bool:
     names = sorted(variables(gold) | variables(answer))
     real = not (has(gold, ("const", "i")) or has(answer, ("const", "i")))
     compared = 0
-    for point in points(names):
+    for place, point in enumerate(points(names)):
+        if place >= len(PLACES) and compared > 2:
+            break
         try:
             verdict = agree_at(gold, answer, point, context, natural_log, real and bool(names))
         except (Undefined, TooLarge, RecursionError):
@@ -69,6 +73,9 @@ def agree(gold: Node, answer: Node, context: Any, natural_log: bool) -> bool:
 def points(names: list[str]) -> Iterator[dict[str, Fraction]]:
     for start, signs in PLACES if names else PLACES[:1]:
         yield {name: Fraction(signs[place % 2] * (start + 37 * place), 97) for place, name in enumerate(names)}
+    for start, _ in MORE_PLACES if names else ():
+        apart = 97 if start % 97 == 0 else 37
+        yield {name: Fraction(start + apart * place, 97) for place, name in enumerate(names)}
 
 
 def agree_at(
@@ -128,7 +135,7 @@ def rounds(gold: Node, answer: Node, ours: Fraction, theirs: Fraction) -> bool:
     """Whether one is the other, rounded as far as a decimal goes."""
     plain = all(node[0] in ("num", "neg", "div", "percent") for node in (gold, answer))
     if plain:
-        return close(ours, theirs, decimals_of(gold), decimals_of(answer))
+        return close(ours, decimals_of(gold), theirs, decimals_of(answer))
     return most_decimals(gold, answer) >= 6 and abs(ours - theirs) <= ROUNDED * abs(ours)
 
 

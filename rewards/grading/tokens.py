@@ -102,7 +102,7 @@ def read(match: re.Match[str], apart: bool, before: Token) -> list[Token]:
     if match["number"]:
         return [number_token(match["number"], apart, match["repeat"], match["power"])]
     if match["text"] is not None:
-        return [Token("text", match["text"], apart)]
+        return in_words(match["text"], apart)
     if match["set"]:
         return [Token("set", match["set_name"], apart)]
     if match["command"]:
@@ -122,6 +122,18 @@ def read(match: re.Match[str], apart: bool, before: Token) -> list[Token]:
     sign = match["sign"]
     kind = "open" if sign in "([{" else "close" if sign in ")]}" else "sign"
     return [Token(kind, sign, apart)]
+
+
+JOINED = re.compile(r"(?P<before>.*\S)\s+(?P<word>and|or)\s*|\s*(?P<first>and|or)\s+(?P<behind>\S.*)", re.DOTALL)
+
+
+def in_words(text: str, apart: bool) -> list[Token]:
+    """The words of a text command; an `and` or `or` at its edge joins what stands on both sides."""
+    match = JOINED.fullmatch(text)
+    if match is None:
+        return [Token("text", text, apart)]
+    pieces = (match["before"], match["word"]) if match["before"] else (match["first"], match["behind"])
+    return [Token("text", piece, apart or bool(place)) for place, piece in enumerate(pieces)]
 
 
 def command_token(name: str, apart: bool) -> Token:

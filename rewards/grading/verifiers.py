@@ -19,7 +19,7 @@ from rewards.grading.marks import boxed
 from rewards.grading.mathematics import compare_plain, in_brackets_of, members
 from rewards.grading.notation import tidy
 from rewards.grading.number_words import read_number
-from rewards.grading.remarks import is_value, last_clause, without_remark
+from rewards.grading.remarks import is_value, last_clause, lone_formula, unquantified, without_remark
 from rewards.grading.verdict import Verdict
 
 MAX_EXPRESSION = 300
@@ -119,18 +119,28 @@ def same_mathematics(answer: Stated, row: dict[str, Any]) -> Verdict | Job:
     gold, asked = math_gold(row), percent_asked(row)
     text = answer.text
     settled = compare_plain(gold, text, asked)
-    if settled is Verdict.WRONG or settled is None:
-        short = last_clause(without_remark(text))
-        if short != text and is_value(short):
-            text, settled = short, compare_plain(gold, short, asked)
-    if settled is not None:
+    if settled not in (Verdict.WRONG, None):
         return settled
-    return mathematics_job(gold, text, asked)
+    readings = [text] if settled is None else []
+    for reading in other_readings(text):
+        said = compare_plain(gold, reading, asked)
+        if said is Verdict.CORRECT:
+            return said
+        readings += [reading] if said is None else []
+    return mathematics_job(gold, readings[0], asked, readings[1:]) if readings else Verdict.WRONG
 
 
-def mathematics_job(gold: str, answer: str, asked: bool = True) -> Job:
-    """The comparison of two mathematical answers in a worker."""
-    payload = {"gold": gold, "answer": answer, "percent_asked": asked}
+def other_readings(text: str) -> list[str]:
+    """What an answer says without the words around it."""
+    short = last_clause(without_remark(text))
+    found = [short] if is_value(short) else []
+    found += [lone_formula(text), unquantified(text)]
+    return [reading for reading in dict.fromkeys(found) if reading and reading != text]
+
+
+def mathematics_job(gold: str, answer: str, asked: bool = True, others: Sequence[str] = ()) -> Job:
+    """The comparison of two mathematical answers in a worker; `others` are other readings of the answer."""
+    payload = {"gold": gold, "answer": answer, "percent_asked": asked, "others": list(others)}
     return Job("rewards.grading.mathematics:compare", payload, deadline_s=10.0, cpu_s=2.0)
 
 
@@ -241,10 +251,14 @@ def _value(node: ast.expr, used: Counter) -> Fraction:
 def math_gold(row: dict[str, Any]) -> str:
     """The gold answer; where it is a solution with boxes, what stands in them."""
     gold = gold_text(row)
-    return ", ".join(dict.fromkeys(boxed(gold))) or gold if "\\boxed" in gold or "\\fbox" in gold else gold
+    if "\\boxed" not in gold and "\\fbox" not in gold:
+        return gold
+    return ", ".join(dict.fromkeys(boxed(gold))) or re.sub(r"^\\+f?(?:boxed|box)\s*\{", "", gold)
 
 
 def gold_text(row: dict[str, Any]) -> str:
     """The row's gold answer as text; empty where it has none."""
     answer = row.get("answer")
-    return "" if answer is None or (isinstance(answer, float) and answer != answer) else str(answer).strip()
+    if answer is None or (isinstance(answer, float) and answer != answer):
+        return ""
+    return str(answer).rstrip().lstrip(" \r\n")  # a tab or a form feed may have been the \t or \f of a command

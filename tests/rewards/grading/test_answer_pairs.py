@@ -21,6 +21,8 @@ PLACES = {
     "beside prose": "<think> a </think> Let me verify the answer: 40+2. The answer is clear. \\boxed{42}",
     "beside an empty box": "<think> a </think> \\boxed{} The answer is 42.",
     "nested": "<think> a </think> Final Answer: The final answer is $42$. I hope it is correct.",
+    "behind boxes on the way": "<think> a </think> First \\boxed{7}, then \\boxed{9}.\nFinal Answer: $42$.",
+    "in a formula of a sentence": "<think> a </think> <answer> Therefore we find that $x = 42$. </answer>",
     "behind headings of steps": "<think> a </think> #### Step 1\nAdd 40 and 2.\n#### Step 2\nSo \\boxed{42}.",
 }
 NOT_ANSWERS = {
