@@ -6,6 +6,8 @@ from data_recipes.question import Question
 from pipeline.core.errors import ConfigError
 from rewards import RewardError, Verdict, judge_answers
 from rewards.grading.code_tests import read_tests
+from rewards.grading.mathematics import is_usable_gold
+from rewards.grading.verifiers import math_gold
 
 COMPARED = ("math", "exact", "choice", "countdown", "reasoning_gym", "custom")
 """Verifiers whose gold answer must be right by its own verdict."""
@@ -24,7 +26,7 @@ def unreadable_answers(rows: Sequence[Question]) -> dict[str, str]:
     found = {}
     judged = [row for row in rows if row.answer is not None or row.verifier in WITHOUT_ANSWER]
     checked = [row for row in judged if row.verifier not in ("none", "code")]
-    for row, verdict in zip(checked, _verdicts([PROBE] * len(checked), checked), strict=True):
+    for row, verdict in zip(checked, _probed(checked), strict=True):
         if row.answer == "":
             found[row.id] = "cannot be read: it is empty, or lacks the mark of answer_after or answer_boxed"
         elif row.verifier == "math" and is_a_whole_text(row.answer):
@@ -37,6 +39,17 @@ def unreadable_answers(rows: Sequence[Question]) -> dict[str, str]:
         if verdict not in (Verdict.CORRECT, Verdict.SCORER_FAILED):
             found[row.id] = f"is not right by its own verifier '{row.verifier}' ({verdict})"
     return found | _without_tests(judged)
+
+
+def _probed(rows: Sequence[Question]) -> list[Verdict]:
+    """What becomes of a wrong answer beside each gold one. Most mathematical gold answers can be told to be usable
+    without a comparison, hundreds of times faster."""
+    verdicts = [
+        Verdict.WRONG if row.verifier == "math" and is_usable_gold(math_gold(row.columns())) else None for row in rows
+    ]
+    others = [row for row, known in zip(rows, verdicts, strict=True) if known is None]
+    compared = iter(_verdicts([PROBE] * len(others), others))
+    return [next(compared) if known is None else known for known in verdicts]
 
 
 def is_a_whole_text(answer: str) -> bool:

@@ -23,11 +23,12 @@ HUB_ROWS = 64
 RECIPE_ROWS = 8
 """Questions of a recipe that a check tries."""
 MOST_TRIED = 2_000
-"""Answers of a source that their verifier tries; training tries all that it takes."""
+"""Answers of a source that a verifier tries which costs a process or a program each; others are all tried."""
 MOST_CHEAP_ROWS = 20_000
 """Rows up to which a group of files is mixed by a check, for its funnel."""
 MOST_UNREADABLE = 0.5
 """A larger share of answers that their verifier cannot read is a wrong mapping, not a few bad rows."""
+COSTLY = ("code", "reasoning_gym", "custom")
 EXAMPLES = 3
 
 
@@ -39,6 +40,8 @@ class Looked:
     whole: bool
     """Whether these are all its rows."""
     unreadable: dict[str, str]
+    tried: int
+    """How many of the answers their verifier has tried."""
     note: str
     """Why there are no rows, where the source is not on this machine."""
 
@@ -116,10 +119,11 @@ def _looked(source_json: str, group: str | None) -> Looked:
         else:
             rows = catalogue.load(source.use, RECIPE_ROWS, "check", False, source.args, group)
     except HubUnreachableError as error:
-        return Looked((), False, {}, str(error))
+        return Looked((), False, {}, 0, str(error))
     if source.domain:
         rows = [row.model_copy(update={"domain": source.domain}) for row in rows]
-    tried = rows[:MOST_TRIED]
+    costly = [row for row in rows if row.verifier in COSTLY]
+    tried = [row for row in rows if row.verifier not in COSTLY] + costly[:MOST_TRIED]
     unreadable = unreadable_answers(tried)
     if len(unreadable) > MOST_UNREADABLE * len(tried):
         raise ConfigError(
@@ -127,7 +131,7 @@ def _looked(source_json: str, group: str | None) -> Looked:
             "Map the right column, say where in it the answer stands (answer_after, answer_boxed), or name another "
             "verifier."
         )
-    return Looked(tuple(rows), finite and (not fetched or len(rows) < HUB_ROWS), unreadable, "")
+    return Looked(tuple(rows), finite and (not fetched or len(rows) < HUB_ROWS), unreadable, len(tried), "")
 
 
 def _examples(rows: list[Question] | tuple[Question, ...], unreadable: dict[str, str]) -> str:
@@ -158,11 +162,12 @@ def data_notes(profile: Profile) -> Iterator[str]:
         looked = sample_of(source, group)
         if looked.note:
             yield f"{where}: {looked.note}"
+        if looked.tried < len(looked.rows):
+            yield f"{where}: the answers of {looked.tried} of {len(looked.rows)} rows of {source.use} were tried."
         if looked.unreadable:
-            tried = min(len(looked.rows), MOST_TRIED)
             yield (
-                f"{where}: {len(looked.unreadable)} of {tried} answers of {source.use} cannot be used, and their "
-                f"questions are left out of training. {_examples(looked.rows, looked.unreadable)}"
+                f"{where}: {len(looked.unreadable)} of {looked.tried} answers of {source.use} cannot be used, and "
+                f"their questions are left out of training. {_examples(looked.rows, looked.unreadable)}"
             )
     yield from _funnels(profile)
 

@@ -36,11 +36,12 @@ UNEVALUATED = re.compile(r"\\(?:int|iint|oint|sum|prod|lim)(?![A-Za-z])")
 SYMBOLS = (
     (
         r"(?:there (?:is|are) )?no (?:real |integer |such |possible )?(?:solutions?|roots?|values?)(?: exists?)?"
-        r"|(?:the )?empty set|null set|无解|无实数解|空集",
+        r"(?:\s*[:,(]?\s*(?:\\(?:oslash|emptyset|varnothing)|∅))?|(?:the )?empty set|null set|无解|无实数解|空集",
         r"\emptyset",
     ),
     (
-        r"(?:all|any|every|the set of (?:all )?)\s*real(?: number)?s?|\(?-(?:infinity|oo), (?:infinity|oo)\)?"
+        r"(?:\\\{\s*)?(?:all|any|every|the set of (?:all )?)\s*real(?: number)?s?"
+        r"\.?(?:\s*\\\})?(?:\s*:\s*\\mathbb\s*\{?r\}?)?|\(?-(?:infinity|oo), (?:infinity|oo)\)?"
         r"|全体实数|一切实数|任意实数",
         r"\mathbb{R}",
     ),
@@ -183,6 +184,19 @@ def is_readable(gold: str) -> bool:
     except Unreadable:
         return False
     return True
+
+
+def is_usable_gold(gold: str) -> bool | None:
+    """Whether answers can be compared with a gold answer; None where only algebra, in a worker, can tell.
+
+    What the reader of formulas knows, and what is compared as words or as text, needs no worker and no answer.
+    """
+    text = symbol(repaired(as_list(gold)))
+    if not tidy(gold[: 100 * MAX_ANSWER]):
+        return False
+    if len(text) > MAX_ANSWER or is_readable(formula(text, gold=True)) or is_prose(tidy(text)):
+        return True
+    return None
 
 
 def symbol(text: str) -> str:

@@ -57,7 +57,7 @@ NAMES = {
     "prime": "'", "lor": "text{ or }", "vee": "text{ or }", "land": "text{ and }", "wedge": "text{ and }",
     "dot": "dot", "slash": "/", "lang": "langle", "rang": "rangle", "varphi": "phi", "vartheta": "theta",
     "varepsilon": "epsilon", "omicron": "o", "hbar": "hbar", "gets": "to", "arctg": "arctan", "tg": "tan",
-    "textcirc": "circ", "cupdot": "cup", "sqcup": "cup", "uplus": "cup",
+    "oslash": "emptyset", "textcirc": "circ", "cupdot": "cup", "sqcup": "cup", "uplus": "cup",
     "ctg": "cot", "cosec": "csc", "sh": "sinh", "ch": "cosh", "asin": "arcsin", "acos": "arccos", "atan": "arctan",
 }  # fmt: skip
 COMMAND = re.compile(r"\\([A-Za-z]+)")
@@ -104,6 +104,7 @@ def formula(text: str, gold: bool = False) -> str:
         text = COMMAND.sub(one_name, text)
         text = re.sub(r"\\(?=[|])", "", text).replace("\ue000", "\\\\")
     text = re.sub(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))", "°", text)
+    text = re.sub(r"\^\s*\{\s*('[\s']*)\}|\^\s*(')", lambda found: (found[1] or found[2]).replace(" ", ""), text)
     text = text.replace("{,}", ",").replace("\u00b0", "°")
     return " ".join(text.split()).rstrip(" .,;:。")
 
@@ -112,6 +113,8 @@ def plain_letter(found: re.Match[str]) -> str:
     """The words of a text command, or the letter itself where it is the constant e or i, or one in bold."""
     inside = found[1]
     command = found.group()
+    if inside.strip(" ~") in ("min", "sec") and re.search(r"[0-9}]\s*$", found.string[: found.start()]):
+        return "\\text{" + inside.strip(" ~") + "}"
     if inside.strip() in ("e", "i", "\\pi") and "text" not in command.split("{")[0]:
         return f" {inside.strip()} "
     if re.fullmatch(r"[\s0-9.+\-/^()A-Z]*", inside) and not re.fullmatch(r"\s*[A-Z]+\s*", inside):

@@ -5,6 +5,8 @@ import pytest
 from data_recipes.cleaning.answers import unreadable_answers
 from data_recipes.question import Question
 from pipeline.core.errors import ConfigError
+from rewards import Verdict, judge_answers
+from rewards.grading.mathematics import is_usable_gold
 
 
 def row(answer, verifier="math", **more):
@@ -40,6 +42,15 @@ def test_a_usable_answer_passes(good):
 )
 def test_an_unusable_answer_is_told_with_the_reason(bad, why):
     assert why in unreadable_answers([bad])["q"]
+
+
+def test_a_gold_is_told_to_be_usable_without_a_comparison_as_by_one():
+    golds = ["7", "\\frac{1}{2}", "Paris", "x^2+1", "", "\\sqrt{2}, \\pi", "等腰三角形", "1" * 2000]
+    told = [is_usable_gold(gold) for gold in golds]
+    compared = judge_answers(["<answer>7919/104729</answer>"] * len(golds),
+                             [{"verifier": "math", "answer": gold} for gold in golds])  # fmt: skip
+    assert told == [verdict is not Verdict.GOLD_UNUSABLE for verdict in compared]
+    assert is_usable_gold("\\sum_{k=1}^{5} k") is None
 
 
 def test_an_unknown_verifier_is_a_mistake_of_the_profile():

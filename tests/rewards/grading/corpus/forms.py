@@ -115,4 +115,8 @@ FORMS = [
     ("0.462", ["\\frac{6}{13}", "6/13"], ["\\frac{5}{13}", "0.46", "\\frac{7}{13}", "0.4"]),
     ("8.33\\%", ["\\frac{1}{12}"], ["\\frac{1}{11}", "\\frac{1}{13}"]),
     ("9", ["Answer \\( 9 \\)", "Therefore we get $9$.", "Thus $9$ is our answer."], ["less than $9$", "Not $9$", "half of $9$", "$9$ or more", "the square root of $9$"]),
+    ("18 \\mathrm{~min}", ["18 minutes", "18", "0.3 hours"], ["18 seconds", "18 m", "81"]),
+    ("No solution : $\\oslash$", ["no solution", "\\emptyset", "\\varnothing"], ["0", "\\mathbb{R}"]),
+    ("$\\{$ All real numbers. $\\}: \\mathbb{R}$", ["(-\\infty, \\infty)", "all real numbers", "\\mathbb{R}"], ["\\emptyset", "x > 0"]),
+    ("63^{\\circ} 45^{\\prime}", ["63.75^\\circ", "63^\\circ 45'"], ["63^\\circ", "45^\\circ 63'"]),
 ]  # fmt: skip
