@@ -16,6 +16,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from playwright.sync_api import Browser, sync_playwright
+
 from pipeline.config.profile import Profile
 from pipeline.core.errors import LadderError, RunError
 from pipeline.core.figures import duration, size
@@ -130,34 +132,33 @@ def write(profile: Profile, run: RunFolder, root: Path) -> None:
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
     before = between_markers(text)
-    take_pictures(run.stage(REPORT.id) / "report.html", root)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), chromium_sandbox=os.getuid() != 0, args=["--disable-gpu"]
+        )
+        take_pictures(browser, run.stage(REPORT.id) / "report.html", root)
+        browser.close()
     data["pictures"] = {name: hash_file(root / name) for name in (LADDER_PICTURE, ZERO_PICTURE)}
     write_durably(root / DATA, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     write_durably(readme, text.replace(before, block(data)))
 
 
-def take_pictures(report: Path, root: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), chromium_sandbox=os.getuid() != 0, args=["--disable-gpu"]
-        )
-        page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="light", device_scale_factor=1)
-        page.goto(report.resolve().as_uri())
-        page.wait_for_selector("#rollouts[data-ready]")
-        page.add_style_tag(content="nav { display: none !important; }")
-        page.locator("figure.climb").first.screenshot(path=root / LADDER_PICTURE)
-        top = page.locator("#curves-r1_zero")
-        top.scroll_into_view_if_needed()
-        charts = top.locator("xpath=following-sibling::div[1]").locator("figure.chart")
-        boxes = [top.bounding_box(), *(charts.nth(place).bounding_box() for place in range(CHARTS))]
-        left, upper = min(box["x"] for box in boxes), min(box["y"] for box in boxes)
-        right, lower = max(box["x"] + box["width"] for box in boxes), max(box["y"] + box["height"] for box in boxes)
-        scrolled = page.evaluate("window.scrollY")
-        clip = {"x": left, "y": upper + scrolled, "width": right - left, "height": lower - upper}
-        page.screenshot(path=root / ZERO_PICTURE, full_page=True, clip=clip)
-        browser.close()
+def take_pictures(browser: Browser, report: Path, root: Path) -> None:
+    """Pictures of the ladder and of R1-Zero's curves, as the report draws them in the light."""
+    page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="light", device_scale_factor=1)
+    page.goto(report.resolve().as_uri())
+    page.wait_for_selector("#rollouts[data-ready]")
+    page.add_style_tag(content="nav { display: none !important; }")
+    page.locator("figure.climb").first.screenshot(path=root / LADDER_PICTURE)
+    top = page.locator("#curves-r1_zero")
+    charts = top.locator("xpath=following-sibling::div[1]").locator("figure.chart")
+    boxes = [top.bounding_box(), *(charts.nth(place).bounding_box() for place in range(CHARTS))]
+    left, upper = min(box["x"] for box in boxes), min(box["y"] for box in boxes)
+    right, lower = max(box["x"] + box["width"] for box in boxes), max(box["y"] + box["height"] for box in boxes)
+    upper_on_page = upper + page.evaluate("window.scrollY")
+    clip = {"x": left, "y": upper_on_page, "width": right - left, "height": lower - upper}
+    page.screenshot(path=root / ZERO_PICTURE, full_page=True, clip=clip)
+    page.close()
 
 
 def main() -> int:

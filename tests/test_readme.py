@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.readme import BEGIN, DATA, between_markers, block, disagreements
+from benchmarks.readme import BEGIN, DATA, between_markers, block, disagreements, figures_of
 from pipeline.core.errors import RunError
+from pipeline.runs.loading import load_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,6 +49,13 @@ def test_another_run_in_the_data_file_is_found(copy):
     (copy / DATA).write_text(json.dumps({**data, "seed": data["seed"] + 1}))
     assert len(disagreements(copy)) == 1
     assert block(data) != block({**data, "seed": data["seed"] + 1})
+
+
+def test_a_run_that_is_not_finished_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.runs.folder.RUNS", tmp_path)
+    profile, run = load_run("pocket")
+    with pytest.raises(RunError, match="base_model is missing"):
+        figures_of(profile, run)
 
 
 def test_a_readme_without_the_part_says_what_to_put_there():

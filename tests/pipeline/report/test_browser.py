@@ -4,10 +4,12 @@ import base64
 import gzip
 import json
 import re
+import struct
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from benchmarks.readme import LADDER_PICTURE, ZERO_PICTURE, take_pictures
 from pipeline.report.compare import compare_runs
 from tests.pipeline.report.run_folders import EVIL, make_run, smoke_profile
 
@@ -39,6 +41,17 @@ def test_page_opens_without_a_complaint_and_asks_nobody(report, open_page):
     assert page.complaints == []
     assert [url for url in page.requests if not url.startswith(("file://", "data:", "blob:"))] == []
     assert len([url for url in page.requests if url.startswith("file://")]) == 1
+
+
+def test_the_readmes_pictures_show_the_ladder_and_six_charts(report, browser, tmp_path):
+    (tmp_path / LADDER_PICTURE).parent.mkdir(parents=True)
+    take_pictures(browser, report, tmp_path)
+    sizes = {}
+    for name in (LADDER_PICTURE, ZERO_PICTURE):
+        head = (tmp_path / name).read_bytes()[:24]
+        assert head[:8] == b"\x89PNG\r\n\x1a\n"
+        sizes[name] = struct.unpack(">II", head[16:])
+    assert all(1000 < width <= 1280 and 400 < height < 1400 for width, height in sizes.values()), sizes
 
 
 @pytest.mark.parametrize("width", [360, 820, 1280])
