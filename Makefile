@@ -17,6 +17,7 @@ ladder := .venv/bin/python -m pipeline
 # SET reaches the program as one argument, whatever quotes it holds.
 export LADDER_SET := $(SET)
 options = --profile '$(PROFILE)' --run '$(RUN)' --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
+json = $(if $(JSON),--json)
 processes = $(if $(PROCESSES),--processes '$(PROCESSES)')
 # The profile that made a run stands in the run: PROFILE is said only where another is meant.
 of_run = $(if $(filter-out pocket,$(PROFILE)),--profile '$(PROFILE)') --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
@@ -74,11 +75,11 @@ report: .venv/ready ## write the report, of an unfinished run too (WITH="other r
 compare: .venv/ready ## set finished runs side by side: RUNS="pocket-seed0 pocket-seed1"
 	@$(ladder) compare '$(RUNS)'
 
-status: .venv/ready ## say of each stage: done, stale, partial or missing
-	@$(ladder) status $(options)
+status: .venv/ready ## show each stage's state: done, stale, partial or missing (JSON=1: as JSON)
+	@$(ladder) status $(json) $(options)
 
-check: .venv/ready ## check the profile and show its arithmetic before anything runs
-	@$(ladder) check $(processes) $(options)
+check: .venv/ready ## check the profile and show its arithmetic before anything runs (JSON=1: as JSON)
+	@$(ladder) check $(json) $(processes) $(options)
 
 check-reward: .venv/ready ## try a reward: REWARD=name or file.py:name [ROWS=file.jsonl] [ARGS="key=value …"]
 	@$(ladder) check-reward '$(REWARD)' $(if $(ROWS),--rows '$(ROWS)') --args '$(ARGS)'

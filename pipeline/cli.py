@@ -15,11 +15,14 @@ import warnings
 from typing import NoReturn
 
 from pipeline.core.arguments import DEFAULT_PROFILE, parser
+from pipeline.core.completion import completion_script
 from pipeline.core.crew import Crew, LostProcess, end_process
 from pipeline.core.disk import disk_fault
 from pipeline.core.errors import ConfigError, LadderError
+from pipeline.core.files import as_json
 from pipeline.core.ranks import process_count, process_rank, use_one_gpu
 from pipeline.core.redaction import redact
+from pipeline.ladder import LADDER
 
 # The libraries' chatter would bury what the run says of itself. Set a variable to hear it again.
 for _variable, _value in {
@@ -40,6 +43,9 @@ FIRST_WORD_S = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):  # a locale without some character must not end a run
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     options = parser(COMMANDS).parse_args(arguments)
     options.given = sys.argv[1:] if arguments is None else arguments
     if getattr(options, "processes", 1) == 1:
@@ -126,13 +132,15 @@ def _run(options) -> int | None:
 
 def _status(options) -> None:
     from pipeline.runs.runner import stage_states
-    from pipeline.runs.summary import print_status
+    from pipeline.runs.summary import print_status, status_facts
 
     profile, run = _load(options)
-    print_status(run, stage_states(profile, run))
+    states = stage_states(profile, run)
+    print(as_json(status_facts(profile, run, states))) if options.json else print_status(run, states)
 
 
 def _check(options) -> None:
+    from pipeline.checks.facts import check_facts
     from pipeline.checks.fit import memory_verdict, reloading
     from pipeline.checks.packages import fetch_extras
     from pipeline.checks.profile import check_processes, check_profile, print_check
@@ -145,8 +153,12 @@ def _check(options) -> None:
     fetch_extras(profile)
     check_profile(profile)
     check_processes(profile, count)
+    reload = reloading(options.profile, _words(options.set, "SET"), options.seed)
+    if options.json:
+        print(as_json(check_facts(profile, reload, count)))
+        return
     print_check(profile, count)
-    print(memory_verdict(profile, reloading(options.profile, _words(options.set, "SET"), options.seed), count))
+    print(memory_verdict(profile, reload, count))
     if count > 1:
         print(f"To run it on {count} GPUs of one machine: make all PROFILE={options.profile} PROCESSES={count}")
 
@@ -292,33 +304,21 @@ def _clean_run(options) -> int:
     from pipeline.runs.folder import RunFolder
 
     run = RunFolder(options.run, "") if options.run else _load(options)[1]
-    if not run.path.exists():
-        print(f"There is no {run.path}.")
-        return 0
-    print(f"{run.path}: {run.described()}.")
-    if sys.stdin.isatty() and input(f"Remove {run.path}? [y/N] ").strip().lower() not in ("y", "yes"):
-        print(f"{run.path} is kept.")
-        return 1
-    with run.lock():
-        run.remove()
-    print(f"Removed {run.path}.")
-    return 0
+    return run.remove_if_agreed()
 
 
 def _pocket_bases(options) -> None:
-    from data_recipes.pocket.bases import BASES
-    from pipeline.core.console import Progress, set_up_logging
-    from pipeline.models.pocket.bases import build_base, read_recipes
+    from pipeline.models.pocket.bases import build_bases
 
-    recipes = read_recipes()
-    for name in options.names or recipes:
-        if name not in recipes:
-            raise ConfigError(f"No recipe for a pocket base '{name}'. There are: {', '.join(recipes)}.")
-        with Progress(f"pretraining {name}", recipes[name].training.steps, set_up_logging()) as bar:
-            build_base(recipes[name], BASES / name, lambda f, bar=bar: bar.update(f["step"], loss=f["loss"]))
+    build_bases(options.names)
+
+
+def _completion(options) -> None:
+    print(completion_script(parser(COMMANDS), [stage.target for stage in LADDER]), end="")
 
 
 COMMANDS = {
+    "completion": _completion,
     "new": _new,
     "run": _run,
     "status": _status,

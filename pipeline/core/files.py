@@ -42,6 +42,11 @@ def below(files: dict[str, str], path: str) -> dict[str, str]:
     return {name: digest for name, digest in files.items() if f"{name}/".startswith(f"{path}/" if path else "")}
 
 
+def as_json(value: Any) -> str:
+    """A value as JSON for scripts and people: indented, in UTF-8."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
 def write_durably(path: Path, text: str) -> None:
     """Writes a whole file or nothing."""
     with _replacing(path) as file:

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -137,6 +138,20 @@ class RunFolder:
             if (partial / MANIFEST).is_file():
                 manifest = Manifest.read(partial)
                 self.finish(manifest.stage, partial)
+
+    def remove_if_agreed(self) -> int:
+        """Says how large and old the run is, asks in a terminal, and removes it. The exit code: 1 if it is kept."""
+        if not self.path.exists():
+            print(f"There is no {self.path}.")
+            return 0
+        print(f"{self.path}: {self.described()}.")
+        if sys.stdin.isatty() and input(f"Remove {self.path}? [y/N] ").strip().lower() not in ("y", "yes"):
+            print(f"{self.path} is kept.")
+            return 1
+        with self.lock():
+            self.remove()
+        print(f"Removed {self.path}.")
+        return 0
 
     def remove(self) -> None:
         shutil.rmtree(self.path)

@@ -1,6 +1,7 @@
 """The tables that end a run: the state of each stage, and the ladder's figures."""
 
 import json
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -29,6 +30,20 @@ def status_table(run: RunFolder, states: dict[str, StageState]) -> Table:
         time = time_taken(state.manifest) if state.manifest else ""
         table.add_row(stage_id, Text(state.state, COLOURS[state.state]), time, state.reason)
     return table
+
+
+def status_facts(profile: Profile, run: RunFolder, states: dict[str, StageState]) -> dict[str, Any]:
+    """What `print_status` shows, as data; seconds and attempts are those of finished stages."""
+    stages = {
+        stage_id: {
+            "state": state.state,
+            "reason": state.reason,
+            "seconds": state.manifest.wall_seconds if state.manifest else None,
+            "attempts": state.manifest.attempts if state.manifest else None,
+        }
+        for stage_id, state in states.items()
+    }
+    return {"run": str(run.path), "profile": profile.name, "stages": stages}
 
 
 def time_taken(manifest: Manifest) -> str:

@@ -8,6 +8,7 @@ Reasoning is shown dimmed, the answer plain. Reasoning of earlier turns is not s
 recommendation). A model that was trained on the plain-text template is asked one question at a time through it.
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from pipeline.engines.engine import end_token_ids
 from pipeline.runs.checkpoints import load_tokenizer
 from rewards import split_response
 
-DIM, PLAIN = "\x1b[2m", "\x1b[0m"
+DIM, PLAIN = ("", "") if os.environ.get("NO_COLOR") else ("\x1b[2m", "\x1b[0m")
 TAGS = ("<think>", "</think>")
 TAG = re.compile("|".join(TAGS))
 
