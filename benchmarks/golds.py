@@ -153,11 +153,12 @@ def check_in(checkout: Path, golds: Sequence[str]) -> str:
 spent: list[float] = []
 """CPU seconds of the checks so far."""
 CHECK = """
-import atexit, json, sys
+import json, sys
 try:
     from data_recipes.cleaning.answers import unreadable_answers
     from data_recipes.question import Question
-    except ImportError:  # as the folders lay before
+    from rewards.grading import pool
+except ImportError:  # as the folders lay before
     from data_recipes.answers import unreadable_answers
     from data_recipes.rows import Question
     from rewards import pool

@@ -1,8 +1,10 @@
 """Rows of a data set on the Hugging Face Hub, and what can be wrong with its name, told apart."""
 
 import itertools
+import json
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 from data_recipes.sources.mapping import RowMapping
 from data_recipes.sources.tables import Record
@@ -41,8 +43,10 @@ def read_hub(name: str, args: HubArgs, first: int | None = None) -> Iterator[Rec
             raise
         rows = _load(name, args, streaming=False)
     try:
+        rows, mixed = _as_written(rows)
         for number, row in enumerate(itertools.islice(rows, first), 1):
-            yield f"hub:{name}, row {number} of '{args.split}'", dict(row)
+            values = {column: _as_it_was(value) if column in mixed else value for column, value in row.items()}
+            yield f"hub:{name}, row {number} of '{args.split}'", values
     except ConfigError:
         raise
     except Exception as error:
@@ -59,6 +63,30 @@ def _load(name: str, args: HubArgs, streaming: bool):
         return datasets.load_dataset(name, args.config, split=args.split, revision=args.revision, streaming=streaming)
     except Exception as error:
         raise _explained(name, args, error) from error
+
+
+def _as_written(rows: Any) -> tuple[Any, list[str]]:
+    """The rows with columns of several types as the JSON that stands in them, and which columns those are.
+
+    datasets keeps such a column as JSON and reads text that looks like JSON as what it looks like: 033 and 2.50 beside
+    one number become 33 and 2.5, and `true` a truth value.
+    """
+    from datasets import Json, Value
+
+    mixed = [column for column, feature in (rows.features or {}).items() if isinstance(feature, Json)]
+    for column in mixed:
+        rows = rows.cast_column(column, Value("string"))
+    return rows, mixed
+
+
+def _as_it_was(written: str | None) -> Any:
+    """A value of a column of several types: text, a number as its text, a list or a mapping."""
+    if written is None or written[:1] not in ('"', "[", "{"):
+        return written
+    try:
+        return json.loads(written)
+    except ValueError:
+        return written
 
 
 @cache

@@ -4,6 +4,7 @@
 """
 
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -47,6 +48,16 @@ def test_rows_of_a_split_become_questions(sums):
 
 def test_the_first_rows_are_streamed(sums):
     assert len(catalogue.load_finite(sums, ARGS, first=3)) == 3
+
+
+@pytest.mark.parametrize("first", [None, 6])
+def test_text_in_a_column_with_one_number_stays_as_it_was_written(sums, first):
+    answers = ["033", "2.50", "true", "2024-01-05", 'say "hi"', 7]
+    rows = [{"question": f"{n}?", "answer": answer} for n, answer in enumerate(answers)]
+    Path("someone/sums/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read = catalogue.load_finite(sums, {"config": "main"}, first=first)
+    own = catalogue.load_finite("jsonl:someone/sums/train.jsonl", {})
+    assert [row.answer for row in read] == [row.answer for row in own] == [*answers[:-1], "7"]
 
 
 @pytest.mark.parametrize(
