@@ -19,7 +19,7 @@ export LADDER_SET := $(SET)
 options = --profile '$(PROFILE)' --run '$(RUN)' --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
 json = $(if $(JSON),--json)
 processes = $(if $(PROCESSES),--processes '$(PROCESSES)')
-# The profile that made a run stands in the run: PROFILE is said only where another is meant.
+# A run records the profile that made it: PROFILE is passed only if another one is meant.
 of_run = $(if $(filter-out pocket,$(PROFILE)),--profile '$(PROFILE)') --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
 # The rows of the ladder's table, in their order. Here and not by Python, so that `make help` needs none.
 ids := $(shell sed -n 's/^        "\([a-z0-9_]*\)", "[a-z]*",.*/\1/p' pipeline/ladder.py)
@@ -72,7 +72,7 @@ $(stages): .venv/ready
 report: .venv/ready ## write the report, of an unfinished run too (WITH="other runs" draws their curves over it)
 	@$(ladder) report --with '$(WITH)' $(options)
 
-compare: .venv/ready ## set finished runs side by side: RUNS="pocket-seed0 pocket-seed1"
+compare: .venv/ready ## compare finished runs: RUNS="pocket-seed0 pocket-seed1"
 	@$(ladder) compare '$(RUNS)'
 
 status: .venv/ready ## show each stage's state: done, stale, partial or missing (JSON=1: as JSON)
@@ -84,7 +84,7 @@ check: .venv/ready ## check the profile and show its arithmetic before anything 
 check-reward: .venv/ready ## try a reward: REWARD=name or file.py:name [ROWS=file.jsonl] [ARGS="key=value …"]
 	@$(ladder) check-reward '$(REWARD)' $(if $(ROWS),--rows '$(ROWS)') --args '$(ARGS)'
 
-claims: .venv/ready ## climb with several seeds (SEEDS="0 1 2") and say which of the paper's effects hold
+claims: .venv/ready ## run the ladder with several seeds (SEEDS="0 1 2") and report which of the paper's effects hold
 	@$(ladder) claims $(if $(SEEDS),--seeds '$(SEEDS)') $(options)
 
 readme-figures: .venv/extras/dev ## write the README's table, pictures and figures from one finished run (RUN, or the profile's own)
@@ -92,7 +92,7 @@ readme-figures: .venv/extras/dev ## write the README's table, pictures and figur
 
 bench: bench-rewards bench-grpo ## measure the speed claims
 
-chaos: .venv/ready ## kill a smoke-sized climb KILLS=100 times, resume it, compare it with an undisturbed one
+chaos: .venv/ready ## kill a smoke-sized run KILLS=100 times, resume it, compare it with an uninterrupted one
 	@.venv/bin/python -m benchmarks.chaos --kills '$(KILLS)'
 
 bench-rewards: .venv/ready ## reward scoring against TRL and math-verify one by one
@@ -104,7 +104,7 @@ bench-grpo: .venv/ready ## the GRPO trainer against stock TRL
 pocket-bases: .venv/ready ## pretrain the committed pocket base models again
 	@$(ladder) pocket-bases
 
-verify: .venv/ready ## hash every file of a run again (RUN, or the profile's own) and say what does not match
+verify: .venv/ready ## hash every file of a run again (RUN, or the profile's own) and list what does not match
 	@$(ladder) verify '$(RUN)' $(of_run)
 
 explain: .venv/ready ## what made a stage or a file of it: STAGE=distill/students/qwen [RUN=name]
@@ -126,7 +126,7 @@ chat: .venv/ready ## talk to a checkpoint: MODEL=general-rl, MODEL=distill/qwen
 clean-run: .venv/ready ## remove a run's folder (RUN, or the profile's own)
 	@$(ladder) clean-run $(options)
 
-audit: .venv/extras/audit ## look the pinned packages up among the published advisories
+audit: .venv/extras/audit ## check the pinned packages against published advisories
 	@.venv/bin/python requirements/audit.py
 
 lint: .venv/extras/dev ## check style

@@ -24,7 +24,7 @@ from pipeline.core.ranks import process_count, process_rank, use_one_gpu
 from pipeline.core.redaction import redact
 from pipeline.ladder import LADDER
 
-# The libraries' chatter would bury what the run says of itself. Set a variable to hear it again.
+# Library messages would bury the run's own. Set a variable to see them again.
 for _variable, _value in {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -39,7 +39,7 @@ if os.environ["PYTHONWARNINGS"] == "ignore":
 
 
 FIRST_WORD_S = 5.0
-"""How long a process lets others of its run say first what is wrong: where they fail, too, it is ended meanwhile."""
+"""How long a process waits for others of its run to report the cause first; if they fail too, it is ended meanwhile."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -191,7 +191,7 @@ def _claims(options) -> int:
     if not seeds or not all(seed.isdigit() for seed in seeds):
         raise ConfigError(f"SEEDS={text!r}: expected whole numbers with blanks between them, such as '0 1 2'.")
     if options.seeds is not None and options.seed is not None:
-        raise ConfigError(f"SEEDS={text!r} and SEED={options.seed} both name seeds to climb with. Give one of them.")
+        raise ConfigError(f"SEEDS={text!r} and SEED={options.seed} both name seeds. Give one of them.")
     overrides = _words(options.set, "SET")
     fetch_extras(load_profile(options.profile, overrides).profile)
     return climb_and_judge(options.profile, overrides, [int(seed) for seed in seeds], options.run)

@@ -38,7 +38,7 @@ def shown_columns() -> int:
 
 
 class Redacted(logging.Formatter):
-    """Blots out keys and tokens, in what is said and in the traces of exceptions."""
+    """Masks keys and tokens in messages and in the traces of exceptions."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))

@@ -31,7 +31,7 @@ LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", 
 
 
 class LostProcess(RunError):
-    """Another process of the run is gone, having said why."""
+    """Another process of the run has ended, and has reported why."""
 
 
 class Crew:
@@ -115,8 +115,8 @@ class Crew:
         return box[0]
 
     def gather(self, value: Any) -> list | None:
-        """The values of all processes by rank, for the leader; None for a follower. Waits for all, which the watchdog
-        does not take for being stuck: that of the process that is waited for tells."""
+        """The values of all processes by rank, for the leader; None for a follower. Waits for
+        all of them. Waiting does not trigger the watchdog; the slow process has its own."""
         if self.size == 1:
             return [value]
         self._wait()

@@ -1,4 +1,4 @@
-"""Faults of the disk under a run, told in words whichever library met them."""
+"""Readable messages for disk faults, whichever library raised them."""
 
 import errno
 import re

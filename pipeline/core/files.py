@@ -210,7 +210,7 @@ def write_progress(partial: Path, done: int, total: int | None, unit: str) -> No
 
 
 def read_progress(partial: Path) -> dict | None:
-    """How far a partial stage is; None where it has not said, or where what it said is damaged."""
+    """The progress of a partial stage; None if it has written none, or if that file is damaged."""
     try:
         found = json.loads((partial / _PROGRESS).read_text(encoding="utf-8"))
         return {key: found[key] for key in ("done", "total", "unit")}

@@ -12,7 +12,7 @@ OTHER_KIND = "other_kind"
 
 
 class OneOfKinds(Strict):
-    """A family of sections, told apart by their key `kind`.
+    """A family of sections, distinguished by their key `kind`.
 
     The family's class holds the keys of all kinds; a subclass with `kind: Literal["x"] = "x"` is one of them, and the
     first one is meant where a profile names none. `Family(kind="x", …)` makes the section of that kind, and

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pipeline.core.stopping import passing_interrupts_on
 
 QUIET = ("torch.distributed.elastic", "torch.distributed.run", "torch.distributed.launcher")
-"""Loggers that tell of each process that ends, which the process itself has told better."""
+"""Loggers that report each process that ends, which the process itself has reported in more detail."""
 
 
 def launch(count: int, arguments: Sequence[str]) -> int:

@@ -39,7 +39,7 @@ class Manifest(BaseModel):
     tokens: dict[str, int]
     metrics: dict[str, Any]
     digest: str | None = None
-    """SHA-256 of everything above, so that a damaged manifest is told from a whole one (None in older runs)."""
+    """SHA-256 of everything above, so that a damaged manifest is detected (None in older runs)."""
 
     @property
     def devices(self) -> str:

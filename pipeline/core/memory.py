@@ -1,4 +1,4 @@
-"""The most memory that this process has held since a moment: resident, in bytes, as the kernel counts it.
+"""Peak memory of this process since a given moment: resident, in bytes, as counted by the kernel.
 
 `getrusage` gives that of the whole life of a process, so of all stages of a run before the one at hand.
 """
@@ -15,6 +15,6 @@ def forget_peak() -> None:
 
 
 def peak() -> int:
-    """The most that was held since `forget_peak`, or since the process began."""
+    """The peak since `forget_peak`, or since the process began."""
     [line] = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024

@@ -27,7 +27,7 @@ def rows_in_a_pass(batch: int, most: int, processes: int) -> int:
 def default_device() -> str:
     """`cuda` where torch sees such a device, else `cpu`.
 
-    The one place that asks: whatever computes is told its device, and takes this one where nobody tells it.
+    The only place that looks: everything that computes gets its device passed in, and falls back to this one.
     """
     import torch
 

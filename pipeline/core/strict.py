@@ -51,7 +51,7 @@ class Strict(BaseModel):
         }
 
     def keys_set(self) -> dict[str, Any]:
-        """What was said when it was made, without the defaults of its keys."""
+        """The keys that were given explicitly, without defaults."""
         return self.model_dump(exclude_unset=True)
 
     @classmethod

@@ -36,7 +36,7 @@ PIPE_BYTES = 1 << 20
 
 
 class _Main:
-    """What the main thread is in, since when nothing has happened there, and where that is told."""
+    """The phase that the main thread is in, when it last made progress, and where stalls are reported."""
 
     def __init__(self):
         self.phases: list[str] = []
