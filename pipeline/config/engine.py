@@ -29,7 +29,7 @@ class EngineSettings(OneOfKinds):
     implementation: ClassVar[str]
     """`module:class` of the engine itself."""
     takes_adapters: ClassVar[bool] = False
-    """Whether it takes over LoRA adapters as such; else they are merged into the weights that it is handed."""
+    """Whether it loads LoRA adapters directly; otherwise they are merged into the weights that it gets."""
     passed_over = frozenset(
         {"gpu_memory_utilization", "kv_cache_gib", "enforce_eager", "server_timeout_s", "server_tries"}
     )

@@ -240,7 +240,7 @@ class EvaluateStage(Strict):
     sampling: Sampling = Sampling(temperature=0.6, top_p=0.95, max_tokens=MAX_TOKENS)  # paper: 0.6, 0.95, 32,768
     consensus: list[Annotated[int, Field(ge=1)]] = [16, 64]
     seed: int = Field(20250122, ge=0, lt=2**31)
-    """The held-out questions and the sampling of them hang on this seed, not on the run's."""
+    """Seed of the held-out questions and of their sampling, which do not depend on the run's seed."""
 
     @model_validator(mode="after")
     def _accuracy_is_measured(self) -> "EvaluateStage":
@@ -270,7 +270,7 @@ class ReportStage(Strict):
 
 
 class MadeFor(Strict):
-    """The GPUs that a profile is made for, which its memory is estimated for."""
+    """The GPUs that a profile is made for: memory is estimated for these."""
 
     gpus: int = Field(ge=1)
     """How many."""
@@ -279,10 +279,10 @@ class MadeFor(Strict):
 
 
 class Watchdog(Strict):
-    """When a run that is stuck, or whose numbers are broken, is said to be so and ended. No part of any result."""
+    """When to warn about, and when to stop, a run that hangs or whose loss is not finite. Does not affect results."""
 
     warn_s: float = Field(300.0, gt=0)
-    """Seconds without progress after which the phase is named, with a stack dump of every thread."""
+    """Seconds without progress after which a warning names the phase, with the stack of every thread."""
     stop_s: float | None = Field(3600.0, gt=0)
     """Seconds without progress after which the run ends with an error, its last checkpoint kept. null: never."""
     nonfinite_steps: int = Field(3, ge=1)
