@@ -1,5 +1,5 @@
-"""What can be found out about a profile's questions before anything runs: each source read, answers tried by their
-verifiers, groups mixed, and what could not be looked at said."""
+"""Checks of a profile's questions before anything runs: reads each source, tries answers with their verifiers, mixes
+the groups, and reports what could not be checked."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Looked:
-    """What a look at a source found."""
+    """What was found in a source."""
 
     rows: tuple[Question, ...]
     whole: bool

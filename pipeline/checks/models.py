@@ -68,7 +68,7 @@ def _check_heads(profile: Profile, source: str, shape: ModelShape | None) -> Non
         return
     try:
         from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
-    except ImportError:  # that the engine is missing is told elsewhere
+    except ImportError:  # a missing engine is reported elsewhere
         return
     sizes = CPUAttentionBackend.get_supported_head_sizes()
     if sizes and shape.head_size not in sizes:

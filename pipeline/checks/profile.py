@@ -1,4 +1,4 @@
-"""What can be found wrong, and what can be worked out, before anything runs."""
+"""What can be checked and calculated before anything runs."""
 
 from rich.table import Table
 from rich.text import Text
@@ -22,7 +22,7 @@ from rewards.columns import as_columns
 
 SAMPLE_ROWS = 3
 WRONG_ANSWER = "no answer at all"
-"""The right answer with something added would not do: some scorers of reasoning-gym take it as right."""
+"""Not "right answer plus noise": some reasoning-gym scorers accept that."""
 
 
 def check_profile(profile: Profile) -> None:

@@ -21,7 +21,7 @@ thinking."""
 
 @dataclass(frozen=True)
 class Turns:
-    """What a chat template writes around what is said."""
+    """What a chat template writes around a message."""
 
     header: str
     """Before the first turn, such as a system prompt of the template's own."""

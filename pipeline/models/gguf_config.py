@@ -12,7 +12,7 @@ LLAMA3_LENGTHS = (8192, 4096, 2048, 16384, 32768)
 def read_gguf_config(file: Path):
     """The transformers configuration of the file's model, with its head size and Llama 3's scaling of rotations.
 
-    Raises ConfigError for a scaling that cannot be told from the file.
+    Raises ConfigError for a scaling that the file does not determine.
     """
     from gguf import GGUFReader
     from transformers import AutoConfig

@@ -50,7 +50,7 @@ def pre_tokenizer_name(tokenizer) -> str:
 
 
 def _rules(cut) -> Any:
-    """What tells one cut from another: its steps without the settings that change offsets alone."""
+    """What identifies a pre-tokenizer: its steps, without the settings that only change offsets."""
     if cut is None:
         return None
     state = json.loads(cut.__getstate__())

@@ -1,4 +1,4 @@
-"""What a stage's result hangs on: the resolved configuration whose hash decides whether it is done or stale."""
+"""The inputs that a stage's result depends on; their hash decides whether the stage is done or stale."""
 
 import hashlib
 import re
@@ -12,14 +12,14 @@ from pipeline.ladder import StageDefinition
 from pipeline.models.sources import gguf_file, inner_source
 
 LARGE_FILE_BYTES = 64 * 2**20
-"""Above it a file is told by size and time of change instead of content, so that `status` stays quick."""
+"""Larger files are compared by size and modification time rather than by content, to keep `status` fast."""
 
 _PYTHON_REFERENCE = re.compile(r"^(?P<path>[^:]+\.py):[A-Za-z_]\w*$")
 _FILE_REFERENCE = re.compile(r"^(?:jsonl|csv|parquet|folder|pickled|gguf):(?P<path>.+)$")
 
 
 def resolved_config(profile: Profile, stage: StageDefinition) -> dict[str, Any]:
-    """Everything but its input stages that the stage's result hangs on, files of the user's included."""
+    """Everything that the stage's result depends on except its input stages; includes the user's own files."""
     section = getattr(profile.stages, stage.id)
     config: dict[str, Any] = {"stage": section.model_dump(mode="json")}
     for key in stage.shared:

@@ -141,7 +141,7 @@ def follow(crew: Crew) -> None:
 def run_stages(
     profile: Profile, run: RunFolder, target: StageDefinition | None, crew: Crew | None = None
 ) -> list[StageState]:
-    """Runs `target` (None: every stage) and what it hangs on, skipping what is done; returns the states at the end.
+    """Runs `target` (None: every stage) and what it depends on, skipping what is done; returns the final states.
 
     With several processes this is for the leader of the `crew`; the others `follow`.
     Raises ConfigError and RunError; after either, and after Ctrl-C, the same call goes on where it stopped.

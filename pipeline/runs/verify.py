@@ -36,7 +36,7 @@ class StageCheck:
 def verify_run(run: RunFolder, profile: Profile | None, say: Callable[[str], None] = print) -> int:
     """Says of each stage what does not match; returns 0 where every file is as it was written, else 1.
 
-    `profile` (None: not compared) is what the stages' configurations are held against.
+    The stages' configurations are compared with `profile` (None: not compared).
     """
     found: dict[str, StageCheck] = {}
     for stage in LADDER:
@@ -117,7 +117,7 @@ def _input_drift(run: RunFolder, manifest: Manifest) -> list[str]:
         try:
             maker = Manifest.read(run.stage(name))
         except LadderError:
-            continue  # told as damage of that stage
+            continue  # reported as damage of that stage
         if maker is None:
             drift.append(f"input {read} is not there any more")
         elif maker.identity(output) != identity:

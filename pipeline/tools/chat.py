@@ -27,7 +27,7 @@ TAG = re.compile("|".join(TAGS))
 
 
 class Conversation:
-    """A model, its tokenizer, and what was said. `template` is the plain-text prompt of models that know no other."""
+    """A model, its tokenizer and the turns so far. `template` is the plain-text prompt of models that know no chat."""
 
     def __init__(self, checkpoint: Path, device: str, dtype: str, sampling, context: int, template: str | None):
         import torch
