@@ -1,4 +1,4 @@
-"""Held-out questions that are too short for n-grams, told from questions that only look like them.
+"""Finds held-out questions that are too short for n-grams, without mistaking similar questions for them.
 
 Two short questions are the same here where they have the same numbers and operators in the same order, and the words of
 one are those of the other but for a word more or less, or stand in the other as they are. Case, width, punctuation,

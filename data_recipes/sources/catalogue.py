@@ -221,9 +221,9 @@ RECIPES: dict[str, tuple[Recipe, type[Strict]]] = {
     "pocket_harmless": (pocket_harmless, NoArgs),
     "countdown": (countdown, CountdownArgs),
 }
-"""Sources that never end, told apart into training and held-out questions, and that see to their own duplicates."""
+"""Sources that generate questions without end, split them into training and held-out ones, and avoid duplicates."""
 TOLD_APART = ("pocket_arithmetic", "countdown")
-"""Recipes in which the numbers alone tell one question from another."""
+"""Recipes whose questions differ only in their numbers."""
 FINITE = (*READERS, "hub", "benchmark")
 KNOWN = (*RECIPES, *(f"{kind}:PATH" for kind in READERS), "hub:OWNER/NAME", "benchmark:NAME", "reasoning_gym:TASK")
 
@@ -250,8 +250,8 @@ def local_file(use: str, args: dict[str, Any]) -> Path | None:
 
 
 def tells_apart(use: str) -> bool:
-    """Whether the source asks every question in the same words and keeps training and held-out ones apart by itself:
-    then only a question that is there as a whole is there already."""
+    """Whether all questions share one template and the source itself keeps training and held-out ones apart. If so,
+    only exact duplicates count as duplicates."""
     return use in TOLD_APART or use.startswith("reasoning_gym:")
 
 

@@ -1,6 +1,6 @@
 """Making questions of reasoning-gym tasks, in a worker process with one seed for the hashes of strings.
 
-Some tasks draw from sets of strings, whose order hangs on that seed: without it two processes make other questions of
+Some tasks draw from sets of strings, whose order depends on that seed: without it two processes make other questions of
 the same seed, and a resumed run would be judged by other gold answers.
 """
 

@@ -1,4 +1,4 @@
-"""Rows of a data set on the Hugging Face Hub, and what can be wrong with its name, told apart."""
+"""Rows of a data set on the Hugging Face Hub, with a separate error for each thing that can be wrong with its name."""
 
 import itertools
 import json
@@ -57,7 +57,7 @@ def _load(name: str, args: HubArgs, streaming: bool):
     import datasets
 
     if not _hub_answers():
-        # datasets would try each request for half a minute; told that it is offline, it goes to its cache at once
+        # datasets would retry each request for half a minute; in offline mode it reads its cache at once
         datasets.config.HF_HUB_OFFLINE = True
     try:
         return datasets.load_dataset(name, args.config, split=args.split, revision=args.revision, streaming=streaming)

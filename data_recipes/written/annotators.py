@@ -97,7 +97,7 @@ class EndpointAnnotator:
 
 
 def read_score(reply: Reply) -> float | None:
-    """The one number from 0 to 10 that is said after the reasoning; None where there is none, or are several."""
+    """The only number from 0 to 10 after the reasoning; None if there is none, or if there are several."""
     said = spoken(reply)
     numbers = {float(number) for number in _NUMBER.findall(_SCALE.sub(" ", said))} if said else set()
     score = numbers.pop() if len(numbers) == 1 else -1.0

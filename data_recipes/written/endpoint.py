@@ -38,7 +38,7 @@ def spoken(reply: Reply) -> str | None:
 
 
 def fault_of(reply: Reply) -> str:
-    """Why nothing was said."""
+    """Why there is no reply."""
     if isinstance(reply, NoReply):
         return "not_answered"
     return "unfinished" if reply.whole else "cut_off"
