@@ -22,6 +22,11 @@ COLDEST, HOTTEST = 0.01, 2.0
 Temperature = Annotated[float, AfterValidator(_sampled_as_it_says)]
 """A divisor of logits; 0, where it is allowed, takes the likeliest token."""
 
+CACHE_BLOCK = 32
+"""Tokens a block of vLLM's cache on a CPU. Its default of 128 means that shorter prompts share no prefix."""
+LARGEST_CACHE = 4 << 30
+"""Bytes of a cache that nobody sized; sequences that do not fit wait."""
+
 
 class EngineSettings(OneOfKinds):
     """One rollout engine. The defaults suit one GPU that training shares, and any CPU."""
@@ -41,9 +46,9 @@ class EngineSettings(OneOfKinds):
     max_sequences: int = Field(default=256, gt=0)
     """Sequences written at once."""
 
-    def memory(self, weights: float, device: str, size: float) -> float:
+    def memory(self, weights: float, token: float, device: str, size: float) -> float:
         """Bytes that it takes beside training on a `device` (`cpu`, `cuda`) of `size` bytes, with `weights` bytes of
-        weights."""
+        weights and `token` bytes of keys and values a token."""
         raise NotImplementedError
 
 
@@ -56,13 +61,23 @@ class VLLMSettings(EngineSettings):
     kind: Literal["vllm"] = "vllm"
     gpu_memory_utilization: float = Field(default=0.35, gt=0, le=1)
     """Share of the GPU's memory for weights and cache (CUDA; training needs the rest)."""
-    kv_cache_gib: int = Field(default=4, gt=0)
-    """Size of the key-value cache in GiB (CPU)."""
+    kv_cache_gib: int | None = Field(default=None, gt=0)
+    """Size of the key-value cache in GiB (CPU). None: what `max_sequences` of `max_model_len` take, 4 GiB at most, but
+    always one sequence."""
     enforce_eager: bool = False
     """CUDA: skip compilation and CUDA graphs; starts faster, runs slower. On CPU always so."""
 
-    def memory(self, weights: float, device: str, size: float) -> float:
-        return self.gpu_memory_utilization * size if device == "cuda" else weights + self.kv_cache_gib * 2**30
+    def cache_bytes(self, token: float | None) -> int:
+        """Size of the key-value cache (CPU), where a token's keys and values take `token` bytes; None: not known."""
+        if self.kv_cache_gib is not None:
+            return self.kv_cache_gib << 30
+        if token is None:
+            return LARGEST_CACHE
+        sequence = (-(-self.max_model_len // CACHE_BLOCK) + 1) * CACHE_BLOCK * token  # and a block begun ahead
+        return round(max(sequence, min(self.max_sequences * sequence, LARGEST_CACHE)))
+
+    def memory(self, weights: float, token: float, device: str, size: float) -> float:
+        return self.gpu_memory_utilization * size if device == "cuda" else weights + self.cache_bytes(token)
 
 
 class ServerSettings(EngineSettings):
@@ -88,7 +103,7 @@ class ServerSettings(EngineSettings):
             )
         return self
 
-    def memory(self, weights: float, device: str, size: float) -> float:
+    def memory(self, weights: float, token: float, device: str, size: float) -> float:
         return 0
 
 
@@ -100,8 +115,8 @@ class TransformersSettings(EngineSettings):
 
     kind: Literal["transformers"] = "transformers"
 
-    def memory(self, weights: float, device: str, size: float) -> float:
-        return weights
+    def memory(self, weights: float, token: float, device: str, size: float) -> float:
+        return weights + self.max_sequences * self.max_model_len * token
 
 
 AnyEngine = EngineSettings.any_kind()

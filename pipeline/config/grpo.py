@@ -13,6 +13,10 @@ from pipeline.config.lora import LoRASettings, TakesAdapters
 from pipeline.core.own_code import own_code
 from pipeline.core.strict import Strict
 
+CPU_MICROBATCH = 4096
+"""Tokens of the largest forward pass on a CPU. A pass is bound by arithmetic and caches long before, so that more
+tokens only hold more memory."""
+
 
 class LengthChange(Strict):
     """From optimizer step `from_step` on (the first step is 0), completions may be `tokens` long."""
@@ -152,7 +156,8 @@ class GRPOSettings(TakesAdapters):
     at its last refresh, which for the start is none."""
 
     max_tokens_per_microbatch: int = Field(default=16_384, gt=0)
-    """Tokens a forward pass; memory follows this number and not the batch. A longer single row runs alone."""
+    """Tokens a forward pass; memory follows this number and not the batch. A longer single row runs alone. On a CPU at
+    most 4,096: larger ones are no faster there."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more work."""
     speedups: SpeedUps = Field(default_factory=SpeedUps)
@@ -253,6 +258,12 @@ class GRPOSettings(TakesAdapters):
         them are trained, the base is quantised, or the engine or the profile merges."""
         as_adapters = self.lora and self.lora.quantize == "none" and self.speedups.sync_adapters
         return self.lora.rank if as_adapters and engine.takes_adapters else None
+
+    def microbatch_tokens(self, device: str) -> int:
+        """Tokens a forward pass on a `device` (`cpu`, `cuda`)."""
+        return (
+            min(self.max_tokens_per_microbatch, CPU_MICROBATCH) if device == "cpu" else self.max_tokens_per_microbatch
+        )
 
     @property
     def prompts_per_rollout(self) -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from transformers import AutoConfig
 
-from pipeline.config.engine import Sampling, VLLMSettings
+from pipeline.config.engine import CACHE_BLOCK, Sampling, VLLMSettings
 from pipeline.core.heads import has_own_head
 from pipeline.core.ranks import process_count
 from pipeline.core.watchdog import beat
@@ -20,9 +21,6 @@ os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights pass by reference,
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # else it misses Triton on a CPU, on the terminal
-
-CPU_BLOCK_SIZE = 32
-"""Tokens a cache block. The CPU default of 128 means that shorter prompts share no prefix."""
 
 
 class VLLMEngine(Engine):
@@ -44,7 +42,10 @@ class VLLMEngine(Engine):
             ) from error
         self._cpu = current_platform.is_cpu()
         memory = (
-            {"kv_cache_memory_bytes": settings.kv_cache_gib << 30, "block_size": CPU_BLOCK_SIZE}
+            {
+                "kv_cache_memory_bytes": settings.cache_bytes(_token_bytes(self.model_path, settings.dtype)),
+                "block_size": CACHE_BLOCK,
+            }
             if self._cpu
             else {"gpu_memory_utilization": settings.gpu_memory_utilization}
         )
@@ -165,6 +166,16 @@ class VLLMEngine(Engine):
         gc.collect()
         if not self._cpu:
             torch.cuda.empty_cache()
+
+
+def _token_bytes(model: str, dtype: str) -> int | None:
+    """Bytes of a token's keys and values; None where the configuration does not say how many heads hold them."""
+    config = AutoConfig.from_pretrained(model).get_text_config()
+    heads = getattr(config, "num_key_value_heads", None)
+    if heads is None:
+        return None
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * size * getattr(torch, dtype).itemsize
 
 
 def _lora_rank(rank: int) -> int:

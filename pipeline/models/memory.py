@@ -96,7 +96,7 @@ def autocast_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str) -> 
 def rl_estimate(shape: ModelShape, profile: Profile, stage: RLStage, device: Device) -> Estimate:
     """An RL stage with its engine in the same memory. Reward models of the ladder stay from their first use on."""
     grpo = stage.grpo
-    tokens = max(grpo.max_tokens_per_microbatch, grpo.longest_completion)
+    tokens = max(grpo.microbatch_tokens(device.kind), grpo.longest_completion)
     engine = profile.engine
     reference = 4 * shape.parameters if grpo.beta > 0 and grpo.lora is None else 0
     scorers = sum(spec.scorer is not None for spec in stage.rewards)
@@ -107,7 +107,12 @@ def rl_estimate(shape: ModelShape, profile: Profile, stage: RLStage, device: Dev
         activations=activation_bytes(shape, tokens, profile.dtype, grpo.gradient_checkpointing)
         + autocast_bytes(shape, grpo.lora, profile.dtype)
         + tile,
-        engine=engine.memory(shape.parameters * NUMBER_BYTES[engine.dtype], device.kind, device.size),
+        engine=engine.memory(
+            shape.parameters * NUMBER_BYTES[engine.dtype],
+            shape.cached_numbers * NUMBER_BYTES[engine.dtype],
+            device.kind,
+            device.size,
+        ),
     )
 
 

@@ -34,6 +34,11 @@ class ModelShape:
         return (attention + feed_forward) * self.layers
 
     @property
+    def cached_numbers(self) -> int:
+        """A token's keys and values."""
+        return 2 * self.layers * self.kv_heads * self.head_size
+
+    @property
     def parameters(self) -> int:
         """Stored weights; a tied head counts once."""
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)

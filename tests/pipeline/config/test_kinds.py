@@ -147,3 +147,17 @@ def test_a_key_without_a_value_says_nothing_of_another_kind():
     once = "stages.cold_start_data.rewriter.temperature=0.0"
     nothing = [once, "engine.server_urls=[]", "stages.reward_model.url=null", "stages.reward_model.model=null"]
     assert load_profile("pocket", nothing).profile == load_profile("pocket").profile
+
+
+@pytest.mark.parametrize(
+    ("changes", "token", "expected"),
+    [
+        ({}, 1000, 8 * (2 + 1) * 32 * 1000),  # blocks of 32 tokens, one of them begun ahead
+        ({"max_sequences": 10**6}, 1000, 4 << 30),  # those that do not fit wait
+        ({"max_model_len": 10**6, "max_sequences": 10**6}, 10**5, (31_250 + 1) * 32 * 10**5),  # one must fit
+        ({"kv_cache_gib": 2}, 1000, 2 << 30),
+        ({}, None, 4 << 30),
+    ],
+)
+def test_a_cache_is_as_large_as_its_sequences(changes, token, expected):
+    assert EngineSettings(**{"max_model_len": 64, "max_sequences": 8} | changes).cache_bytes(token) == expected

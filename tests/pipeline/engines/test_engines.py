@@ -24,8 +24,7 @@ END, THINK = 1, 2
 def served(request, tmp_path_factory):
     kind, architecture = request.param
     folder = tiny_checkpoint(tmp_path_factory.mktemp(architecture), architecture)
-    cache = {"kv_cache_gib": 1} if kind == "vllm" else {}
-    settings = EngineSettings(kind=kind, dtype="float32", max_model_len=160, max_sequences=16, **cache)
+    settings = EngineSettings(kind=kind, dtype="float32", max_model_len=160, max_sequences=16)
     with open_engine(settings, folder) as engine:
         yield engine, folder, architecture
 
