@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from trl.kernels import ChunkedLogProbFunction
 
-from pipeline.training.grpo.attention import VOCABULARY_CHUNK
-from pipeline.training.grpo.head import HeadLogProbs
+from pipeline.training.packed.attention import VOCABULARY_CHUNK
+from pipeline.training.packed.head import HeadLogProbs
 
 WIDTH, VOCABULARY = 576, 49_152
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from pipeline.config.reward_model import RewardTraining
 from pipeline.core.ranks import process_count, rows_in_a_pass
 from pipeline.core.watchdog import beat, phase
-from pipeline.training.grpo.padding import pad
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.training.lora import load_scorer, peft_config, settle_adapters
+from pipeline.training.packed.padding import pad
 from pipeline.training.row_order import OrderedRows
 from pipeline.training.trainer_io import (
     StepCallback,
@@ -62,7 +62,9 @@ def train_reward_model(
     from transformers import set_seed
     from trl import RewardConfig, RewardTrainer
 
-    class Trainer(OrderedRows, GuardedTrainer, RewardTrainer):
+    from pipeline.training.packed.losses import PackedPairs
+
+    class Trainer(PackedPairs, OrderedRows, GuardedTrainer, RewardTrainer):
         pass
 
     noted = output.with_name(f"{output.name}-result.json")

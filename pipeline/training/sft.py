@@ -71,7 +71,9 @@ def train_sft(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    class Trainer(OrderedRows, GuardedTrainer, SFTTrainer):
+    from pipeline.training.packed.losses import PackedAnswers
+
+    class Trainer(PackedAnswers, OrderedRows, GuardedTrainer, SFTTrainer):
         pass
 
     rows, too_long = encode_rows(tokenizer, prompts, responses, settings.max_tokens)

@@ -1,1 +1,1 @@
-"""GRPO: advantages, packing, rollouts and the trainer that puts them together."""
+"""GRPO: rollouts, advantages, the loss, and the trainer that puts them together."""

@@ -7,7 +7,7 @@ from transformers import TrainerCallback
 
 from pipeline.training.flops import ModelFlops, attended_pairs, matmul_peak
 from pipeline.training.grpo.loss import LossInputs, sampler_difference
-from pipeline.training.grpo.packing import Row, packed_tokens
+from pipeline.training.packed.packing import Row, packed_tokens
 
 PHASES = ("rollout", "scoring", "sync", "update")
 

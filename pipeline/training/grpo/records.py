@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.core.files import write_json_lines
 from pipeline.training.grpo.answers import Answers
-from pipeline.training.grpo.packing import Row
+from pipeline.training.packed.packing import Row
 from pipeline.training.records import (
     METRICS,
     append_record,

@@ -8,7 +8,7 @@ from accelerate.utils import is_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
-from pipeline.training.grpo.packing import Row
+from pipeline.training.packed.packing import Row
 
 FILE = "reference.safetensors"
 

@@ -13,7 +13,7 @@ from pipeline.training.grpo.advantages import Advantages, group_advantages, most
 from pipeline.training.grpo.ahead import WritingAhead
 from pipeline.training.grpo.answers import Answers, Group, Written
 from pipeline.training.grpo.failures import raise_failures
-from pipeline.training.grpo.packing import Row
+from pipeline.training.packed.packing import Row
 
 
 class Rollouts:

@@ -7,29 +7,22 @@ micro-batches of real tokens, each with log-probabilities from a packed forward 
 """
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
-from accelerate.utils import is_peft_model
 from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 from trl import GRPOTrainer
 
 from pipeline.config.grpo import GRPOSettings
-from pipeline.core.console import LOGGER
-from pipeline.core.packable import not_packed
 from pipeline.core.watchdog import beat, phase
 from pipeline.engines import Engine
 from pipeline.training.flops import ModelFlops
-from pipeline.training.grpo.attention import attach_packed_forward
 from pipeline.training.grpo.figures import StepFigures
 from pipeline.training.grpo.loss import BatchSize, LossInputs, policy_loss
 from pipeline.training.grpo.own_loss import find_loss
-from pipeline.training.grpo.packing import Row, pack, plan_microbatches
-from pipeline.training.grpo.padding import pad, padded
 from pipeline.training.grpo.records import rollout_lines
 from pipeline.training.grpo.reference import Reference, RefreshReference
 from pipeline.training.grpo.rollouts import Rollouts
@@ -37,6 +30,10 @@ from pipeline.training.grpo.sampler import OnlineQuestions, QuestionSampler
 from pipeline.training.grpo.schedule import FallsByBudget
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.training.lora import plain_model
+from pipeline.training.packed.attention import attach_packed_forward
+from pipeline.training.packed.losses import can_pack, without_adapters
+from pipeline.training.packed.packing import Row, pack, plan_microbatches
+from pipeline.training.packed.padding import pad, padded
 from rewards.columns import with_every_column
 from rewards.reward_set import RunReward
 
@@ -90,35 +87,21 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         self.settings = settings
         self.stops_every = settings.rollout_steps
         self._on_step = on_step
-        self._packs = settings.speedups.packing and self._can_pack()
+        self._packs = settings.speedups.packing and can_pack(without_adapters(self, self.model))
         self.shares_prompts = self._packs and settings.speedups.share_prompts
         """Whether the forward pass computes a prompt once for all rows of its group."""
         self._synced_step: int | None = None
         self._term = find_loss(settings.loss) if settings.loss else None
         self.rollouts = Rollouts(self, engine, on_rollout)
         self.questions = OnlineQuestions.needed(settings, len(questions), self.args.seed)
-        self.figures = StepFigures(self, ModelFlops(self._without_adapters(self.model)))
+        self.figures = StepFigures(self, ModelFlops(without_adapters(self, self.model)))
         self.add_callback(self.figures)
         if self._packs:
             for model in filter(None, (self.model, self.ref_model)):
-                attach_packed_forward(self._without_adapters(model), self.temperature)
+                attach_packed_forward(without_adapters(self, model), self.temperature)
         self.reference = Reference(self)
         if self.beta != 0 and settings.reference_refresh_steps:
             self.add_callback(RefreshReference(self.reference, settings.reference_refresh_steps))
-
-    def _can_pack(self) -> bool:
-        other = not_packed(self._without_adapters(self.model).config)
-        if other:
-            logging.getLogger(LOGGER).warning(
-                "Training runs without packing: the model has %s, which a packed forward pass does not compute.",
-                ", ".join(other),
-            )
-        return not other
-
-    def _without_adapters(self, model) -> torch.nn.Module:
-        """The model itself, out of what accelerate and peft put around it."""
-        plain = self.accelerator.unwrap_model(model)
-        return plain.get_base_model() if is_peft_model(plain) else plain
 
     # ---- Rollouts -----------------------------------------------------------------------------------------------
 
@@ -180,7 +163,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
 
     @torch.no_grad()
     def _remember_old_logprobs(self, rows: list[Row]) -> None:
-        for batch in plan_microbatches(rows, self.settings.max_tokens_per_microbatch, self.shares_prompts):
+        for batch in self._microbatches(rows):
             logprobs, _ = self.logprobs_and_entropies(self.model, batch, entropy=False)
             for row, values in zip(batch, logprobs, strict=True):
                 row.old_logprobs = values[: len(row.completion_ids)].clone()
@@ -238,10 +221,14 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         Where nothing is left to train the shortest row runs with factor 0: the optimizer then sees gradients of
         zero, as it would have, and other processes find this one in their reduction of gradients.
         """
-        batches = plan_microbatches(trained, self.settings.max_tokens_per_microbatch, self.shares_prompts)
+        batches = self._microbatches(trained)
         if not batches:
             return [([min(rows, key=lambda row: len(row.prompt_ids) + len(row.completion_ids))], 0.0)]
         return [(batch, 1.0) for batch in batches]
+
+    def _microbatches(self, rows: list[Row]) -> list[list[Row]]:
+        tokens = self.settings.microbatch_tokens(self.accelerator.device.type)
+        return plan_microbatches(rows, tokens, self.shares_prompts)
 
     def _size(self, rows: list[Row]) -> BatchSize:
         """What the loss of `rows` is averaged over: they are one of the micro-steps of an optimizer step."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.training.grpo import head
-from pipeline.training.grpo.head import HeadLogProbs
+from pipeline.training.packed.head import HeadLogProbs
 
 ROWS, WIDTH, VOCABULARY = 11, 8, 37
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from pipeline.training.grpo.packing import Row
+from pipeline.training.packed.packing import Row
 
 
 def padded(rows: list[Row], padding: int, device: torch.device) -> tuple[torch.Tensor, ...]:

@@ -16,12 +16,15 @@ from transformers.masking_utils import sdpa_mask
 from trl.kernels import ChunkedLogProbFunction
 
 from pipeline.core.packable import not_packed
-from pipeline.training.grpo.head import HeadLogProbs
-from pipeline.training.grpo.packing import Block, PackedBatch
+from pipeline.training.packed.few_passes import rotated, use_few_passes
+from pipeline.training.packed.head import HeadLogProbs
+from pipeline.training.packed.packing import PackedBatch
 
 NAME = "packed_sdpa"
 VOCABULARY_CHUNK = 32_768
 """Columns of the language model head computed at once."""
+FEW_PASSES = ("LlamaAttention", "MistralAttention", "Qwen2Attention", "Qwen3Attention")
+"""Classes of attention layers that are computed here from their hidden states on."""
 UNSUPPORTED = ("sliding_window", "softcap", "s_aux", "position_bias")
 """Arguments of attention functions that change the result and that the packed form does not compute."""
 
@@ -39,26 +42,14 @@ def attach_packed_forward(model: torch.nn.Module, temperature: float) -> None:
     Raises:
         UnsupportedModelError: the model scales its logits or uses another attention than softmax over all keys.
     """
-    if other := not_packed(model.config):
-        raise UnsupportedModelError(
-            f"{type(model).__name__} has {', '.join(other)}, which packed training does not compute; "
-            "set speedups.packing and speedups.share_prompts to false"
-        )
-    model.set_attn_implementation(NAME)
+    _prepare(model)
     original = model.forward
 
     @functools.wraps(type(model).forward)
     def forward(self, *args, packed: PackedBatch | None = None, entropy: bool = True, **kwargs):
         if packed is None:
             return original(*args, **kwargs)
-        hidden = self.base_model(
-            input_ids=packed.input_ids,
-            position_ids=packed.position_ids,
-            # Passed through as it is; empty, so that attention that ignores `packed_batch` fails instead of leaking.
-            attention_mask=packed.input_ids.new_empty((1, 1, 0, 0), dtype=torch.bool),
-            use_cache=False,
-            packed_batch=packed,
-        ).last_hidden_state[0, packed.first_scored :]
+        hidden = _scored_positions(self, packed)
         head = self.get_output_embeddings()
         if hidden.device.type == "cpu":
             return HeadLogProbs.apply(hidden, head.weight, head.bias, packed.labels, temperature, entropy)
@@ -69,6 +60,48 @@ def attach_packed_forward(model: torch.nn.Module, temperature: float) -> None:
         return log_probs, entropies
 
     model.forward = types.MethodType(forward, model)
+
+
+def attach_packed_scores(model: torch.nn.Module) -> None:
+    """Let a sequence-classification `model(packed=PackedBatch)` of one label return the score, (S,), at each of the
+    scored positions.
+
+    Raises:
+        UnsupportedModelError: the model uses another attention than softmax over all keys.
+    """
+    _prepare(model)
+    original = model.forward
+
+    @functools.wraps(type(model).forward)
+    def forward(self, *args, packed: PackedBatch | None = None, **kwargs):
+        return original(*args, **kwargs) if packed is None else self.score(_scored_positions(self, packed))[:, 0]
+
+    model.forward = types.MethodType(forward, model)
+
+
+def _prepare(model: torch.nn.Module) -> None:
+    if other := not_packed(model.config):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} has {', '.join(other)}, which packed training does not compute; "
+            "set speedups.packing and speedups.share_prompts to false"
+        )
+    model.set_attn_implementation(NAME)
+    use_few_passes(model)
+    for module in model.modules():
+        if type(module).__name__ in FEW_PASSES:
+            module.forward = types.MethodType(_attention_in_few_passes, module)
+
+
+def _scored_positions(model: torch.nn.Module, packed: PackedBatch) -> torch.Tensor:
+    """(S, width) last hidden states."""
+    return model.base_model(
+        input_ids=packed.input_ids,
+        position_ids=packed.position_ids,
+        # Passed through as it is; empty, so that attention that ignores `packed_batch` fails instead of leaking.
+        attention_mask=packed.input_ids.new_empty((1, 1, 0, 0), dtype=torch.bool),
+        use_cache=False,
+        packed_batch=packed,
+    ).last_hidden_state[0, packed.first_scored :]
 
 
 def packed_attention(
@@ -91,33 +124,74 @@ def packed_attention(
             f"{type(module).__name__} attends with {', '.join(found)}, which packed training does not compute; "
             "set speedups.packing and speedups.share_prompts to false"
         )
-    slots = [_ToSlots.apply(x[0].transpose(0, 1), packed_batch) for x in (query, key, value)]  # (M, heads, d)
-    blocks = packed_batch.blocks
-    views = [[_view(x, block) for x in slots] for block in blocks]  # (rows, heads, length, d)
+    attended = _attend(*(x[0].transpose(0, 1) for x in (query, key, value)), packed_batch, dropout, scaling)
+    return attended[None], None
+
+
+def _attention_in_few_passes(
+    self,
+    hidden_states: torch.Tensor,
+    position_embeddings: tuple[torch.Tensor, torch.Tensor],
+    attention_mask: torch.Tensor | None = None,
+    past_key_values=None,
+    packed_batch: PackedBatch | None = None,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The forward pass of an attention layer of `FEW_PASSES`: hidden states (1, N, width) → the same shape."""
+    cos, sin = (table[0, :, None] for table in position_embeddings)
+    plain = torch.float32 == hidden_states.dtype == cos.dtype and not torch.is_autocast_enabled("cpu")
+    if packed_batch is None or hidden_states.device.type != "cpu" or not plain:
+        packed = {} if packed_batch is None else {"packed_batch": packed_batch}
+        return type(self).forward(
+            self, hidden_states, position_embeddings, attention_mask, past_key_values, **packed, **kwargs
+        )
+    q, k, v = (project(hidden_states[0]) for project in (self.q_proj, self.k_proj, self.v_proj))
+    q, k, v = (x.unflatten(-1, (-1, self.head_dim)) for x in (q, k, v))
+    if hasattr(self, "q_norm"):
+        q, k = self.q_norm(q), self.k_norm(k)
+    dropout = self.attention_dropout if self.training else 0.0
+    attended = _attend(rotated(q, cos, sin), rotated(k, cos, sin), v, packed_batch, dropout, self.scaling)
+    return self.o_proj(attended.flatten(1))[None], None
+
+
+def _attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    batch: PackedBatch,
+    dropout: float,
+    scaling: float | None,
+) -> torch.Tensor:
+    """query (N, heads, d), key and value (N, kv heads, d), all in packed order → (N, heads, d)."""
+    sizes = [block.rows * block.length for block in batch.blocks]
+    # The backward pass of a split writes its gradient once; that of a slice writes zeros for all else each time.
+    parts = [_ToSlots.apply(x, batch).split(sizes) for x in (query, key, value)]
+    views = [
+        [x.view(block.rows, block.length, *x.shape[1:]).transpose(1, 2) for x in block_parts]
+        for block, *block_parts in zip(batch.blocks, *parts, strict=True)
+    ]  # (rows, heads, length, d)
     outputs = []
-    for block, (q, k, v) in zip(blocks, views, strict=True):
+    for block, (q, k, v) in zip(batch.blocks, views, strict=True):
         if block.prefix_of is not None:
             prefix_k, prefix_v = views[0][1:]
             k = torch.cat([prefix_k.index_select(0, block.prefix_of), k], dim=2)
             v = torch.cat([prefix_v.index_select(0, block.prefix_of), v], dim=2)
-        groups = q.shape[1] // k.shape[1]
+        on_cpu = q.device.type == "cpu"  # on a GPU the kernels that take a mask know no groups of heads
+        if not on_cpu:
+            groups = q.shape[1] // k.shape[1]
+            k, v = repeat_kv(k, groups), repeat_kv(v, groups)
         attended = scaled_dot_product_attention(
             q,
-            repeat_kv(k, groups),
-            repeat_kv(v, groups),
+            k,
+            v,
             attn_mask=None if block.mask is None else block.mask.to(q.dtype),
             dropout_p=dropout,
             scale=scaling,
             is_causal=block.mask is None,
+            enable_gqa=on_cpu,
         )
         outputs.append(attended.transpose(1, 2).flatten(0, 1))  # (rows × length, heads, d)
-    return _FromSlots.apply(torch.cat(outputs), packed_batch)[None], None
-
-
-def _view(slots: torch.Tensor, block: Block) -> torch.Tensor:
-    """The block's slots, (M, heads, d) → (rows, heads, length, d)."""
-    part = slots[block.offset : block.offset + block.rows * block.length]
-    return part.view(block.rows, block.length, *slots.shape[1:]).transpose(1, 2)
+    return _FromSlots.apply(torch.cat(outputs), batch)
 
 
 class _ToSlots(torch.autograd.Function):

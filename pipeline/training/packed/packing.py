@@ -9,7 +9,7 @@ and the completion without its last token, so that each of its positions predict
 model head runs on the tail of the sequence and on nothing else, and an end token never costs a forward pass.
 
 Linear layers see the N tokens as they are. Attention gathers them into a few padded blocks of similar length
-(`pipeline.training.grpo.attention`); position ids are those of the unpacked rows.
+(`pipeline.training.packed.attention`); position ids are those of the unpacked rows.
 """
 
 from dataclasses import dataclass, field
