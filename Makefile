@@ -25,7 +25,7 @@ of_run = $(if $(filter-out pocket,$(PROFILE)),--profile '$(PROFILE)') --set "$$L
 ids := $(shell sed -n 's/^        "\([a-z0-9_]*\)", "[a-z]*",.*/\1/p' pipeline/ladder.py)
 stages := $(filter-out report,$(subst _,-,$(ids)))
 targets := help setup quickstart new all $(stages) report compare status check check-reward claims chaos bench bench-rewards \
-           bench-grpo readme-figures pocket-bases export upload chat lm-eval verify explain clean-run test lint audit
+           bench-grpo bench-earlier readme-figures pocket-bases export upload chat lm-eval verify explain clean-run test lint audit
 
 # A mistyped variable would change nothing, without a word. Known are those that this file reads.
 given := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
@@ -90,7 +90,7 @@ claims: .venv/ready ## run the ladder with several seeds (SEEDS="0 1 2") and rep
 readme-figures: .venv/extras/dev ## write the README's table, pictures and figures from one finished run (RUN, or the profile's own)
 	@.venv/bin/python -m benchmarks.readme $(options)
 
-bench: bench-rewards bench-grpo ## measure the speed claims
+bench: bench-rewards bench-grpo bench-earlier ## measure the speed claims
 
 chaos: .venv/ready ## kill a smoke-sized run KILLS=100 times, resume it, compare it with an uninterrupted one
 	@.venv/bin/python -m benchmarks.chaos --kills '$(KILLS)'
@@ -100,6 +100,9 @@ bench-rewards: .venv/ready ## reward scoring against TRL and math-verify one by 
 
 bench-grpo: .venv/ready ## the GRPO trainer against stock TRL
 	@.venv/bin/python -m benchmarks.grpo && .venv/bin/python -m benchmarks.head
+
+bench-earlier: .venv/ready ## engine, updates, SFT and reward models against an earlier commit of this code
+	@.venv/bin/python -m benchmarks.earlier
 
 pocket-bases: .venv/ready ## pretrain the committed pocket base models again
 	@$(ladder) pocket-bases

@@ -24,8 +24,8 @@ Temperature = Annotated[float, AfterValidator(_sampled_as_it_says)]
 
 CACHE_BLOCK = 32
 """Tokens a block of vLLM's cache on a CPU. Its default of 128 means that shorter prompts share no prefix."""
-LARGEST_CACHE = 4 << 30
-"""Bytes of a cache that nobody sized; sequences that do not fit wait."""
+SMALLEST_CACHE, LARGEST_CACHE = 256 << 20, 4 << 30
+"""Bytes of a cache that nobody sized. Less would save nothing worth it; sequences that do not fit wait."""
 
 
 class EngineSettings(OneOfKinds):
@@ -62,8 +62,8 @@ class VLLMSettings(EngineSettings):
     gpu_memory_utilization: float = Field(default=0.35, gt=0, le=1)
     """Share of the GPU's memory for weights and cache (CUDA; training needs the rest)."""
     kv_cache_gib: int | None = Field(default=None, gt=0)
-    """Size of the key-value cache in GiB (CPU). None: what `max_sequences` of `max_model_len` take, 4 GiB at most, but
-    always one sequence."""
+    """Size of the key-value cache in GiB (CPU). None: what `max_sequences` of `max_model_len` take, from 256 MiB to 4
+    GiB, but always one sequence."""
     enforce_eager: bool = False
     """CUDA: skip compilation and CUDA graphs; starts faster, runs slower. On CPU always so."""
 
@@ -74,7 +74,7 @@ class VLLMSettings(EngineSettings):
         if token is None:
             return LARGEST_CACHE
         sequence = (-(-self.max_model_len // CACHE_BLOCK) + 1) * CACHE_BLOCK * token  # and a block begun ahead
-        return round(max(sequence, min(self.max_sequences * sequence, LARGEST_CACHE)))
+        return round(max(sequence, SMALLEST_CACHE, min(self.max_sequences * sequence, LARGEST_CACHE)))
 
     def memory(self, weights: float, token: float, device: str, size: float) -> float:
         return self.gpu_memory_utilization * size if device == "cuda" else weights + self.cache_bytes(token)

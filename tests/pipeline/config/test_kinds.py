@@ -152,7 +152,8 @@ def test_a_key_without_a_value_says_nothing_of_another_kind():
 @pytest.mark.parametrize(
     ("changes", "token", "expected"),
     [
-        ({}, 1000, 8 * (2 + 1) * 32 * 1000),  # blocks of 32 tokens, one of them begun ahead
+        ({}, 10**6, 8 * (2 + 1) * 32 * 10**6),  # blocks of 32 tokens, one of them begun ahead
+        ({}, 1000, 256 << 20),
         ({"max_sequences": 10**6}, 1000, 4 << 30),  # those that do not fit wait
         ({"max_model_len": 10**6, "max_sequences": 10**6}, 10**5, (31_250 + 1) * 32 * 10**5),  # one must fit
         ({"kv_cache_gib": 2}, 1000, 2 << 30),
