@@ -24,8 +24,9 @@ of_run = $(if $(filter-out pocket,$(PROFILE)),--profile '$(PROFILE)') --set "$$L
 # The rows of the ladder's table, in their order. Here and not by Python, so that `make help` needs none.
 ids := $(shell sed -n 's/^        "\([a-z0-9_]*\)", "[a-z]*",.*/\1/p' pipeline/ladder.py)
 stages := $(filter-out report,$(subst _,-,$(ids)))
-targets := help setup quickstart new all $(stages) report compare status check check-reward claims chaos bench bench-rewards \
-           bench-grpo bench-earlier readme-figures pocket-bases export upload chat lm-eval verify explain clean-run test lint audit
+targets := help setup quickstart new all $(stages) report compare status check check-reward audit-reward claims \
+           chaos bench bench-rewards bench-grpo bench-earlier readme-figures pocket-bases export upload chat lm-eval \
+           verify explain clean-run test lint audit
 
 # A mistyped variable would change nothing, without a word. Known are those that this file reads.
 given := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
@@ -83,6 +84,10 @@ check: .venv/ready ## check the profile and show its arithmetic before anything 
 
 check-reward: .venv/ready ## try a reward: REWARD=name or file.py:name [ROWS=file.jsonl] [ARGS="key=value …"]
 	@$(ladder) check-reward '$(REWARD)' $(if $(ROWS),--rows '$(ROWS)') --args '$(ARGS)'
+
+audit-reward: .venv/ready ## how often verdicts of a run are wrong: RUN=name [SAMPLES=400] [ENDPOINT=URL MODEL=name KEYENV=VARIABLE]
+	@.venv/bin/python -m pipeline.report.audit '$(RUN)' $(if $(SAMPLES),--samples '$(SAMPLES)') \
+	    $(if $(ENDPOINT),--endpoint '$(ENDPOINT)') $(if $(MODEL),--model '$(MODEL)') $(if $(KEYENV),--key-env '$(KEYENV)')
 
 claims: .venv/ready ## run the ladder with several seeds (SEEDS="0 1 2") and report which of the paper's effects hold
 	@$(ladder) claims $(if $(SEEDS),--seeds '$(SEEDS)') $(options)

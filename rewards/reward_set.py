@@ -113,12 +113,23 @@ class RunReward:
         if factor is None or not rows:
             return scores
         for row, score in zip(rows, self.score(chosen_inputs(prompts, completions, columns, rows)), strict=True):
-            scores[row] = None if score is None else factor * score
+            scores[row] = None if score is None else factor * self.corrected(score)
         if gives_verdicts:
             for row, verdict in zip(rows, self.reward.verdicts, strict=False):
                 self.verdicts[row] = verdict
             self.counted.update(verdict for verdict in self.verdicts if verdict is not None)
         return scores
+
+    def corrected(self, score: float) -> float:
+        """The score, corrected for the rates at which the reward is known to be wrong."""
+        if self.spec.rates is None:
+            return score
+        if score not in (0, 1):
+            raise RewardError(
+                f"reward {self.spec.use} has `rates`, which correct scores of 0 and 1, and it gave {score:g}; leave "
+                "`rates` out"
+            )
+        return self.spec.rates.corrected(score)
 
     @property
     def prefetches(self) -> bool:

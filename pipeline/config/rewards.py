@@ -43,10 +43,36 @@ class Schedule(Strict):
         return min(1.0, rising, falling)
 
 
+class ErrorRates(Strict):
+    """How often a reward of 0 or 1 is wrong, as `make audit-reward` estimates it."""
+
+    false_credit: float = Field(0.0, ge=0, lt=1)
+    """Of wrong answers, the share that gets 1."""
+    false_refusal: float = Field(0.0, ge=0, lt=1)
+    """Of right answers, the share that gets 0."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "ErrorRates":
+        if self.false_credit + self.false_refusal >= 1:
+            raise ValueError(
+                f"false_credit {self.false_credit} and false_refusal {self.false_refusal} add up to 1 or more, so the "
+                "reward says nothing about the answer; give smaller rates, or another reward"
+            )
+        return self
+
+    def corrected(self, score: float) -> float:
+        """What the score is on average worth: backward correction for labels with known noise.
+
+        Its mean over the noise is the true score (Natarajan and others, "Learning with Noisy Labels", 2013; for
+        verifiers in RL: arXiv 2510.00915).
+        """
+        return (score - self.false_credit) / (1 - self.false_credit - self.false_refusal)
+
+
 class RewardSpec(Strict):
     """One entry of a profile's `rewards`."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"completions", "name"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"completions", "name", "rates"})
 
     use: str
     """A built-in name, `path/file.py:name`, or `package.module:name`."""
@@ -60,6 +86,9 @@ class RewardSpec(Strict):
     """When the reward counts; None is always."""
     domains: list[str] | None = None
     """The `domain`s of the rows it applies to; None is all. Others get None."""
+    rates: ErrorRates | None = None
+    """How often its scores, which must be 0 or 1, are wrong: they are corrected for it, so that the mean reward is that
+    of a reward without errors. None: they are taken as they are."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do when the reward itself fails: stop training, or count the failure and give None to the batch."""
     completions: Literal["auto", "text", "messages"] = "auto"

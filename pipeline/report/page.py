@@ -11,6 +11,7 @@ from markupsafe import Markup
 from pipeline.core import figures
 from pipeline.core.files import write_durably
 from pipeline.report import ladder, tables
+from pipeline.report.audit import in_words, read_audit
 from pipeline.report.claim import counted
 from pipeline.report.claims import verdicts
 from pipeline.report.curves import RL_STAGES, stage_curves
@@ -47,6 +48,7 @@ def write_report(run: RunRecord, path: Path, overlaid: list[RunRecord] | None = 
         question_funnels=question_funnels(run),
         costs=ladder.costs(run),
         provenance=provenance(run),
+        audit=read_audit(run.folder.path),
     )
     write_durably(path, html)
 
@@ -76,6 +78,7 @@ def _environment() -> Environment:
         "amount": figures.amount,
         "size": figures.size,
         "embedded": embedded,
+        "rate": in_words,
         "counted": counted,
     }
     environment.globals["asset"] = _asset

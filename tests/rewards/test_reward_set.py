@@ -1,13 +1,17 @@
 """The rewards of a run: weights, schedules, domains, verdicts."""
 
+import itertools
 import sys
 from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 import rewards.builtin
+from pipeline.config.rewards import ErrorRates
+from pipeline.training.grpo.advantages import group_advantages
 from rewards import (
     Closes,
     GivesVerdicts,
@@ -182,3 +186,44 @@ def test_a_plain_function_becomes_a_reward_of_a_run():
     assert reward.__name__ == "shout" and RunReward.of(reward) is reward
     assert reward(prompts=["q", "q"], completions=["A", "a"]) == [1.0, 0.0]
     assert not reward.verdicts and not reward.prefetches
+
+
+def noisy_mean(rates, of):
+    """The mean of `of(scores)` over every way in which four answers' scores can be wrong, by its chance."""
+    clean = torch.tensor([1.0, 1.0, 0.0, 1.0], dtype=torch.float64)
+    total = torch.zeros_like(clean)
+    for wrong in itertools.product((False, True), repeat=4):
+        chance, scores = 1.0, []
+        for is_right, flipped in zip(clean.tolist(), wrong, strict=True):
+            rate = rates.false_refusal if is_right else rates.false_credit
+            chance *= rate if flipped else 1 - rate
+            scores.append(rates.corrected(abs(is_right - flipped)))
+        total += chance * of(torch.tensor(scores, dtype=torch.float64))
+    return clean, total
+
+
+@pytest.mark.parametrize(("credit", "refusal"), [(0.0, 0.2), (0.1, 0.3), (0.25, 0.0)])
+def test_corrected_scores_and_advantages_are_those_without_errors_on_average(credit, refusal):
+    def advantages(scores):
+        one = torch.ones(1, dtype=torch.float64)
+        return group_advantages(scores[:, None], one, group_size=4, scale="none").advantages
+
+    rates = ErrorRates(false_credit=credit, false_refusal=refusal)
+    clean, scores = noisy_mean(rates, lambda scores: scores)
+    torch.testing.assert_close(scores, clean)
+    clean, mean = noisy_mean(rates, advantages)
+    torch.testing.assert_close(mean, advantages(clean))
+
+
+def test_a_reward_with_rates_gives_corrected_scores_and_its_own_verdicts():
+    reward_set = RewardSet([RewardSpec(use="accuracy", rates={"false_credit": 0.1, "false_refusal": 0.4})])
+    assert called(reward_set) == [pytest.approx(1.8), pytest.approx(-0.2), pytest.approx(-0.2), None]
+    assert reward_set.functions[0].verdicts[0] is Verdict.CORRECT
+
+
+def test_rates_that_leave_nothing_to_learn_and_scores_between_are_refused():
+    with pytest.raises(ValidationError, match="add up to 1"):
+        RewardSpec(use="accuracy", rates={"false_credit": 0.5, "false_refusal": 0.5})
+    half = RunReward(RewardSpec(use="half", rates={"false_credit": 0.1}), lambda **_: [0.5], "half")
+    with pytest.raises(RewardError, match="0 and 1"):
+        half(prompts=["q"], completions=["a"])
