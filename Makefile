@@ -128,7 +128,7 @@ export: .venv/ready ## a checkpoint for llama.cpp and Ollama, or for the Hub: ST
 upload: .venv/ready ## send a checkpoint to the Hub: STUDENT=qwen REPO=owner/name [FORMAT=gguf] [PUBLIC=1]
 	@$(ladder) upload '$(STUDENT)' '$(REPO)' $(if $(FORMAT),--format '$(FORMAT)') $(if $(PUBLIC),--public) $(if $(NEWEST),--newest) $(options)
 
-chat: .venv/ready ## talk to a checkpoint: MODEL=general-rl, MODEL=distill/qwen
+chat: .venv/ready $(if $(filter %.gguf,$(MODEL)),.venv/extras/gguf) ## talk to a checkpoint: MODEL=general-rl, distill/qwen, file.gguf
 	@$(ladder) chat '$(MODEL)' $(options)
 
 clean-run: .venv/ready ## remove a run's folder (RUN, or the profile's own)

@@ -270,10 +270,11 @@ def _lm_eval(options) -> None:
 
 
 def _export(options) -> None:
-    from pipeline.export.folder import export
+    from pipeline.export.folder import export, uses_of
 
     profile, run = _load(options)
-    print(f"Exported: {export(profile, run, options.student, options.format, not options.newest)}")
+    folder = export(profile, run, options.student, options.format, not options.newest)
+    print(f"Exported: {folder}", *uses_of(folder, run), sep="\n")
 
 
 def _upload(options) -> None:
@@ -291,8 +292,11 @@ def _chat(options) -> None:
     from pipeline.runs.checkpoints import checkpoint_of, is_chat_model
     from pipeline.runs.runner import resolve_device
     from pipeline.tools.chat import Conversation, chat
+    from pipeline.tools.gguf_chat import GGUFConversation
 
     profile, run = _load(options)
+    if options.model.endswith(".gguf"):
+        return chat(GGUFConversation(options.model, profile.stages.evaluate.sampling), options.model)
     name = full_name(profile, options.model)
     template = None if is_chat_model(name) else profile.templates.r1_zero or R1_ZERO
     sampling, context = profile.stages.evaluate.sampling, profile.engine.max_model_len

@@ -23,7 +23,7 @@ READY = VENV / "ready"
 LOG = VENV / "setup.log"
 REQUIREMENTS = Path("requirements")
 CONSTRAINTS = ["-c", str(REQUIREMENTS / "constraints.txt")]
-EXTRAS = ("audit", "dev", "lm-eval", "near-duplicates", "puzzles", "quantize", "server")
+EXTRAS = ("audit", "dev", "gguf", "lm-eval", "near-duplicates", "puzzles", "quantize", "server")
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """The PyTorch project's own index of builds without CUDA."""

@@ -91,3 +91,8 @@ def test_every_variable_that_is_read_is_known():
     names = set(re.findall(r"\$\(([A-Z]+)\)", (ROOT / "Makefile").read_text(encoding="utf-8")))
     assert len(names) > 20
     assert commands("status", *(f"{name}=python3" for name in sorted(names)))
+
+
+def test_llama_cpp_is_fetched_for_a_file_alone(bare):
+    fetched = [make("-n", "chat", f"MODEL={model}", folder=bare).stdout for model in ("r1-zero", "a/model.gguf")]
+    assert ["'gguf'" in text for text in fetched] == [False, True]

@@ -113,6 +113,17 @@ def _adapted(profile: Profile, run: RunFolder, name: str) -> str | None:
     return str((run.path / origin.start).resolve())
 
 
+def uses_of(folder: Path, run: RunFolder) -> list[str]:
+    """What to type next with an exported folder, where a program here or beside it takes it."""
+    files = sorted(folder.glob("*.gguf"))
+    if not files:
+        return []
+    return [
+        f"Talk to it:  make chat MODEL={files[0]}{run.as_variables()}",
+        f"In Ollama:   ollama create {files[0].stem} -f {folder / 'Modelfile'}",
+    ]
+
+
 def check_repository(repository: str) -> None:
     """Raises ConfigError for what cannot be a repository's name."""
     if repository.count("/") != 1 or not all(repository.split("/")):

@@ -3,6 +3,7 @@
     make chat MODEL=general-rl
     make chat MODEL=distill/qwen
     echo "What is 3+4?" | make chat MODEL=r1-zero
+    make chat MODEL=model.gguf                          # in llama.cpp: gguf_chat.py
 
 Reasoning is shown dimmed, the answer plain. Reasoning of earlier turns is not sent again (DeepSeek-R1's usage
 recommendation). A model that was trained on the plain-text template is asked one question at a time through it.
@@ -95,7 +96,7 @@ class Conversation:
             writing.join()
         if isinstance(self._failure, Exception):
             raise self._failure
-        answer = split_response(self._opened(question) + said).answer.strip()
+        answer = split_response(self.opened(question) + said).answer.strip()
         self.history += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
     _failure: Exception | None = None
@@ -111,7 +112,7 @@ class Conversation:
             self._failure = error
             streamer.end()
 
-    def _opened(self, question: str) -> str:
+    def opened(self, question: str) -> str:
         """`<think>` where the prompt itself has opened the reasoning."""
         return "<think>" if self.prompt(question).rstrip().endswith("<think>") else ""
 
@@ -163,7 +164,7 @@ def chat(conversation: Conversation, name: str) -> None:
             continue
         answer = conversation.ask(question)
         try:
-            for piece in styled(answer, bool(conversation._opened(question)), sys.stdout.isatty()):
+            for piece in styled(answer, bool(conversation.opened(question)), sys.stdout.isatty()):
                 print(piece, end="", flush=True)
         except KeyboardInterrupt:
             answer.close()
