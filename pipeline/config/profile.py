@@ -25,7 +25,7 @@ from pipeline.core.strict import Strict
 class Profile(Strict):
     """What one run of the ladder is made with."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"lora"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"lora", "takes_s"})
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str
@@ -47,6 +47,9 @@ class Profile(Strict):
     lora: LoRASettings | None = None
     """Adapters in every stage that trains. A stage's own `lora` section wins, key by key, and `lora: null` there trains
     all weights. Reward models, whose base is never quantised, take it with `quantize: none`."""
+    takes_s: dict[str, float] = {}
+    """Seconds that a stage takes, about, on the machine that the profile is made for: the first run's estimate, which
+    goes by what stages really take as soon as some have ended. Changes no result."""
     stages: Stages
 
     @model_validator(mode="before")

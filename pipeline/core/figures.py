@@ -23,6 +23,14 @@ def duration(seconds: float | None) -> str:
     return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02d} min"
 
 
+def rough(seconds: float) -> str:
+    """A duration that is only an estimate: `2 min`, `1 h 20 min`."""
+    if seconds < 3600:
+        return f"{max(1, round(seconds / 60))} min"
+    minutes = round(seconds / 600) * 10
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def amount(count: float | None) -> str:
     """A count with a unit prefix from ten thousand on: 9,123 and 12.3 k and 4.56 M."""
     if count is None:

@@ -13,6 +13,7 @@ from pipeline.core.cores import sharing_cores
 from pipeline.core.crew import Crew
 from pipeline.core.disk import disk_faults_told
 from pipeline.core.errors import RunError
+from pipeline.core.figures import rough
 from pipeline.core.files import hash_json, read_progress
 from pipeline.core.manifest import Manifest, hash_stage
 from pipeline.core.memory import forget_peak, peak
@@ -24,6 +25,7 @@ from pipeline.engines.pool import EnginePool
 from pipeline.ladder import LADDER, StageDefinition, needed_for
 from pipeline.runs.attempts import ATTEMPTS, Attempts
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.forecast import Forecast
 from pipeline.runs.identity import resolved_config
 from pipeline.steps.context import StageContext, StageInput, StageResult
 
@@ -157,18 +159,23 @@ def run_stages(
         engines = EnginePool(profile.engine)
         try:
             states: dict[str, StageState] = {}
+            forecast, left = Forecast(profile, run), list(wanted)
             for stage in LADDER:
                 states[stage.id] = state = _state_of(stage, profile, run, states)
                 if stage not in wanted:
                     continue
+                place = f"stage {len(wanted) - len(left) + 1} of {len(wanted)}"
+                still = forecast.seconds(left)
+                left.remove(stage)
                 if state.state == "done":
                     logger.info("%s: done already", stage.id)
                     continue
                 why = f"{state.state}{': ' + state.reason if state.reason else ''}"
                 wanted_by = "" if target in (None, stage) else f", needed by {target.id}"
-                logger.info("%s: %s (%s%s)", stage.id, stage.summary, why, wanted_by)
+                about = f"; about {rough(still)} for all that is left" if still and len(left) else ""
+                logger.info("%s, %s: %s (%s%s)%s", place, stage.id, stage.summary, why, wanted_by, about)
                 with disk_faults_told(run.path):
-                    _run_stage(stage, profile, run, states, engines, crew)
+                    forecast.ended(stage, _run_stage(stage, profile, run, states, engines, crew))
                 states[stage.id] = _state_of(stage, profile, run, states)
             crew.send(None)
         finally:
@@ -183,7 +190,8 @@ def _run_stage(
     states: dict[str, StageState],
     engines: EnginePool,
     crew: Crew,
-) -> None:
+) -> float:
+    """Returns the seconds that it took, over all attempts."""
     _check_inputs(stage, run, states)
     config = resolved_config(profile, stage)
     folder = run.partial(stage.id, states[stage.id].key)
@@ -231,6 +239,7 @@ def _run_stage(
         metrics=result.metrics,
     ).write(folder)
     run.finish(stage.id, folder)
+    return attempts.seconds
 
 
 def _context(
