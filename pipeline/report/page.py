@@ -16,6 +16,7 @@ from pipeline.report.claim import counted
 from pipeline.report.claims import verdicts
 from pipeline.report.curves import RL_STAGES, stage_curves
 from pipeline.report.funnels import DATA_STAGES, funnel, question_funnels
+from pipeline.report.headline import headline, too_small
 from pipeline.report.picture import picture
 from pipeline.report.provenance import provenance
 from pipeline.report.records import RunRecord
@@ -28,7 +29,7 @@ HERE = Path(__file__).parent
 def write_report(run: RunRecord, path: Path, overlaid: list[RunRecord] | None = None) -> None:
     """Writes the report about `run` to `path`, whole or not at all. `overlaid` runs add their curves to its own."""
     set_name = ladder.main_set(run)
-    rungs = ladder.climb(run, set_name)
+    rungs, claims = ladder.climb(run, set_name), verdicts(run)
     html = render(
         "report.html",
         run=run,
@@ -39,7 +40,9 @@ def write_report(run: RunRecord, path: Path, overlaid: list[RunRecord] | None = 
         stages_table=tables.stages_table(run),
         students_table=tables.students_table(run),
         distillation_table=tables.distillation_table(run),
-        claims=verdicts(run),
+        claims=claims,
+        headline=headline(run, rungs, set_name, claims),
+        too_small=too_small(run, set_name),
         runs=[run, *(overlaid or [])],
         curves=all_curves([run, *(overlaid or [])]),
         viewer=viewer_data(run),

@@ -1,11 +1,16 @@
 """The ladder as a picture: rungs by pass@1, joined by what starts from what; the paper's own on its own scale."""
 
+import math
 from typing import Any
 
 from pipeline.report.ladder import MeasuredRung
 
 WIDTH, MARGIN, TOP, HEIGHT = 1000, 40, 16, 190
 """Of one panel, in SVG units."""
+CLEAR, MOST_BOW, POINTS = 12, 144, 64
+"""How near a line may come to a rung that it does not join, how far it may bend, and the points that it is tried at."""
+
+Point = tuple[float, float]
 
 
 def picture(rungs: list[MeasuredRung]) -> dict[str, Any]:
@@ -35,10 +40,36 @@ def _panel(rungs: list[MeasuredRung], values: dict[str, tuple]) -> dict[str, Any
     for measured in rungs:
         for source, learns in ((measured.rung.start, "starts"), (measured.rung.teacher, "learns")):
             if source and source.name in values and measured.name in values:
-                a, b = nodes[source.name], nodes[measured.name]
-                edges.append({"kind": learns, "x1": a["x"], "y1": a["y"], "x2": b["x"], "y2": b["y"]})
+                ends = [(nodes[each]["x"], nodes[each]["y"]) for each in (source.name, measured.name)]
+                others = [(node["x"], node["y"]) for node in nodes.values() if node["value"] is not None]
+                edges.append({"kind": learns, "path": _path(*ends, [each for each in others if each not in ends])})
     grid = [{"y": _y(share), "label": share} for share in (0, 25, 50, 75, 100)]
     return {"nodes": list(nodes.values()), "edges": edges, "grid": grid}
+
+
+def _path(start: Point, end: Point, others: list[Point]) -> str:
+    """The flattest curve between two rungs that passes by all others."""
+    bows = sorted(range(-MOST_BOW, MOST_BOW + 1, 12), key=lambda bow: (abs(bow), bow))
+    clear = {bow: _clearance(start, _control(start, end, bow), end, others) for bow in bows}
+    bow = next((bow for bow in bows if clear[bow] >= CLEAR), max(bows, key=clear.get))
+    (x1, y1), (cx, cy), (x2, y2) = start, _control(start, end, bow), end
+    return f"M{x1} {y1}Q{cx} {cy} {x2} {y2}"
+
+
+def _control(start: Point, end: Point, bow: int) -> Point:
+    return round((start[0] + end[0]) / 2, 1), round((start[1] + end[1]) / 2 + 2 * bow, 1)
+
+
+def _clearance(start: Point, control: Point, end: Point, others: list[Point]) -> float:
+    """The least distance of the curve from another rung; of one that leaves the panel, none."""
+    curve = [_at(start, control, end, place / POINTS) for place in range(POINTS + 1)]
+    if not all(0 <= y <= TOP + HEIGHT + 8 for _, y in curve):
+        return -1.0
+    return min((math.dist(point, other) for point in curve for other in others), default=math.inf)
+
+
+def _at(start: Point, control: Point, end: Point, t: float) -> Point:
+    return tuple((1 - t) ** 2 * a + 2 * t * (1 - t) * c + t**2 * b for a, c, b in zip(start, control, end, strict=True))
 
 
 def _y(value: float) -> float:

@@ -113,6 +113,13 @@ class RunRecord:
     def students(self) -> list[str]:
         return list(self.stages[BASE.id].config["students"])
 
+    def title(self, stage_id: str) -> str:
+        """What the page calls a stage of this run: by the checkpoint that it gives, where that is one."""
+        stage = self.stages[stage_id].definition
+        if stage.trains == "one student":
+            return Rung(stage, self.stages[stage_id].config["student"]).name
+        return stage.rung if stage.rung and not stage.has_students else stage_id.replace("_", " ")
+
     @property
     def rungs(self) -> list[Rung]:
         """The checkpoints that this run measures."""

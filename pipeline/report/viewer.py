@@ -83,7 +83,7 @@ def _heldout(run: RunRecord) -> Iterator[Block]:
         for path in stage.files("heldout/step-*.jsonl"):
             step = _step(path)
             rows = [_sample(row, stage.config["heldout"]["set"]) for row in read_lines(path)]
-            yield Block(f"{stage.definition.paper_name} at step {step}", "heldout", stage_id, step, rows)
+            yield Block(f"{run.title(stage_id)} at step {step}", "heldout", stage_id, step, rows)
 
 
 def _training(run: RunRecord, files: dict[str, list[Path]], per_step: int) -> Iterator[Block]:
@@ -92,7 +92,7 @@ def _training(run: RunRecord, files: dict[str, list[Path]], per_step: int) -> It
         for path in paths:
             step = _step(path)
             rows = [_rollout(row, stage) for row in islice(read_lines(path), per_step)]
-            yield Block(f"{stage.definition.paper_name}, training step {step}", "training", stage_id, step, rows)
+            yield Block(f"{run.title(stage_id)}, training step {step}", "training", stage_id, step, rows)
 
 
 def _spread(paths: list[Path], most: int) -> list[Path]:

@@ -32,12 +32,15 @@
     const ink = getComputedStyle(document.body).color;
     const grid = dark.matches ? "#41444a" : "#d3d2cb";
     const names = [...new Set(chart.lines.map((line) => line.name))];
+    // Votes lie on pass@1 where both are equal: drawn below it and wider, they show on both sides of it.
+    const vote = (line) => line.name.startsWith("cons@");
+    const lines = [...chart.lines.filter(vote), ...chart.lines.filter((line) => !vote(line))];
     const runs = stage.runs;
     const [steps, spread] = align(chart.lines);
     const data = [steps];
     const series = [{ label: "step", value: (_, v) => written(v) }];
     const bands = [];
-    for (const line of chart.lines) {
+    for (const line of lines) {
       const colour = palette[names.indexOf(line.name) % palette.length];
       const dash = DASHES[runs.indexOf(line.run) % DASHES.length];
       const label = runs.length > 1 ? `${line.name} · ${line.run}` : line.name;
@@ -52,7 +55,7 @@
         return written(column[at]) + between + (at === i ? "" : ` at ${steps[at]}`);
       };
       data.push(column);
-      series.push({ label, stroke: colour, width: 1.6, dash, spanGaps: true, value, points: { show: line.x.length < 30, size: 5 } });
+      series.push({ label, stroke: vote(line) ? colour + "99" : colour, width: vote(line) ? 5 : 1.6, dash, spanGaps: true, value, points: { show: line.x.length < 30, size: 5 } });
       if (edges) {
         for (const edge of ["high", "low"]) {
           data.push(edges[edge]);
@@ -82,6 +85,14 @@
       },
     };
     const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "11px system-ui, sans-serif" };
+    // As wide as its longest label, which is known once the ticks are.
+    const room = (u, labels) => {
+      u.ctx.save();
+      u.ctx.font = u.axes[1].font[0];
+      const widest = Math.max(0, ...(labels ?? []).map((label) => u.ctx.measureText(label).width)) / devicePixelRatio;
+      u.ctx.restore();
+      return Math.max(46, Math.ceil(widest) + 22);
+    };
     const range = (_, low, high) => {
       if (low == null) return [0, 1];
       if (chart.unit.startsWith("share")) return [0, Math.max(0.05, Math.min(1.03, high * 1.1))];
@@ -91,9 +102,9 @@
       width, height: 190, series, bands,
       padding: [8, 14, 0, 0],
       scales: { x: { time: false }, y: { range } },
-      axes: [{ ...axis, size: 26, gap: 2 }, { ...axis, size: 46, values: (_, ticks) => ticks.map(tick) }],
+      axes: [{ ...axis, size: 26, gap: 2 }, { ...axis, size: room, values: (_, ticks) => ticks.map(tick) }],
       cursor: { sync: { key: stage.id }, drag: { x: true, y: false } },
-      legend: { live: true },
+      legend: { live: true, markers: { fill: (u, i) => u.series[i].stroke(), width: 0 } },
       plugins: [marks],
     }, data];
   }
