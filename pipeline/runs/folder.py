@@ -8,6 +8,7 @@ runs/<run>/.replaced/<stage>-<n>/         finished once, then made again from so
 import fcntl
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from pipeline.core.files import fsync_folder, fsync_tree, write_durably
 from pipeline.core.manifest import MANIFEST, Manifest
 
 RUNS = Path("runs")
+LOCKS = Path("/proc/locks")
+"""The kernel's list: `1: FLOCK  ADVISORY  WRITE 4025 fd:00:2147269 0 EOF`, with process and inode."""
 
 
 class RunFolder:
@@ -109,6 +112,16 @@ class RunFolder:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+    def writer(self) -> int | None:
+        """The process that holds the lock, None where none does. Taking it to find out would keep a command from it."""
+        lock = self.path / ".lock"
+        try:
+            held = LOCKS.read_text(encoding="utf-8")
+            inode, pid = lock.stat().st_ino, int(lock.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return pid if re.search(rf" FLOCK .* {pid} \S+:{inode} ", held) else None
 
     def stage(self, stage_id: str) -> Path:
         return self.path / stage_id

@@ -1,6 +1,7 @@
 """The tables that end a run: the state of each stage, and the ladder's figures."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -14,6 +15,7 @@ from pipeline.core.tables import print_table
 from pipeline.ladder import DISTILL, EVALUATE, LADDER, REPORT
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import StageState
+from pipeline.training.records import METRICS, read_records
 
 COLOURS = {"done": "green", "stale": "yellow", "partial": "cyan", "missing": "red"}
 
@@ -26,18 +28,38 @@ def status_table(run: RunFolder, states: dict[str, StageState]) -> Table:
     table = Table(title=f"{run.path}", title_justify="left")
     for column in ("stage", "state", "time", "why"):
         table.add_column(column)
+    running = under_way(run, states)
     for stage_id, state in states.items():
         time = time_taken(state.manifest) if state.manifest else ""
-        table.add_row(stage_id, Text(state.state, COLOURS[state.state]), time, state.reason)
+        why = "; ".join(filter(None, (running.get(stage_id), state.reason)))
+        table.add_row(stage_id, Text(state.state, COLOURS[state.state]), time, why)
     return table
+
+
+def under_way(run: RunFolder, states: dict[str, StageState]) -> dict[str, str]:
+    """Stage -> which process is running it, and where it is; nothing while no process writes into the run."""
+    pid = run.writer()
+    partial = {name: run.partial(name, state.key) for name, state in states.items() if state.state == "partial"}
+    if pid is None or not partial:
+        return {}
+    name = max(partial, key=lambda name: _written(partial[name]))
+    steps = read_records(partial[name] / METRICS)
+    where = f", at step {steps[-1]['step']}" if steps else ""
+    return {name: f"process {pid} runs it{where}"}
+
+
+def _written(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
 
 
 def status_facts(profile: Profile, run: RunFolder, states: dict[str, StageState]) -> dict[str, Any]:
     """What `print_status` shows, as data; seconds and attempts are those of finished stages."""
+    running = under_way(run, states)
     stages = {
         stage_id: {
             "state": state.state,
             "reason": state.reason,
+            "running": running.get(stage_id),
             "seconds": state.manifest.wall_seconds if state.manifest else None,
             "attempts": state.manifest.attempts if state.manifest else None,
         }

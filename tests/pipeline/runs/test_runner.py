@@ -1,6 +1,7 @@
 """Skip, stale, partial, atomic completion, locks: what the runner promises."""
 
 import json
+import os
 import shutil
 from collections import Counter
 
@@ -11,6 +12,8 @@ from pipeline.core.manifest import Manifest
 from pipeline.ladder import LADDER
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.identity import resolved_config
+from pipeline.runs.runner import stage_states
+from pipeline.runs.summary import under_way
 from pipeline.steps.context import StageResult
 
 ALL = [stage.id for stage in LADDER]
@@ -280,3 +283,19 @@ def test_a_climb_looks_at_each_stage_a_few_times_only(ladder, monkeypatch):
     monkeypatch.setattr("pipeline.runs.runner.resolved_config", counted)
     assert len(ladder.run()) == len(LADDER)
     assert max(looked.values()) <= 4  # before it runs, as it is run, once it is done, and at the end
+
+
+def test_status_beside_a_running_climb_says_who_runs_what_and_at_which_step(ladder):
+    told = {}
+
+    def looks(ctx):
+        (ctx.folder / "metrics.jsonl").write_text('{"step": 51}\n{"step": 52}\n{"ste')
+        ctx.checkpointed(40, 120, "step")
+        told.update(under_way(ladder.folder, stage_states(ladder.profile, ladder.folder)))
+        return StageResult(outputs=[])
+
+    ladder.bodies["r1_zero"] = looks
+    ladder.run("r1_zero")
+    assert told == {"r1_zero": f"process {os.getpid()} runs it, at step 52"}
+    assert ladder.folder.writer() is None
+    assert under_way(ladder.folder, stage_states(ladder.profile, ladder.folder)) == {}
