@@ -108,6 +108,7 @@ def _explained(name: str, args: HubArgs, error: Exception) -> Exception:
     """The error to tell the user; a defect of ours stays what it is."""
     import httpx
     from datasets.exceptions import DatasetsError
+    from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RevisionNotFoundError
 
     if refused := refusal(name, error):
@@ -123,10 +124,10 @@ def _explained(name: str, args: HubArgs, error: Exception) -> Exception:
         )
     unreachable = (ConnectionError, TimeoutError, OfflineModeIsEnabled, httpx.TransportError, HfHubHTTPError)
     if any(isinstance(cause, unreachable) for cause in found):
+        mend = "Unset HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else "Check the network"
         return HubUnreachableError(
-            f"hub:{name} cannot be reached and is not on this machine ({error}). Check the network (HF_HUB_OFFLINE "
-            "should be unset), or give a local copy: jsonl:PATH, csv:PATH or parquet:PATH with the same column "
-            "mapping, and for a benchmark args: {path: PATH}."
+            f"hub:{name} cannot be reached and is not on this machine. {mend}, or give a local copy: jsonl:PATH, "
+            "csv:PATH or parquet:PATH with the same column mapping, and for a benchmark args: {path: PATH}."
         )
     if isinstance(error, DatasetsError | ValueError | FileNotFoundError | RuntimeError):
         return ConfigError(f"hub:{name} with {_part(args)}: {error}")

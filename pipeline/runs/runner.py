@@ -172,7 +172,7 @@ def run_stages(
                     continue
                 why = f"{state.state}{': ' + state.reason if state.reason else ''}"
                 wanted_by = "" if target in (None, stage) else f", needed by {target.id}"
-                about = f"; about {rough(still)} for all that is left" if still and len(left) else ""
+                about = f"; about {rough(still)} for all that is left" if still and left else ""
                 logger.info("%s, %s: %s (%s%s)%s", place, stage.id, stage.summary, why, wanted_by, about)
                 with disk_faults_told(run.path):
                     forecast.ended(stage, _run_stage(stage, profile, run, states, engines, crew))
