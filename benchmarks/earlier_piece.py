@@ -155,8 +155,8 @@ def piece(name: str, scratch: Path):
         "engine, SmolLM2": lambda: engine_piece(smollm2(scratch), long, 16, 32, "bfloat16"),
         "update, pocket": lambda: update_piece(teacher, asked, 16, (20, 38), torch.float32),
         "update, SmolLM2": lambda: update_piece(smollm2(scratch), long[:4], 8, (20, 38), torch.float32),
-        "SFT, pocket": lambda: sft_piece(teacher, sums(640)),
-        "reward model, pocket": lambda: reward_model_piece(teacher, sums(640)),
+        "SFT, pocket": lambda: sft_piece(teacher, sums(256)),
+        "reward model, pocket": lambda: reward_model_piece(teacher, sums(128)),
     }[name]()
 
 
