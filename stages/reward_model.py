@@ -108,4 +108,5 @@ def train_scorer(
             dtype=ctx.profile.dtype,
             on_step=on_step,
             nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
+            parallel=ctx.profile.parallel,
         )

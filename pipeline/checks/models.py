@@ -7,7 +7,7 @@ from rich.table import Table
 
 from pipeline.config.lora import LoRASettings
 from pipeline.config.profile import Profile
-from pipeline.config.stages import RewardModelStage, RLStage, SFTStage
+from pipeline.config.stages import RLStage
 from pipeline.core.errors import ConfigError, told_with
 from pipeline.core.packable import not_packed
 from pipeline.ladder import StageDefinition, of_kind
@@ -206,15 +206,8 @@ def _tokenizer(profile: Profile, role: str):
 
 
 def adapters_of(profile: Profile) -> Iterator[tuple[str, LoRASettings]]:
-    for name, section in profile.stages.of(RLStage).items():
-        if lora := section.grpo.lora:
-            yield f"stages.{name}.grpo", lora
-    for name, section in profile.stages.of(SFTStage).items():
-        if lora := section.sft.lora:
-            yield f"stages.{name}.sft", lora
-    for name, section in profile.stages.of(RewardModelStage).items():
-        if lora := section.lora:
-            yield f"stages.{name}", lora
+    """The key of each section that trains adapters, and their settings."""
+    yield from profile.adapters().items()
 
 
 def _unshaped(source: str, device: Device) -> list[str]:

@@ -9,7 +9,7 @@ from pipeline.checks.models import check_models, memory_table, model_notes, mode
 from pipeline.checks.questions import check_questions, question_notes
 from pipeline.checks.steps import step_notes
 from pipeline.config.profile import Profile
-from pipeline.config.stages import RewardModelStage, RLStage, SampledData, SFTStage
+from pipeline.config.stages import RLStage, SampledData, SFTStage
 from pipeline.core.errors import ConfigError, told_with
 from pipeline.core.ranks import rows_in_a_pass
 from pipeline.core.tables import print_table, standard_output
@@ -41,19 +41,13 @@ def check_profile(profile: Profile) -> None:
 
 
 def check_processes(profile: Profile, count: int) -> None:
-    """Raises ConfigError where the profile's batches do not divide among `count` processes."""
+    """Raises ConfigError where the profile's batches do not divide among `count` processes, and where these cannot
+    share its models as it says."""
     if count == 1:
         return
-    batches = {}
-    for stage, section in profile.stages.of(RLStage).items():
-        batches[f"stages.{stage}.grpo.prompts_per_step"] = section.grpo.prompts_per_step
-        if section.grpo.sampled_prompts:
-            batches[f"stages.{stage}.grpo.sampled_prompts"] = section.grpo.sampled_prompts
-    for stage, section in profile.stages.of(SFTStage).items():
-        batches[f"stages.{stage}.sft.batch_size"] = section.sft.batch_size
-    for stage, section in profile.stages.of(RewardModelStage).items():
-        batches[f"stages.{stage}.batch_size"] = section.batch_size
-    faults = [f"{key} is {batch}" for key, batch in batches.items() if batch % count]
+    if faults := profile.parallel.faults(count, profile.adapters()):
+        raise ConfigError(f"The profile '{profile.name}' with {count} processes: {'; '.join(faults)}.")
+    faults = [f"{key} is {batch}" for key, batch in profile.batches().items() if batch % count]
     if faults:
         raise ConfigError(
             f"The profile '{profile.name}' cannot be run by {count} processes: {', '.join(faults)}. Set multiples of "

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pipeline.config.data import Cleaning, QuestionSource, Templates
 from pipeline.config.engine import AnyEngine
 from pipeline.config.lora import LoRASettings, with_adapters
+from pipeline.config.parallel import ParallelSettings
 from pipeline.config.rewards import SCORER
 from pipeline.config.stages import (
     DistillStage,
@@ -16,6 +17,7 @@ from pipeline.config.stages import (
     RewardModelStage,
     RLStage,
     SampledData,
+    SFTStage,
     Stages,
     Watchdog,
 )
@@ -35,6 +37,8 @@ class Profile(Strict):
     made_for: MadeFor | None = None
     """GPUs that `make check` estimates memory for; null: this machine."""
     engine: AnyEngine
+    parallel: ParallelSettings = ParallelSettings()
+    """How several processes share a model. No part of a stage's identity: a run goes on with another number."""
     trackers: list[Literal["tensorboard", "trackio", "wandb"]] = ["tensorboard"]
     """Where the figures of RL stages go while they train, besides `metrics.jsonl`."""
     templates: Templates = Templates()
@@ -58,6 +62,30 @@ class Profile(Strict):
         if not isinstance(data, dict) or not isinstance(data.get("lora"), dict):
             return data
         return {**data, "stages": with_adapters(data.get("stages"), Stages, data["lora"])}
+
+    def batches(self) -> dict[str, int]:
+        """The key of each batch that the processes of a run divide among themselves -> its size."""
+        found = {
+            f"stages.{name}.grpo.prompts_per_step": section.grpo.prompts_per_step
+            for name, section in self.stages.of(RLStage).items()
+        }
+        found |= {
+            f"stages.{name}.grpo.sampled_prompts": section.grpo.sampled_prompts
+            for name, section in self.stages.of(RLStage).items()
+            if section.grpo.sampled_prompts
+        }
+        found |= {f"stages.{name}.sft.batch_size": s.sft.batch_size for name, s in self.stages.of(SFTStage).items()}
+        return found | {
+            f"stages.{name}.batch_size": section.batch_size
+            for name, section in self.stages.of(RewardModelStage).items()
+        }
+
+    def adapters(self) -> dict[str, LoRASettings]:
+        """The key of each section that trains adapters -> their settings."""
+        found = {f"stages.{name}.grpo": section.grpo.lora for name, section in self.stages.of(RLStage).items()}
+        found |= {f"stages.{name}.sft": section.sft.lora for name, section in self.stages.of(SFTStage).items()}
+        found |= {f"stages.{name}": section.lora for name, section in self.stages.of(RewardModelStage).items()}
+        return {key: lora for key, lora in found.items() if lora}
 
     @model_validator(mode="after")
     def _groups_exist(self) -> "Profile":

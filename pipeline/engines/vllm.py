@@ -15,7 +15,7 @@ from pipeline.core.heads import has_own_head
 from pipeline.core.ranks import process_count
 from pipeline.core.watchdog import beat
 from pipeline.engines.engine import Engine, Finished, MissingEngineError, RawCompletion
-from pipeline.engines.weights import checkpoint_weights, has_adapters
+from pipeline.engines.weights import has_adapters, streamed_weights
 
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights pass by reference, and nothing outlives this process
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -126,7 +126,7 @@ class VLLMEngine(Engine):
         if self.adapter_rank and has_adapters(model):
             self._sync_adapter(model)
         else:
-            self._reload({"weights_iterator": iter(checkpoint_weights(model).items())})
+            self._reload({"weights_iterator": streamed_weights(model, getattr(torch, self.settings.dtype))})
 
     def _sync_adapter(self, model) -> None:
         """Hand over the LoRA weights alone; the engine must have been opened on the model's own base."""

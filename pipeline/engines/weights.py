@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from pipeline.core.heads import has_own_head
+from pipeline.core.shards import is_sharded, reshard, whole
 
 NO_FUNCTION = frozenset(
     ("_name_or_path", "name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "initializer_range",
@@ -19,12 +20,34 @@ engine to serve two checkpoints, those that nobody here has heard of too."""
 def checkpoint_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The model's parameters as its checkpoint would hold them, LoRA adapters merged in. `model` is left unchanged.
 
-    Tied weights appear once. Tensors are the live ones, except merged layers, which are copies.
+    Tied weights appear once. Tensors are the live ones, except merged layers, which are copies, and those of a model in
+    shards, which are gathered: then all processes must call this. One with adapters is to be whole.
     """
     from transformers.core_model_loading import revert_weight_conversion
 
     base = model.get_base_model() if has_adapters(model) else model
     return dict(revert_weight_conversion(base, dict(_named_weights(model))))
+
+
+@torch.no_grad()
+def streamed_weights(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
+    """`checkpoint_weights` one after the other, for whoever keeps none of them: of a model in shards no more than one
+    is gathered at a time, as `dtype`, where its checkpoint holds weights in the form that the model does."""
+    names = {name: torch.empty_like(parameter, device="meta") for name, parameter in model.named_parameters()}
+    if not is_sharded(model) or has_adapters(model) or _converted(model, names):
+        yield from checkpoint_weights(model).items()
+        return
+    reshard(model)
+    for name, parameter in model.named_parameters():
+        yield name, whole(parameter, dtype)
+
+
+def _converted(model, names: dict[str, torch.Tensor]) -> bool:
+    """Whether the checkpoint holds other tensors, or others names, than the model."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    stored = dict(revert_weight_conversion(model, names))
+    return stored.keys() != names.keys() or any(stored[name] is not tensor for name, tensor in names.items())
 
 
 def has_adapters(model) -> bool:
@@ -34,8 +57,10 @@ def has_adapters(model) -> bool:
 @torch.no_grad()
 def _named_weights(model) -> Iterator[tuple[str, torch.Tensor]]:
     if not has_adapters(model):
+        if is_sharded(model):
+            reshard(model)
         for name, parameter in model.named_parameters():
-            yield name, parameter.data
+            yield name, whole(parameter)
         return
     merged = _merged_weights(model)
     for name, parameter in model.named_parameters():

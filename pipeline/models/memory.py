@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from pipeline.config.lora import LoRASettings
+from pipeline.config.parallel import NOT_SHARED, ParallelSettings
 from pipeline.config.profile import Profile
 from pipeline.config.reward_model import RewardTraining
 from pipeline.config.sft import SFTSettings
@@ -25,6 +26,8 @@ TRAINED_BYTES = 16
 """A trained weight: itself, its gradient and Adam's two moments in float32."""
 BUCKET_BYTES = 4
 """A trained weight's place in the buffers in which several processes average gradients."""
+GATHERED_LAYERS = 2
+"""Layers of a model in shards that are gathered at a time: the one that is computed and the next."""
 LAYER_NUMBERS = 30
 """Numbers a layer keeps for the backward pass, as a multiple of tokens × hidden size: 17 of 2 bytes by the paper, and
 the residual stream and the norms, which autocast leaves in float32."""
@@ -49,6 +52,13 @@ class Device:
     """Bytes of one GPU, or of the machine."""
     processes: int = 1
     """How many of the GPUs a run uses, with a process each."""
+    parallel: ParallelSettings = NOT_SHARED
+    """How these processes share a model."""
+
+    @property
+    def shards(self) -> int:
+        """In how many parts each model is."""
+        return self.parallel.shards(self.processes)
 
     def __str__(self) -> str:
         if self.kind == "cuda":
@@ -61,11 +71,11 @@ class Estimate:
     """Bytes, by what they are for."""
 
     weights: float
-    """Policy: weights, gradients, optimizer."""
+    """Policy: weights, gradients, optimizer; of a model in shards one process's part."""
     reference: float
     """Frozen models beside the policy: reference model and reward models."""
     activations: float
-    """What a pass keeps, with autocast's copy of the weights."""
+    """What a pass keeps, with autocast's copy of the weights, or what of a model in shards is gathered at a time."""
     engine: float
     """The rollout engine's weights and key-value cache."""
 
@@ -75,37 +85,65 @@ class Estimate:
 
 
 def policy_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str, device: Device) -> float:
-    """In each of the processes, one a GPU: every one holds the whole model."""
-    trained = TRAINED_BYTES + (BUCKET_BYTES if device.processes > 1 else 0)
+    """In each of the processes, one a GPU: each holds the whole model, or its shard."""
+    if device.parallel.offload and device.shards > 1:
+        return 0
+    trained = TRAINED_BYTES + (BUCKET_BYTES if device.processes > 1 and device.shards == 1 else 0)
     if lora is None:
-        return shape.parameters * trained
+        return shape.parameters * trained / device.shards
     frozen = NF4_BYTES if lora.quantize == "nf4" else NUMBER_BYTES[dtype]
-    return shape.parameters * frozen + lora.parameters(shape.linear_shapes) * trained
+    return (shape.parameters * frozen + lora.parameters(shape.linear_shapes) * trained) / device.shards
 
 
-def activation_bytes(shape: ModelShape, tokens: int, dtype: str, checkpointing: bool) -> float:
+def reference_bytes(shape: ModelShape, device: Device) -> float:
+    """The reference model beside a policy whose weights are all trained: float32, in shards by layers as it is."""
+    held = 0 if device.parallel.offload and device.shards > 1 else 4 * shape.parameters / device.shards
+    return held + (GATHERED_LAYERS * 4 * shape.layer_parameters if device.shards > 1 else 0)
+
+
+def gathered_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str, device: Device) -> float:
+    """Of a model in shards: the layers, embeddings and head that are whole at a time, and the gradients of the largest
+    of them on their way to their owners, which add them up in float32."""
+    if device.shards == 1:
+        return 0
+    number = NUMBER_BYTES[dtype if lora or device.parallel.gather == "bfloat16" else "float32"]
+    embeddings = shape.embedding_parameters * (1 if shape.tied else 2)
+    weights = number * (GATHERED_LAYERS * shape.layer_parameters + embeddings)
+    largest = max(shape.layer_parameters, shape.embedding_parameters) if lora is None else 0
+    return weights + (number + 4) * largest
+
+
+def activation_bytes(shape: ModelShape, tokens: float, dtype: str, checkpointing: bool) -> float:
     """For one forward and backward pass over so many tokens, without the logits."""
     layer = LAYER_NUMBERS * tokens * shape.hidden * NUMBER_BYTES[dtype]
     return layer + shape.layers * tokens * shape.hidden * NUMBER_BYTES[dtype] if checkpointing else layer * shape.layers
 
 
-def autocast_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str) -> float:
+def cast_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str, device: Device) -> float:
+    """Weights in the form that a pass computes with: autocast's copy of them, or what is gathered of shards."""
+    if device.shards > 1:
+        return gathered_bytes(shape, lora, dtype, device)
     return AUTOCAST_BYTES * shape.parameters if lora is None and dtype != "float32" else 0
 
 
-def rl_estimate(shape: ModelShape, profile: Profile, stage: RLStage, device: Device) -> Estimate:
-    """An RL stage with its engine in the same memory. Reward models of the ladder stay from their first use on."""
+def rl_estimate(
+    shape: ModelShape, profile: Profile, stage: RLStage, device: Device, tokens: float | None = None
+) -> Estimate:
+    """An RL stage with its engine in the same memory. Reward models of the ladder stay from their first use on.
+
+    `tokens`: what a pass had at most (default: what it may have).
+    """
     grpo = stage.grpo
-    tokens = max(grpo.microbatch_tokens(device.kind), grpo.longest_completion)
+    tokens = tokens or max(grpo.microbatch_tokens(device.kind), grpo.longest_completion)
     engine = profile.engine
-    reference = 4 * shape.parameters if grpo.beta > 0 and grpo.lora is None else 0
+    reference = reference_bytes(shape, device) if grpo.beta > 0 and grpo.lora is None else 0
     scorers = sum(spec.scorer is not None for spec in stage.rewards)
     tile = 4 * tokens * min(shape.vocabulary, TILE_VOCABULARY)
     return Estimate(
         weights=policy_bytes(shape, grpo.lora, profile.dtype, device),
         reference=reference + scorers * shape.parameters * NUMBER_BYTES[profile.dtype],
         activations=activation_bytes(shape, tokens, profile.dtype, grpo.gradient_checkpointing)
-        + autocast_bytes(shape, grpo.lora, profile.dtype)
+        + cast_bytes(shape, grpo.lora, profile.dtype, device)
         + tile,
         engine=engine.memory(
             shape.parameters * NUMBER_BYTES[engine.dtype],
@@ -123,7 +161,7 @@ def sft_estimate(shape: ModelShape, profile: Profile, sft: SFTSettings, device: 
         weights=policy_bytes(shape, sft.lora, profile.dtype, device),
         reference=0,
         activations=activation_bytes(shape, tokens, profile.dtype, checkpointing=device.kind != "cpu")
-        + autocast_bytes(shape, sft.lora, profile.dtype)
+        + cast_bytes(shape, sft.lora, profile.dtype, device)
         + LOGIT_NUMBERS * 4 * tokens * shape.vocabulary,
         engine=0,
     )
@@ -137,7 +175,7 @@ def reward_model_estimate(shape: ModelShape, profile: Profile, settings: RewardT
         weights=policy_bytes(shape, settings.lora, profile.dtype, device),
         reference=0,
         activations=activation_bytes(shape, tokens, profile.dtype, checkpointing=device.kind != "cpu")
-        + autocast_bytes(shape, settings.lora, profile.dtype),
+        + cast_bytes(shape, settings.lora, profile.dtype, device),
         engine=0,
     )
 
@@ -146,13 +184,13 @@ def intended_device(profile: Profile, processes: int = 1) -> Device:
     """What the profile says that it is made for; this machine where it says nothing."""
     if profile.made_for is None:
         return this_device(profile, processes)
-    return Device("cuda", profile.made_for.gpus, profile.made_for.gib * 2**30, processes)
+    return Device("cuda", profile.made_for.gpus, profile.made_for.gib * 2**30, processes, profile.parallel)
 
 
 def this_device(profile: Profile, processes: int = 1) -> Device:
     """This machine's GPUs, else its memory."""
     kind = device_kind(profile)
-    return Device(kind, devices(kind), device_bytes(kind), processes)
+    return Device(kind, devices(kind), device_bytes(kind), processes, profile.parallel)
 
 
 def device_kind(profile: Profile) -> str:
@@ -185,12 +223,17 @@ def _gpus() -> tuple[int, ...]:
 
 
 def spread(total: float, device: Device) -> str:
-    """Whether `total` bytes fit the device: '' where they do, else a sentence. Each process drives one GPU and holds
-    the whole model, so other GPUs make it faster and no smaller."""
+    """Whether `total` bytes in a process fit the device: '' where they do, else a sentence. Each process drives one
+    GPU, so other GPUs help only where models are in shards."""
     if total <= device.size:
         return ""
+    if device.shards > 1:
+        return f"more than one GPU of {_gib(device.size)} holds, with models in {device.shards} shards"
     if device.kind == "cuda" and device.count > 1:
-        return f"more than one GPU of {_gib(device.size)} holds, and models are not sharded over the {device.count}"
+        return (
+            f"more than one GPU of {_gib(device.size)} holds, and models are not sharded over the {device.count}: "
+            "parallel.shard: fsdp2 does it"
+        )
     return f"more than the {device}"
 
 

@@ -39,13 +39,21 @@ class ModelShape:
         return 2 * self.layers * self.kv_heads * self.head_size
 
     @property
-    def parameters(self) -> int:
-        """Stored weights; a tied head counts once."""
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
+    def embedding_parameters(self) -> int:
+        """Weights of the embeddings, and as many of the head."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def layer_parameters(self) -> int:
+        """Weights of one layer."""
         biases = (self.heads + 2 * self.kv_heads) * self.head_size if self.attention_biases else 0
         norms = 2 * self.hidden + (2 * self.head_size if self.head_norms else 0)
-        linear = sum(inputs * outputs for inputs, outputs in self.linear_shapes)
-        return embeddings + linear + self.layers * (biases + norms) + self.hidden
+        return sum(inputs * outputs for inputs, outputs in self.linear_shapes) // self.layers + biases + norms
+
+    @property
+    def parameters(self) -> int:
+        """Stored weights; a tied head counts once."""
+        return self.embedding_parameters * (1 if self.tied else 2) + self.layers * self.layer_parameters + self.hidden
 
 
 def _qwen2(hidden, layers, heads, kv_heads, intermediate, vocabulary, tied, context=32768) -> ModelShape:

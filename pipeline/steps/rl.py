@@ -158,6 +158,7 @@ def _train(
                 token_budget=token_budget,
                 nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
                 on_checkpoint=lambda step: ctx.checkpointed(step, config.grpo.max_steps, "step"),
+                parallel=ctx.profile.parallel,
                 eval_hook=HeldoutCurve(ctx, heldout, template, trackers) if heldout else None,
                 eval_every=config.heldout.every if config.heldout else None,
                 keep_best=bool(heldout) and config.heldout.keep_best,

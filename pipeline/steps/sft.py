@@ -98,4 +98,5 @@ def _train(
             resume_from=checkpoint,
             nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
             on_checkpoint=lambda step: ctx.checkpointed(step, bar.total, "step"),
+            parallel=ctx.profile.parallel,
         )

@@ -16,6 +16,7 @@ from pipeline.core.files import append_json_line
 from pipeline.core.stopping import finishing, raise_if_stopped, stop_asked
 from pipeline.core.watchdog import phase
 from pipeline.training.checkpoints import WRITING, clear_unfinished, finish_checkpoint
+from pipeline.training.sharded_trainer import ShardedTrainer
 
 NONFINITE = "nonfinite.jsonl"
 
@@ -29,7 +30,7 @@ def _onto_cpu(storage, location: str):
 torch.serialization.register_package(100, lambda storage: None, _onto_cpu)
 
 
-class GuardedTrainer:
+class GuardedTrainer(ShardedTrainer):
     """Goes left of a `transformers.Trainer` among the bases of a class.
 
     A step whose loss or gradient norm is not finite leaves weights and optimizer as they are, counts as `skipped` in
@@ -88,8 +89,7 @@ class GuardedTrainer:
                 super()._save_checkpoint(model, trial)
             finally:
                 self._writing = False
-            if self.args.should_save:
-                self.save_beside(folder / WRITING / f"checkpoint-{step}")
+            self.save_beside(folder / WRITING / f"checkpoint-{step}")
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 finish_checkpoint(folder, step, self._keep_checkpoints)
@@ -97,7 +97,7 @@ class GuardedTrainer:
                     self.on_checkpoint(step)
 
     def save_beside(self, folder: Path) -> None:
-        """For what else belongs into a checkpoint."""
+        """For what else belongs into a checkpoint. Called in all processes; the one that `should_save` writes."""
 
     # ---- Steps that are not finite --------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.parallel import NOT_SHARED, ParallelSettings
 from pipeline.config.reward_model import RewardTraining
 from pipeline.core.ranks import process_count, rows_in_a_pass
 from pipeline.core.watchdog import beat, phase
@@ -49,14 +50,15 @@ def train_reward_model(
     on_step: Callable[[int, int, dict], None],
     checkpoint_every: int = CHECKPOINT_EVERY,
     nonfinite_steps: int = 3,
+    parallel: ParallelSettings = NOT_SHARED,
 ) -> RewardModelResult:
     """Fine-tunes the language model at `model_path` with a scalar head on (chosen, rejected) texts.
 
     Loss is -log sigmoid(score(chosen) - score(rejected)) (Bradley-Terry). Saves a sequence-classification checkpoint
     with one label to `output`, and with `settings.lora` the adapters beside it. An interrupted training goes on from
     its checkpoints in `trainer_folder(output)`, and one that has finished is not repeated. With several processes each
-    calls this; the first saves. Raises ValueError where no pair fits `max_tokens`, RunError after `nonfinite_steps`
-    steps in a row whose loss or gradient is not finite.
+    calls this; `parallel` says how they share the model, and the first saves. Raises ValueError where no pair fits
+    `max_tokens`, RunError after `nonfinite_steps` steps in a row whose loss or gradient is not finite.
     """
     from datasets import Dataset
     from transformers import set_seed
@@ -97,7 +99,7 @@ def train_reward_model(
             per_device_train_batch_size=pairs_per_device,
             gradient_accumulation_steps=settings.batch_size // pairs_per_device // processes,
             save_steps=checkpoint_every,
-            **common_arguments(device, dtype, seed),
+            **common_arguments(device, dtype, seed, parallel, lora),
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
@@ -105,17 +107,19 @@ def train_reward_model(
         callbacks=[StepCallback(on_step)],
         keep_checkpoints=KEEP_CHECKPOINTS,
         nonfinite_steps=nonfinite_steps,
+        parallel=parallel,
     )
     settle_adapters(trainer.model, lora)
     checkpoint = agreed_checkpoint(trainer_folder(output))
     with phase("update"):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     with phase("evaluation"):
-        accuracy = _accuracy(trainer, checks) if checks and trainer.is_world_process_zero() else None
+        measures = trainer.in_shards or trainer.is_world_process_zero()  # a pass over shards takes all processes
+        accuracy = _accuracy(trainer, checks) if checks and measures else None
     tokens = settings.epochs * sum(len(ids) for row in rows for ids in row.values())
     result = RewardModelResult(trainer.state.global_step, tokens, len(rows), accuracy)
+    save_trained(trainer, tokenizer, output, output.with_name(f"{output.name}-adapter"), dtype)
     if trainer.is_world_process_zero():
-        save_trained(trainer, tokenizer, output, output.with_name(f"{output.name}-adapter"), dtype)
         write_result(noted, result, output)
     return result
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.parallel import NOT_SHARED, ParallelSettings
 from pipeline.config.sft import SFTSettings
 from pipeline.core.ranks import process_count, rows_in_a_pass
 from pipeline.core.tokens import answers_ids, prompts_ids
@@ -56,6 +57,7 @@ def train_sft(
     resume_from: Path | None = None,
     nonfinite_steps: int = 3,
     on_checkpoint: Callable[[int], None] | None = None,
+    parallel: ParallelSettings = NOT_SHARED,
 ) -> SFTResult:
     """Fine-tunes the checkpoint at `model_path` and saves a plain one of `dtype` to `output/checkpoint`.
 
@@ -64,7 +66,7 @@ def train_sft(
     Weights and optimizer are float32 (bfloat16 weights would swallow small updates); `dtype` is that of the arithmetic.
     Trainer checkpoints go to `output/trainer`; `resume_from` is the one to go on from. `on_step(step, steps, figures)`
     is called after each optimizer step, `on_checkpoint(step)` for each resumable checkpoint that is whole. With several
-    processes each calls this; the first saves.
+    processes each calls this; `parallel` says how they share the model, and the first saves.
     Raises ValueError where no row fits `settings.max_tokens`, RunError after `nonfinite_steps` steps in a row whose
     loss or gradient is not finite.
     """
@@ -98,7 +100,7 @@ def train_sft(
             packing=False,
             train_sampling_strategy="group_by_length",
             save_steps=settings.checkpoint_every,
-            **common_arguments(device, dtype, seed),
+            **common_arguments(device, dtype, seed, parallel, lora),
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
@@ -106,13 +108,13 @@ def train_sft(
         callbacks=[StepCallback(on_step)],
         keep_checkpoints=settings.keep_checkpoints,
         nonfinite_steps=nonfinite_steps,
+        parallel=parallel,
     )
     trainer.on_checkpoint = on_checkpoint
     settle_adapters(trainer.model, lora)
     with phase("update"):
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    if trainer.is_world_process_zero():
-        save_trained(trainer, tokenizer, output / "checkpoint", output / "adapter", dtype)
+    save_trained(trainer, tokenizer, output / "checkpoint", output / "adapter", dtype)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return SFTResult(
         steps=trainer.state.global_step,

@@ -10,14 +10,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from transformers import TrainerCallback
 
+from pipeline.config.lora import LoRASettings
+from pipeline.config.parallel import ParallelSettings
 from pipeline.core.console import LOGGER
 from pipeline.core.files import fsync_folder, fsync_tree, write_durably
 from pipeline.core.watchdog import beat
 from pipeline.models.generation import settle_generation
 from pipeline.training.checkpoints import damage, file_hashes, last_checkpoint
 from pipeline.training.lora import checkpoint_model, save_adapter
+from pipeline.training.sharding import shard_arguments
 
 Result = TypeVar("Result")
 STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -42,7 +46,9 @@ class StepCallback(TrainerCallback):
             self.on_step(state.global_step, state.max_steps, figures)
 
 
-def common_arguments(device: str, dtype: str, seed: int) -> dict[str, Any]:
+def common_arguments(
+    device: str, dtype: str, seed: int, parallel: ParallelSettings, lora: LoRASettings | None
+) -> dict[str, Any]:
     """TRL arguments that hang on the machine and on how we log, not on what is trained."""
     return {
         "max_length": None,
@@ -56,12 +62,27 @@ def common_arguments(device: str, dtype: str, seed: int) -> dict[str, Any]:
         "ddp_find_unused_parameters": False,
         "dataloader_pin_memory": device != "cpu",
         "seed": seed,
+        **shard_arguments(parallel, lora),
     }
 
 
-def save_trained(trainer, tokenizer, checkpoint: Path, adapter: Path, dtype: str) -> None:
-    """Write what a trainer has trained: the whole model, and adapters alone if there are any. For the first process."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
+def save_trained(
+    trainer,
+    tokenizer,
+    checkpoint: Path,
+    adapter: Path,
+    dtype: str,
+    change: Callable[[torch.nn.Module], None] | None = None,
+) -> None:
+    """Write what a trainer has trained: the whole model, and adapters alone if there are any.
+
+    To be called in all processes, since a model may be in shards; the first writes. `change` is made to what it writes.
+    """
+    model = trainer.whole_model(getattr(torch, dtype))
+    if model is None:
+        return
+    if change:
+        change(model)
     save_adapter(model, adapter)
     save_checkpoint(checkpoint_model(model, dtype), tokenizer, checkpoint)
 

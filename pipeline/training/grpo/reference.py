@@ -5,9 +5,11 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import is_peft_model
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import TrainerCallback
 
+from pipeline.core.shards import reshard, split_like, whole
 from pipeline.training.packed.packing import Row
 
 FILE = "reference.safetensors"
@@ -39,28 +41,41 @@ class Reference:
     @torch.no_grad()
     def refresh(self) -> None:
         """Make the reference the latest policy."""
-        policy = dict(self._trainer.accelerator.unwrap_model(self._trainer.model).named_parameters())
+        policy = self._parameters(self._trainer.model)
         for name, kept in self._weights().items():
-            kept.copy_(policy[name])
+            kept.copy_(policy[name] if self._adapter is None else whole(policy[name]))
         self.refreshed = True
 
     def save(self, folder: Path) -> None:
-        if self.refreshed:
-            save_file({name: w.detach().contiguous() for name, w in self._weights().items()}, folder / FILE)
+        """In all processes, since weights in shards are gathered; the one that `should_save` writes."""
+        if not self.refreshed:
+            return
+        writes, weights = self._trainer.args.should_save, {}
+        for name, weight in self._weights().items():
+            gathered = whole(weight)
+            if writes:
+                weights[name] = gathered.cpu().contiguous()
+        if writes:
+            save_file(weights, folder / FILE)
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
         if not (folder / FILE).exists():
             return
-        saved = load_file(folder / FILE)
-        for name, kept in self._weights().items():
-            kept.copy_(saved[name])
+        weights = self._weights()
+        with safe_open(folder / FILE, "pt") as saved:
+            for name, kept in weights.items():
+                kept.copy_(split_like(saved.get_tensor(name), kept))
         self.refreshed = True
 
     def _weights(self) -> dict[str, torch.Tensor]:
-        if self._adapter is not None:
-            return self._adapter
-        return dict(self._trainer.accelerator.unwrap_model(self.model).named_parameters())
+        """Those of the second model, in shards where it is, or the kept ones of the adapters, which are whole."""
+        return self._parameters(self.model) if self._adapter is None else self._adapter
+
+    def _parameters(self, model) -> dict[str, torch.Tensor]:
+        plain = self._trainer.accelerator.unwrap_model(model)
+        reshard(plain)
+        return dict(plain.named_parameters())
 
     @contextlib.contextmanager
     def _adapter_in_place(self):
@@ -68,7 +83,18 @@ class Reference:
         if self._adapter is None:
             yield
             return
-        parameters = dict(self._trainer.accelerator.unwrap_model(self._trainer.model).named_parameters())
+        parameters = self._parameters(self._trainer.model)
+        if self._trainer.in_shards:  # gathered for a pass from memory that is theirs, so that values change places
+            trained = {name: parameters[name].detach().clone() for name in self._adapter}
+            try:
+                for name, kept in self._adapter.items():
+                    parameters[name].copy_(split_like(kept, parameters[name]))
+                yield
+            finally:
+                reshard(self._trainer.model)
+                for name, data in trained.items():
+                    parameters[name].copy_(data)
+            return
         trained = {name: parameters[name].data for name in self._adapter}
         try:
             for name, kept in self._adapter.items():

@@ -15,6 +15,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import GRPOConfig
 
 from pipeline.config.grpo import GRPOSettings
+from pipeline.config.parallel import NOT_SHARED, ParallelSettings
 from pipeline.core.ranks import default_device, process_count
 from pipeline.core.tokens import prompts_ids
 from pipeline.core.watchdog import phase
@@ -24,6 +25,7 @@ from pipeline.training.grpo.best import BestWeights
 from pipeline.training.grpo.records import RunRecords
 from pipeline.training.grpo.trainer import LadderGRPOTrainer
 from pipeline.training.lora import load_policy, peft_config, settle_adapters
+from pipeline.training.sharding import shard_arguments
 from pipeline.training.trainer_io import agreed_checkpoint, save_trained, stored_dtype
 from rewards import RewardError
 from rewards.builtin.length import SoftOverlong
@@ -72,6 +74,7 @@ def train_grpo(
     token_budget: int | None = None,
     nonfinite_steps: int = 3,
     on_checkpoint: Callable[[int], None] | None = None,
+    parallel: ParallelSettings = NOT_SHARED,
 ) -> GRPOResult:
     """Train the checkpoint at `model_path` with GRPO and save it to `output_dir/checkpoint`.
 
@@ -97,6 +100,7 @@ def train_grpo(
             passed. The learning rate falls by the share of it that is spent.
         nonfinite_steps: end after this many steps in a row whose loss or gradient is not finite; each is skipped.
         on_checkpoint: called in the first process with the step of each checkpoint to resume from, once it is whole.
+        parallel: how the processes of the run share the model.
 
     Raises:
         ValueError: settings, dataset and engine do not fit together.
@@ -109,7 +113,7 @@ def train_grpo(
     _check(dataset, settings, engine.settings, tokenizer, reward_functions, reward_weights)
     if settings.overlong_share:
         reward_functions, reward_weights = [*reward_functions, Overlong(settings)], [*reward_weights, 1.0]
-    arguments = trainer_arguments(settings, reward_weights, output_dir / "trainer", seed, dtype, device)
+    arguments = trainer_arguments(settings, reward_weights, output_dir / "trainer", seed, dtype, device, parallel)
     leads = arguments.process_index == 0
     if leads and not resume:
         shutil.rmtree(output_dir / "trainer", ignore_errors=True)
@@ -140,6 +144,7 @@ def train_grpo(
         processing_class=tokenizer,
         peft_config=peft_config(settings.lora) if settings.lora else None,
         nonfinite_steps=nonfinite_steps,
+        parallel=parallel,
     )
     trainer.on_checkpoint = on_checkpoint
     settle_adapters(trainer.model, settings.lora)
@@ -160,9 +165,7 @@ def train_grpo(
     finally:
         trainer.rollouts.close()
     kept = best.best if best else None
-    if kept:
-        best.load_into(trainer.accelerator.unwrap_model(trainer.model))
-    _save(trainer, tokenizer, output_dir / "checkpoint", stored_dtype(Path(model_path)))
+    _save(trainer, tokenizer, output_dir / "checkpoint", stored_dtype(Path(model_path)), best if kept else None)
     return GRPOResult(
         steps=trainer.state.global_step,
         tokens_generated=totals["rollout_tokens"],
@@ -212,6 +215,7 @@ def trainer_arguments(
     seed: int,
     dtype: str,
     device: str | None = None,
+    parallel: ParallelSettings = NOT_SHARED,
 ) -> GRPOConfig:
     """TRL's arguments for `settings`. One optimizer step is one of TRL's micro-steps: ours are cut by tokens inside."""
     cuda = (device or default_device()) == "cuda"
@@ -270,14 +274,15 @@ def trainer_arguments(
         disable_tqdm=True,
         report_to=[],
         dataloader_pin_memory=cuda,
+        **shard_arguments(parallel, settings.lora),
     )
 
 
-def _save(trainer: LadderGRPOTrainer, tokenizer, folder: Path, dtype: str) -> None:
-    """Plain Hugging Face format, adapters merged, in the dtype of the start checkpoint."""
+def _save(trainer: LadderGRPOTrainer, tokenizer, folder: Path, dtype: str, best: BestWeights | None) -> None:
+    """Plain Hugging Face format, adapters merged, in the dtype of the start checkpoint; with the weights of `best`."""
     trainer.accelerator.wait_for_everyone()
-    if trainer.is_world_process_zero():
-        save_trained(trainer, tokenizer, folder, folder.with_name("adapter"), dtype)
+    kept = best.load_into if best else None
+    save_trained(trainer, tokenizer, folder, folder.with_name("adapter"), dtype, kept)
 
 
 class Overlong:
@@ -295,10 +300,11 @@ class Overlong:
 
 
 class _EvalHook(TrainerCallback):
-    """Evaluates every so many steps, and with `last` after the last one; `best` keeps the weights of the best."""
+    """Evaluates every so many steps, and where it `keeps` the best weights after the last one; the first process keeps
+    them, in `best`."""
 
-    def __init__(self, hook, every: int, trainer: LadderGRPOTrainer, last: bool, best: BestWeights | None):
-        self._hook, self._every, self._trainer, self._last, self._best = hook, every, trainer, last, best
+    def __init__(self, hook, every: int, trainer: LadderGRPOTrainer, keeps: bool, best: BestWeights | None):
+        self._hook, self._every, self._trainer, self._keeps, self._best = hook, every, trainer, keeps, best
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step == 0:
@@ -309,7 +315,7 @@ class _EvalHook(TrainerCallback):
             self._evaluate(state.global_step)
 
     def on_train_end(self, args, state, control, **kwargs):
-        if self._last and state.global_step % self._every:
+        if self._keeps and state.global_step % self._every:
             self._evaluate(state.global_step)
 
     def on_save(self, args, state, control, **kwargs):
@@ -320,8 +326,11 @@ class _EvalHook(TrainerCallback):
         self._trainer.sync()
         with phase("evaluation"):
             score = self._hook(step, self._trainer.engine)
-        if self._best and score is not None:
-            self._best.offer(step, score, self._trainer.accelerator.unwrap_model(self._trainer.model))
+        if not self._keeps:
+            return
+        with self._trainer.trained_weights() as model:  # of a model in shards in all processes
+            if self._best and score is not None:
+                self._best.offer(step, score, model)
 
 
 class _TokenBudget(TrainerCallback):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
+from accelerate.utils import is_peft_model
 from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 from trl import GRPOTrainer
@@ -22,6 +23,7 @@ from pipeline.engines import Engine
 from pipeline.training.flops import ModelFlops
 from pipeline.training.grpo.figures import StepFigures
 from pipeline.training.grpo.loss import BatchSize, LossInputs, policy_loss
+from pipeline.training.grpo.old_logprobs import remember_old_logprobs
 from pipeline.training.grpo.own_loss import find_loss
 from pipeline.training.grpo.records import rollout_lines
 from pipeline.training.grpo.reference import Reference, RefreshReference
@@ -29,11 +31,11 @@ from pipeline.training.grpo.rollouts import Rollouts
 from pipeline.training.grpo.sampler import OnlineQuestions, QuestionSampler
 from pipeline.training.grpo.schedule import FallsByBudget
 from pipeline.training.guarded import GuardedTrainer
-from pipeline.training.lora import plain_model
 from pipeline.training.packed.attention import attach_packed_forward
 from pipeline.training.packed.losses import can_pack, without_adapters
-from pipeline.training.packed.packing import Row, pack, plan_microbatches
+from pipeline.training.packed.packing import Row, pack, plan_microbatches, shortest
 from pipeline.training.packed.padding import pad, padded
+from pipeline.training.sharding import aligned, sharded_reference
 from rewards.columns import with_every_column
 from rewards.reward_set import RunReward
 
@@ -72,6 +74,8 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
     ):
         questions = with_every_column(train_dataset)
         prompts = Dataset.from_dict({"prompt": [question["prompt"] for question in questions]})
+        args, beta = kwargs["args"], kwargs["args"].beta
+        args.beta = 0.0 if args.fsdp_plugin_args else beta  # TRL's reference would not be in shards by layers
         super().__init__(
             keep_checkpoints=settings.keep_checkpoints,
             train_dataset=prompts,
@@ -83,6 +87,9 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         self.train_dataset = questions
         """Rows as Python holds them, all with the same columns: TRL asks for an Arrow table, in which every column
         has one type, so that values of several sources would be refused or changed."""
+        args.beta = self.beta = beta
+        if self.in_shards and beta != 0 and not is_peft_model(self.model):
+            self.ref_model = sharded_reference(self)
         self.engine = engine
         self.settings = settings
         self.stops_every = settings.rollout_steps
@@ -151,30 +158,23 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         """The rollout in random slices, one a micro-step. Slices after the first optimizer step are off-policy."""
         parts = self.args.steps_per_generation
         if not self.settings.speedups.reuse_forward:
-            self._remember_old_logprobs(rows)
+            remember_old_logprobs(self, rows, rows)
         if parts == 1:
             return [rows]
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.rollouts.seed)).tolist()
         size = len(rows) // parts
         slices = [[rows[i] for i in order[p * size : (p + 1) * size]] for p in range(parts)]
         later = [row for part in slices[self.args.gradient_accumulation_steps :] for row in part]
-        self._remember_old_logprobs([row for row in later if not self._contributes_nothing(row)])
+        remember_old_logprobs(self, [row for row in later if not self._contributes_nothing(row)], rows)
         return slices
-
-    @torch.no_grad()
-    def _remember_old_logprobs(self, rows: list[Row]) -> None:
-        for batch in self._microbatches(rows):
-            logprobs, _ = self.logprobs_and_entropies(self.model, batch, entropy=False)
-            for row, values in zip(batch, logprobs, strict=True):
-                row.old_logprobs = values[: len(row.completion_ids)].clone()
 
     def sync(self) -> None:
         """Give the engine the policy's weights. After a resume nothing has been synced, so the first rollout syncs."""
         self.rollouts.settle()
         if self._synced_step != self.state.global_step:
             started = time.perf_counter()
-            with phase("weight sync"):
-                self.engine.sync_weights(plain_model(self.accelerator.unwrap_model(self.model)))
+            with phase("weight sync"), self.plain_policy(self.engine) as policy:
+                self.engine.sync_weights(policy)
             self._synced_step = self.state.global_step
             self.figures.seconds["sync"] += time.perf_counter() - started
 
@@ -219,14 +219,15 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         """Micro-batches, each with the factor of its loss: 1.
 
         Where nothing is left to train the shortest row runs with factor 0: the optimizer then sees gradients of
-        zero, as it would have, and other processes find this one in their reduction of gradients.
+        zero, as it would have, and other processes find this one in their reduction of gradients. Of a model in
+        shards every process makes as many passes as the one with the most.
         """
-        batches = self._microbatches(trained)
-        if not batches:
-            return [([min(rows, key=lambda row: len(row.prompt_ids) + len(row.completion_ids))], 0.0)]
-        return [(batch, 1.0) for batch in batches]
+        batches = self.microbatches(trained)
+        filler = ([shortest(rows)], 0.0)
+        counted = [(batch, 1.0) for batch in batches] or [filler]
+        return aligned(counted, filler, self.accelerator) if self.in_shards else counted
 
-    def _microbatches(self, rows: list[Row]) -> list[list[Row]]:
+    def microbatches(self, rows: list[Row]) -> list[list[Row]]:
         tokens = self.settings.microbatch_tokens(self.accelerator.device.type)
         return plan_microbatches(rows, tokens, self.shares_prompts)
 
@@ -249,6 +250,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         return loss
 
     def _loss_inputs(self, model, rows: list[Row]) -> LossInputs:
+        reference = self.reference.logprobs(rows) if self.beta != 0 else None  # before weights are saved for backward
         logprobs, entropies = self.logprobs_and_entropies(model, rows)
         device = logprobs.device
         on_policy = rows[0].old_logprobs is None
@@ -259,7 +261,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
             mask=pad([[0 if row.masked else 1] * len(row.completion_ids) for row in rows], 0, device),
             old=None if on_policy else pad_sequence([row.old_logprobs for row in rows], batch_first=True).to(device),
             sampled=pad([row.sampler_logprobs for row in rows], 0.0, device) if corrected else None,
-            reference=self.reference.logprobs(rows) if self.beta != 0 else None,
+            reference=reference,
             entropies=entropies,
         )
 
@@ -310,7 +312,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
 
     def save_beside(self, folder: Path) -> None:
         self.reference.save(folder)
-        if self.questions:
+        if self.questions and self.args.should_save:
             self.questions.save(folder)
 
     def _load_optimizer_and_scheduler(self, checkpoint) -> None:

@@ -165,6 +165,11 @@ def plan_microbatches(rows: list[Row], max_tokens: int, share_prompts: bool) -> 
     return batches
 
 
+def shortest(rows: list[Row]) -> Row:
+    """The row that costs the least."""
+    return min(rows, key=lambda row: len(row.prompt_ids) + len(row.completion_ids))
+
+
 def packed_tokens(rows: list[Row], share_prompts: bool) -> int:
     """Tokens that a forward pass over `rows` computes."""
     prompts = (

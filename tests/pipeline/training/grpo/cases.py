@@ -1,7 +1,7 @@
 """One GRPO step on completions given beforehand, by stock TRL and by our trainer.
 
-Run as a program it makes one step on several processes:
-`torchrun --nproc-per-node 2 -m tests.pipeline.training.grpo.cases ours|stock FOLDER CASE.json OUT.safetensors`.
+Run as a program it makes one step of each of several jobs, on several processes or on one:
+`torchrun --nproc-per-node 2 -m tests.pipeline.training.grpo.cases JOBS.json` writes NAME.safetensors beside that file.
 """
 
 import json
@@ -11,13 +11,17 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from safetensors.torch import save_file
 from transformers import AutoTokenizer
 from trl import GRPOTrainer
 
 from pipeline.config.grpo import GRPOSettings
+from pipeline.config.parallel import NOT_SHARED, ParallelSettings
+from pipeline.core.shards import reshard, split_like, whole
 from pipeline.engines import EngineStats
 from pipeline.engines.completion import Completion
+from pipeline.engines.weights import checkpoint_weights
 from pipeline.training.grpo.run import trainer_arguments
 from pipeline.training.grpo.trainer import LadderGRPOTrainer
 
@@ -51,6 +55,8 @@ def written(flat_groups: int = 0, seed: int = 0) -> dict[str, dict]:
 class ScriptedEngine:
     """An engine that gives back the completions of `cases`."""
 
+    adapter_rank = None
+
     def __init__(self, tokenizer, cases):
         self._tokenizer, self._cases, self.stats = tokenizer, cases, EngineStats()
         self.synced = []
@@ -71,7 +77,7 @@ class ScriptedEngine:
         return groups
 
     def sync_weights(self, model):
-        self.synced.append({name: p.detach().clone() for name, p in model.named_parameters()})
+        self.synced.append({name: tensor.clone() for name, tensor in checkpoint_weights(model).items()})
 
 
 class ScriptedVLLM:
@@ -108,10 +114,20 @@ def reward_of(cases):
     return given
 
 
-def make_trainer(kind: str, model: str, folder: Path, cases, settings: GRPOSettings, peft_config=None, **arguments):
+def make_trainer(
+    kind: str,
+    model: str,
+    folder: Path,
+    cases,
+    settings: GRPOSettings,
+    peft_config=None,
+    parallel: ParallelSettings = NOT_SHARED,
+    dtype: str = "float32",
+    **arguments,
+):
     """`arguments` change TRL's arguments after they have been made from `settings`."""
     tokenizer = AutoTokenizer.from_pretrained(model)
-    args = trainer_arguments(settings, [1.0], folder, 0, "float32")
+    args = trainer_arguments(settings, [1.0], folder, 0, dtype, None, parallel)
     args.save_strategy, args.report_to = "no", []
     for name, value in arguments.items():
         setattr(args, name, value)
@@ -124,7 +140,8 @@ def make_trainer(kind: str, model: str, folder: Path, cases, settings: GRPOSetti
         "peft_config": peft_config,
     }
     if kind == "ours":
-        trainer = LadderGRPOTrainer(engine=ScriptedEngine(tokenizer, cases), settings=settings, **shared)
+        engine = ScriptedEngine(tokenizer, cases)
+        trainer = LadderGRPOTrainer(engine=engine, settings=settings, parallel=parallel, **shared)
     else:
         trainer = GRPOTrainer(**shared)
         if settings.sampler_correction:
@@ -146,7 +163,7 @@ def _shift(model) -> None:
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for _, parameter in sorted(model.named_parameters()):
-            parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+            parameter.add_(split_like(0.02 * torch.randn(parameter.shape, generator=generator), parameter))
 
 
 def _fill_adapters(model) -> None:
@@ -164,12 +181,13 @@ def one_step(trainer) -> dict:
 
     def keep(*_, **__):
         model = trainer.accelerator.unwrap_model(trainer.model)
-        gradients.update({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        gradients.update({n: whole(p.grad).clone() for n, p in model.named_parameters() if p.grad is not None})
 
     trainer.callback_handler.on_pre_optimizer_step = _after(trainer.callback_handler.on_pre_optimizer_step, keep)
     trainer.train()
     model = trainer.accelerator.unwrap_model(trainer.model)
-    weights = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    reshard(model)
+    weights = {n: whole(p).clone() for n, p in model.named_parameters() if p.requires_grad}
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {"loss": losses, "gradients": gradients, "weights": weights}
 
@@ -183,19 +201,32 @@ def _after(method, extra):
     return both
 
 
+def lora() -> LoraConfig:
+    return LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM")
+
+
 def main() -> None:
-    kind, model, case, out = sys.argv[1:]
-    case = json.loads(Path(case).read_text())
-    settings = GRPOSettings.model_validate(case["settings"])
-    trainer = make_trainer(kind, model, Path(out).parent / kind, case["cases"], settings, **case["arguments"])
-    result = one_step(trainer)
-    if trainer.is_world_process_zero():
-        save_file(
-            {f"gradient.{n}": t for n, t in result["gradients"].items()}
-            | {f"weight.{n}": t for n, t in result["weights"].items()}
-            | {"loss": torch.tensor(result["loss"], dtype=torch.float64)},
-            out,
+    path = Path(sys.argv[1])
+    for job in json.loads(path.read_text()):
+        trainer = make_trainer(
+            job["kind"],
+            job["model"],
+            path.parent / job["name"],
+            job["cases"],
+            GRPOSettings.model_validate(job["settings"]),
+            lora() if job.get("peft") else None,
+            ParallelSettings.model_validate(job.get("parallel", {})),
+            job.get("dtype", "float32"),
+            **job["arguments"],
         )
+        result = one_step(trainer)
+        if trainer.is_world_process_zero():
+            save_file(
+                {f"gradient.{n}": t.contiguous() for n, t in result["gradients"].items()}
+                | {f"weight.{n}": t.contiguous() for n, t in result["weights"].items()}
+                | {"loss": torch.tensor(result["loss"], dtype=torch.float64)},
+                path.parent / f"{job['name']}.safetensors",
+            )
 
 
 if __name__ == "__main__":
