@@ -24,9 +24,9 @@ of_run = $(if $(filter-out pocket,$(PROFILE)),--profile '$(PROFILE)') --set "$$L
 # The rows of the ladder's table, in their order. Here and not by Python, so that `make help` needs none.
 ids := $(shell sed -n 's/^        "\([a-z0-9_]*\)", "[a-z]*",.*/\1/p' pipeline/ladder.py)
 stages := $(filter-out report,$(subst _,-,$(ids)))
-targets := help setup quickstart new all $(stages) report compare status check check-reward audit-reward claims \
-           chaos bench bench-rewards bench-grpo bench-earlier readme-figures pocket-bases export upload chat lm-eval \
-           verify explain clean-run test lint audit
+targets := help setup quickstart new all $(stages) report compare status check plan check-reward audit-reward claims \
+           chaos prove-sharding bench bench-rewards bench-grpo bench-earlier readme-figures pocket-bases export upload \
+           chat lm-eval verify explain clean-run test lint audit
 
 # A mistyped variable would change nothing, without a word. Known are those that this file reads.
 given := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
@@ -82,6 +82,9 @@ status: .venv/ready ## show each stage's state: done, stale, partial or missing 
 check: .venv/ready ## check the profile and show its arithmetic before anything runs (JSON=1: as JSON)
 	@$(ladder) check $(json) $(processes) $(options)
 
+plan: .venv/ready ## what a profile takes on GPUS=64 [GPU=h100] [JSON=1]; with RUN=name, predicted beside measured
+	@$(ladder) plan '$(RUN)' $(of_run) $(if $(GPUS),--gpus '$(GPUS)') $(if $(GPU),--gpu '$(GPU)') $(if $(JSON),--json)
+
 check-reward: .venv/ready ## try a reward: REWARD=name or file.py:name [ROWS=file.jsonl] [ARGS="key=value …"]
 	@$(ladder) check-reward '$(REWARD)' $(if $(ROWS),--rows '$(ROWS)') --args '$(ARGS)'
 
@@ -99,6 +102,9 @@ bench: bench-rewards bench-grpo bench-earlier ## measure the speed claims
 
 chaos: .venv/ready ## kill a smoke-sized run KILLS=100 times, resume it, compare it with an uninterrupted one
 	@.venv/bin/python -m benchmarks.chaos --kills '$(KILLS)'
+
+prove-sharding: .venv/ready ## train in shards over two processes, and compare with one process
+	@.venv/bin/python -m benchmarks.sharding
 
 bench-rewards: .venv/ready ## reward scoring against TRL and math-verify one by one
 	@.venv/bin/python -m benchmarks.rewards

@@ -37,7 +37,6 @@ for _variable, _value in {
 if os.environ["PYTHONWARNINGS"] == "ignore":
     warnings.simplefilter("ignore")
 
-
 FIRST_WORD_S = 5.0
 """How long a process waits for others of its run to report the cause first; if they fail too, it is ended meanwhile."""
 
@@ -67,15 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        fault = disk_fault(error)
-        if fault is None:
-            print(redact(traceback.format_exc()), file=sys.stderr, end="")
-            return 1
-        print(f"error: {redact(fault)}. Mend that, then run the same command to go on.", file=sys.stderr)
-        return 1
-    except Exception:  # a defect: its trace is shown, without what is secret
-        print(redact(traceback.format_exc()), file=sys.stderr, end="")
+    except Exception as error:
+        fault = disk_fault(error) if isinstance(error, OSError) else None
+        mend = f"error: {redact(fault)}. Mend that, then run the same command to go on.\n" if fault else None
+        print(mend or redact(traceback.format_exc()), file=sys.stderr, end="")  # a defect's trace, without secrets
         return 1
 
 
@@ -127,7 +121,6 @@ def _run(options) -> int | None:
     crew.leave()
     if target is None or target.kind in ("evaluate", "report"):
         print_summary(profile, run)
-    return None
 
 
 def _status(options) -> None:
@@ -161,6 +154,12 @@ def _check(options) -> None:
     print(memory_verdict(profile, reload, count))
     if count > 1:
         print(f"To run it on {count} GPUs of one machine: make all PROFILE={options.profile} PROCESSES={count}")
+
+
+def _plan(options) -> None:
+    from pipeline.checks.plan_tables import plan
+
+    plan(options, _words(options.set, "SET"))
 
 
 def _check_reward(options) -> int:
@@ -327,6 +326,7 @@ COMMANDS = {
     "run": _run,
     "status": _status,
     "check": _check,
+    "plan": _plan,
     "check-reward": _check_reward,
     "claims": _claims,
     "report": _report,
