@@ -24,6 +24,7 @@ from pipeline.core.figures import duration, size
 from pipeline.core.files import hash_file, write_durably
 from pipeline.core.manifest import Manifest
 from pipeline.ladder import EVALUATE, LADDER, REPORT
+from pipeline.report.claim import Verdict
 from pipeline.report.claims import judge_run
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.loading import load_run
@@ -57,7 +58,7 @@ def figures_of(profile: Profile, run: RunFolder) -> dict[str, Any]:
         "sets": found["settings"]["sets"],
         "headings": [str(column.header) for column in table.columns],
         "rows": [list(row) for row in zip(*(map(str, column.cells) for column in table.columns), strict=True)],
-        "claims": {claim.name: {"statement": claim.statement, "held": claim.held} for claim in claims},
+        "claims": {claim.name: {"statement": claim.statement, "verdict": str(claim.verdict)} for claim in claims},
         "kept": {m.stage: m.metrics["kept"]["step"] for m in made if m.metrics.get("kept")},
         "seconds": sum(manifest.wall_seconds for manifest in made),
         "peak_bytes": max(manifest.peak_memory_bytes or 0 for manifest in made),
@@ -66,10 +67,14 @@ def figures_of(profile: Profile, run: RunFolder) -> dict[str, Any]:
 
 def block(data: dict[str, Any]) -> str:
     """The README's part of figures: Markdown, from the data file alone."""
-    held = [claim for claim in data["claims"].values() if claim["held"]]
-    others = [claim["statement"] for claim in data["claims"].values() if not claim["held"]]
-    tells = f"Of the {len(data['claims'])} effects that the report tests, {len(held)} hold here"
-    tells += f"; these do not: {'; '.join(others)}." if others else "."
+    by_verdict = {
+        verdict: [claim["statement"] for claim in data["claims"].values() if claim["verdict"] == verdict]
+        for verdict in Verdict
+    }
+    tells = (
+        f"Of the {len(data['claims'])} effects that the report tests, {len(by_verdict.pop(Verdict.HOLDS))} hold here"
+    )
+    tells += "".join(f"; {verdict}: {', '.join(found)}" for verdict, found in by_verdict.items() if found) + "."
     lines = [
         BEGIN,
         _wrapped(
