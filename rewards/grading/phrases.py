@@ -60,7 +60,7 @@ ASKED_FOR = re.compile(
     re.IGNORECASE,
 )
 EMPHASIS = re.compile(r"\*\*([^*\n]+)\*\*")
-FILLED = re.compile(r"^(?:\s|\*\*(?=\s)|[>*_`•-]+(?=\s)|```[a-z]*\n)+")
+FILLED = re.compile(r"^(?:\s|\*\*(?=\s)|[>*_`•]+(?=\s)|(?<=\n)[ \t]*-(?=\s)|```[a-z]*\n)+")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def phrases(speech: str, gold: str = "") -> list[Phrase]:
         rest = speech[match.end() : match.end() + MAX_PHRASED]
         if match["said"] and denied(speech, match, rest, gold):
             continue
-        raw = content(rest, gold)
+        below = "\n" if match.group().endswith("\n") else ""  # there a dash begins an item of a list, and is no minus
+        raw = content(below + rest, gold)
         text = unwrap(balanced(EMPHASIS.sub(r"\1", raw)))
         if not text or "\\boxed" in raw or "\\fbox" in raw or "<answer>" in raw:
             continue

@@ -70,6 +70,19 @@ def test_what_is_no_answer_is_not_paid(text):
     assert judge_answer(f"<think> a </think> {text}", {"verifier": "math", "answer": "42"}).score == 0
 
 
+@pytest.mark.parametrize("text", ["The answer is - 31.", "**Final Answer:** - 31", "Answer: -31", "答案是 - 31。"])
+def test_a_minus_apart_from_its_number_is_a_minus(text):
+    verdicts = judge_answers(
+        [f"<think> a </think> {text}"] * 2, [{"verifier": "math", "answer": g} for g in ("-31", "31")]
+    )
+    assert verdicts == [Verdict.CORRECT, Verdict.WRONG]
+
+
+def test_a_dash_on_the_line_below_the_phrase_begins_an_item():
+    for text in ("## Answer\n- 31", "The answer is:\n- 31\n"):
+        assert judge_answer(f"<think> a </think> {text}", {"verifier": "math", "answer": "31"}) is Verdict.CORRECT
+
+
 def test_members_of_a_list_may_stand_in_boxes_of_their_own():
     texts = ["\\boxed{4} and \\boxed{9}", "\\boxed{9}, \\boxed{4}", "\\boxed{4}", "\\boxed{4} and \\boxed{8}"]
     verdicts = judge_answers(texts, [{"verifier": "math", "answer": "4, 9"}] * 4)
