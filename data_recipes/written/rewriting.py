@@ -39,7 +39,7 @@ def keep_words(question: Question, response: str) -> str | None:
 _PIECE = re.compile(
     r"(?P<check>" + "|".join(re.escape(words.strip(" .。")) for words in CHECK.values()) + r")"
     r"|(?P<wait>" + "|".join(re.escape(words.strip()) for words in WAIT.values()) + r")"
-    r"|(?P<sum>\d+[+-]\d+=\d+)"
+    r"|(?P<sum>(?<!\d)\d++[+-]\d++=\d+)"
 )
 
 

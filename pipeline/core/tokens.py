@@ -159,10 +159,15 @@ def text_ids(tokenizer, text: str) -> list[int]:
 
 def without_end(tokenizer, text: str) -> str:
     """The text without the end tokens that it may end with."""
-    end = tokenizer.eos_token
-    while end and text.rstrip().endswith(end):
-        text = text.rstrip().removesuffix(end)
-    return text
+    end, length = tokenizer.eos_token, len(text)
+    while end:
+        kept = length
+        while kept and text[kept - 1].isspace():
+            kept -= 1
+        if not text.endswith(end, 0, kept):
+            break
+        length = kept - len(end)
+    return text[:length]
 
 
 def _encoded(tokenizer, texts: Sequence[str]) -> list[list[int]]:
@@ -177,9 +182,10 @@ def _encoded(tokenizer, texts: Sequence[str]) -> list[list[int]]:
 
 def _begun_once(ids: list[int], first: list[int], bos: int | None) -> list[int]:
     """The ids behind one beginning: a template may have written it, its begin-of-text token alone, or either twice."""
-    while first and ids[: len(first)] == first:
-        ids = ids[len(first) :]
-    begun = bos is not None and ids[:1] == [bos]
-    while begun and ids[:1] == [bos]:
-        ids = ids[1:]
-    return [*first, *([bos] if begun and bos not in first else []), *ids]
+    start = 0
+    while first and ids[start : start + len(first)] == first:
+        start += len(first)
+    begun = bos is not None and ids[start : start + 1] == [bos]
+    while begun and ids[start : start + 1] == [bos]:
+        start += 1
+    return [*first, *([bos] if begun and bos not in first else []), *ids[start:]]

@@ -16,16 +16,19 @@ from typing import Any
 
 from rewards.contract import Reward, RewardError
 from rewards.response import split_response, whole_text
+from rewards.spans import Between, without
 
-NOT_LANGUAGE = (
-    re.compile(r"```.{0,20000}?(?:```|\Z)", re.DOTALL),
+NOT_LANGUAGE: tuple[Between | re.Pattern[str], ...] = (
+    Between(re.compile("```"), re.compile("```"), longest=20_000, open_end=True),
     re.compile(r"`[^`\n]{1,500}`"),
     re.compile(r"\$\$[^$]{1,2000}\$\$|(?<!\\)\$[^$\n]{1,500}\$"),
-    re.compile(r"\\\([^\n]{1,500}?\\\)|\\\[.{1,2000}?\\\]", re.DOTALL),
-    re.compile(r"\\begin\{([a-z*]{1,20})\}.{0,5000}?\\end\{\1\}", re.DOTALL),
+    Between(re.compile(r"\\\("), re.compile(r"\\\)"), longest=500, shortest=1, one_line=True),
+    Between(re.compile(r"\\\["), re.compile(r"\\\]"), longest=2000, shortest=1),
+    Between(re.compile(r"\\begin\{([a-z*]{1,20})\}"), re.compile(r"\\end\{([a-z*]{1,20})\}"), longest=5000),
     re.compile(r"</?[A-Za-z]{1,20}>|https?://\S+|\\[A-Za-z]+"),
-    re.compile(r"[A-Za-z]*(?:[0-9_][A-Za-z0-9_]*)+|[A-Za-z]+\([^()\n]{0,80}\)"),
+    re.compile(r"(?<![A-Za-z])(?:[A-Za-z]*+[0-9_][A-Za-z0-9_]*|[A-Za-z]++\([^()\n]{0,80}\))"),
 )
+"""Code, formulas, tags, addresses and names, in the order in which they are taken out."""
 SYMBOLS = frozenset(
     "sin cos tan log ln exp sqrt mod gcd lcm max min lim det deg pi cm mm km kg ml ok qed iff def int str".split()  # noqa: SIM905
 )
@@ -77,8 +80,8 @@ def chain_of_thought(text: str) -> str:
 
 def count_words(text: str) -> Counter[str]:
     """How many words of each language the text holds."""
-    for pattern in NOT_LANGUAGE:
-        text = pattern.sub(" ", text)
+    for kind in NOT_LANGUAGE:
+        text = without(text, kind) if isinstance(kind, Between) else kind.sub(" ", text)
     words: Counter[str] = Counter()
     for sentence in SENTENCE_END.split(text):
         scripts = Counter({language: len(pattern.findall(sentence)) for language, pattern in SCRIPTS.items()})

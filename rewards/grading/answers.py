@@ -72,9 +72,8 @@ def stated_answers(text: str, gold: str = "", last_number: bool = False, choice:
     answers = marked(last, gold) or unmarked(last, choice) or (last_in(last) if last_number else [])
     if not answers:
         return []
-    for piece in spoken[:-1]:
-        answers = [one for one in marked(piece[-MAX_SPEECH:], gold) if one.kind != "phrase"] + answers
-    return answers
+    earlier = [one for piece in spoken[:-1] for one in marked(piece[-MAX_SPEECH:], gold)]
+    return [one for one in earlier if one.kind != "phrase"] + answers
 
 
 def marked(speech: str, gold: str = "") -> list[Stated]:

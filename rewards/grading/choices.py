@@ -16,7 +16,7 @@ MAX_TEXT = 2000
 FULL_WIDTH = str.maketrans("（）［］：，．", "()[]:,.")
 LETTER = re.compile(
     r"(?:(?:it(?:'s| is)|i (?:choose|pick|select)|(?:the )?(?:correct |right |best |final )?(?:option|choice|answer)"
-    r"(?: is)?|选项?|答案选?|故选|应选)\s*:?\s*)?"
+    r"(?: is)?|选项?|答案选?|故选|应选)\s*+:?\s*+)?"
     r"(?:\(\s*(?P<round>[A-Z])\s*\)|\[\s*(?P<square>[A-Z])\s*\]|\{\s*(?P<brace>[A-Z])\s*\}|(?P<bare>[A-Z])(?![A-Za-z'’]))"
     r"(?P<mark>[.):,、\]]*)(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,

@@ -68,7 +68,7 @@ def same_duration(answer: str, entry: Entry) -> bool:
 
 def duration(text: str) -> tuple[int, Fraction] | None:
     match = re.fullmatch(
-        r"\s*(?:(?P<days>-?[0-9]+) days?(?:,\s*|\s*$))?(?:(?P<hours>[0-9]+):(?P<minutes>[0-5]?[0-9])"
+        r"\s*+(?:(?P<days>-?[0-9]+) days?(?:,\s*+|\s*$))?(?:(?P<hours>[0-9]+):(?P<minutes>[0-5]?[0-9])"
         r"(?::(?P<seconds>[0-5]?[0-9](?:\.[0-9]+)?))?)?\s*\.?",
         text,
     )
@@ -85,7 +85,7 @@ def same_truth(answer: str, entry: Entry) -> bool:
 def same_complex(answer: str, entry: Entry) -> bool:
     """A complex number with the real and the imaginary part of the result."""
     match = re.fullmatch(
-        r"(?:(?P<real>[+-]?[0-9.]+)(?![0-9.]*[ij]))?(?:(?P<imaginary>[+-]?[0-9.]*)\*?[ij])?", re.sub(r"\s", "", answer)
+        r"(?:(?P<real>[+-]?[0-9.]++)(?!\*?[ij]))?(?:(?P<imaginary>[+-]?[0-9.]*)\*?[ij])?", re.sub(r"\s", "", answer)
     )
     if match is None or not match.group():
         return False
@@ -143,7 +143,7 @@ SCORERS: dict[str, Callable[[str, Entry], bool]] = {
 SHAPES = {
     "sokoban": re.compile(r"[UDLRudlr\s]+"),
     "kakurasu": re.compile(r"[01\s]+"),
-    "quantum_lock": re.compile(r"\s*[A-Ca-c](?:\s*(?:→|->|,|-)?\s*[A-Ca-c])*\s*"),
+    "quantum_lock": re.compile(r"\s*+[A-Ca-c](?:\s*+(?:(?:→|->|,|-)\s*+)?[A-Ca-c])*+\s*+"),
 }
 """What an answer to a task consists of, where its scorer skips whatever else there is."""
 

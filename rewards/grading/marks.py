@@ -10,6 +10,8 @@ DELIMITED = re.compile(
 WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("*", "*"),
             ("```", "```"), ("`", "`"), ('"', '"'), ("“", "”"), ("「", "」"))  # fmt: skip
 CLOSING = ".,;:?!。，；：．！？"
+SPACES = ("\\,", "\\;", "\\:", "\\!")
+"""LaTeX's blanks, of which a closing mark is a part."""
 
 
 def boxed(speech: str) -> list[str]:
@@ -35,15 +37,29 @@ def unboxed(speech: str) -> str:
     return re.sub(r"\\(?:boxed|fbox)\s*\{\s*\}", " ", speech)
 
 
+def without_closing(answer: str) -> str:
+    """`answer` without the blanks, the punctuation and LaTeX's blanks at its end, and the blanks before it."""
+    end = len(answer)
+    while end:
+        before = end
+        while end and answer[end - 1].isspace():
+            end -= 1
+        last = answer[max(0, end - 2) : end]
+        if last in SPACES:
+            end -= 2
+        elif last != "\\." and not last.endswith("!"):
+            while end and answer[end - 1] in CLOSING:
+                end -= 1
+        if end == before:
+            break
+    return answer[:end].strip()
+
+
 def unwrap(answer: str) -> str:
     """`answer` without the white space, closing punctuation, quotes, bold marks and math delimiters around it."""
     while True:
         before = answer
-        answer = answer.strip()
-        if not answer.endswith(("\\,", "\\;", "\\:", "\\!", "\\.")) and not answer.endswith("!"):
-            answer = answer.rstrip(CLOSING).strip()
-        elif answer.endswith(("\\,", "\\;", "\\:", "\\!")):
-            answer = answer[:-2].strip()
+        answer = without_closing(answer)
         if answer.count("**") == 1:  # the other mark is outside the answer
             answer = answer.removeprefix("**").removesuffix("**")
         for left, right in WRAPPERS:

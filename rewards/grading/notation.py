@@ -11,7 +11,7 @@ from rewards.grading.repairs import repaired, without_ordinals
 INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 TEXT_COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|texttt|textup|mathrm|mathbf|mathit|mathsf|mathtt|mbox|hbox|operatorname"
-    r"|boldsymbol|bm|rm|bf)\s*\*?\s*\{([^{}]*)\}"
+    r"|boldsymbol|bm|rm|bf)\s*+(?:\*\s*+)?\{([^{}]*)\}"
 )
 SPACING = re.compile(r"(?<!\\)\\(?:left|right|displaystyle|,|;|!|:|\s|quad|qquad)|~")
 SIZES = re.compile(
@@ -73,7 +73,7 @@ def tidy(text: str) -> str:
     text = TEXT_COMMAND.sub(r" \1 ", text) if "\\" in text else text
     text = text.replace("\\%", "%").replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("−", "-")
     text = SPACING.sub(lambda found: "" if found.group() in ("\\left", "\\right", "\\!") else " ", text)
-    text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?|°|\\degree", " degrees ", text)
+    text = re.sub(r"\^\s*+(?:\{\s*+)?\\circ\s*+\}?|°|\\degree", " degrees ", text)
     return " ".join(text.split()).rstrip(" .,;:。，．；：")
 
 

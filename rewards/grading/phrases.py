@@ -21,8 +21,8 @@ PHRASE = re.compile(
     r"|(?P<said>\banswers?\b[*_`]*(?:\s*\([^()\n]{0,40}\)|\s*,[^,\n.]{0,40},)?(?:[ \t]+[A-Za-z']+){0,6}?\s*"
     r"(?:\b(?:is|are|be|equals|was)\b\s*[:：]?|[:：=])|\b(?:correct|right|best)\s+(?:option|choice|response|statement|one)"
     r"s?\s*(?:is|are|[:：])\s*[:：]?)"
-    r"|(?P<chinese>(?:答案|正确选项|正确答案|正确的选项)[*_`]*\s*(?:应该|应|就)?\s*(?:是|为|等于|选|[:：])\s*[:：]?"
-    r"|(?:故|应|所以|因此|则)?选(?:项|择)?(?:是|为)?\s*[:：]?(?=\s*[（(]?[A-Z](?![A-Za-z])))",
+    r"|(?P<chinese>(?:答案|正确选项|正确答案|正确的选项)[*_`]*+\s*+(?:(?:应该|应|就)\s*+)?(?:是|为|等于|选|[:：])\s*[:：]?"
+    r"|(?:故|应|所以|因此|则)?选(?:项|择)?(?:是|为)?\s*+[:：]?(?=\s*[（(]?[A-Z](?![A-Za-z])))",
     re.IGNORECASE | re.MULTILINE,
 )
 OPTION = re.compile(
@@ -37,7 +37,7 @@ ADVERB = re.compile(
 )
 PHRASE_END = re.compile(
     r"\n|[。！？；]|(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bSt)(?<!\bMt)(?<!\bMrs)(?<!\bvs)(?<!\bNo)(?<!\ba\.m)(?<!\bp\.m)"
-    r"(?<!\b[A-Z]\.[A-Z])[.!?](?=[\s*\"'”’)_`]|$)|,?\s+(?:because|since|因为)\b",
+    r"(?<!\b[A-Z]\.[A-Z])[.!?](?=[\s*\"'”’)_`]|$)|(?:,|(?<!\s))\s++(?:because|since|因为)\b",
     re.IGNORECASE,
 )
 DENIAL_BEFORE = re.compile(

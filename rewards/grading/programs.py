@@ -7,7 +7,7 @@ import textwrap
 from rewards.grading.answers import MAX_SPEECH
 from rewards.response import answer_blocks, segments
 
-FENCE = re.compile(r"^(?P<indent>[ \t]*)(?:<answer>[ \t]*)?(?P<mark>`{3,}|~{3,})(?P<label>[^`\n]*)$", re.MULTILINE)
+FENCE = re.compile(r"^(?P<indent>[ \t]*)(?:<answer>[ \t]*)?(?P<mark>`{3,}+|~{3,}+)(?P<label>[^`\n]*+)$", re.MULTILINE)
 PYTHON = re.compile(r"(?:python|py|python3|py3|pypy3?)(?:[\s\d.:{=(,].*)?|\{\.?python.*", re.IGNORECASE)
 LEAVES = re.compile(r"(?<![\w.])(?:exit|quit)\s*\(")
 LEAVE = "import sys as _sys; exit = quit = _sys.exit\n"

@@ -9,13 +9,13 @@ MAX_VALUE = 120
 """Characters of prose that may be a value."""
 TWO_WORDS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
 REMARK = re.compile(
-    r"\s*\((?=[^()\\$0-9=^]{0,200}\)\W*$)(?=[^()]*(?<![\\A-Za-z])[A-Za-z]{3})"
-    r"|,?\s+(?:which|as|so|since|because|where|when|meaning|rounded|thus|hence|making|giving|i\.e\.|that is"
+    r"(?<!\s)\s*+\((?=[^()\\$0-9=^]{0,200}\)\W*$)(?=[^()]*(?<![\\A-Za-z])[A-Za-z]{3})"
+    r"|(?:,|(?<!\s))\s++(?:which|as|so|since|because|where|when|meaning|rounded|thus|hence|making|giving|i\.e\.|that is"
     r"|therefore)\b"
-    r"|\s*\(\s*(?:because|since|as|which|rounded|approximately|i\.e\.)\b"
+    r"|(?<!\s)\s*+\(\s*(?:because|since|as|which|rounded|approximately|i\.e\.)\b"
     r"|,\s+(?:in|to|and (?:we|this|that|so|it)|the|we|it|this|an?\s+[a-z]{3,}|at|by|for|with|after|given)\b"
-    r"|\s+[-–—]+\s+(?=[A-Za-z]{2,}\s)|\s*[—–]\s*(?=[a-z]{2,})"
-    r"|\s+and\s+(?:we|this|that|so|it|that's)\b|[，,]\s*(?=因为|所以|因此|即)|\s*(?=因为)",
+    r"|(?<!\s)\s++[-–—]++\s++(?=[A-Za-z]{2,}\s)|(?<!\s)\s*+[—–]\s*+(?=[a-z]{2,})"
+    r"|(?<!\s)\s++and\s+(?:we|this|that|so|it|that's)\b|[，,]\s*(?=因为|所以|因此|即)|(?<!\s)\s*+(?=因为)",
     re.IGNORECASE,
 )
 TAKES_BACK = re.compile(
@@ -23,7 +23,10 @@ TAKES_BACK = re.compile(
     r"|n['’]t\b|[不没非错或]",
     re.IGNORECASE,
 )
-SAYS = re.compile(r"\s+(?:is|are|equals|was|will be|comes to|is equal to)\s*:?\s+|(?<=[\u4e00-\u9fff])(?:是|为|等于)")
+SAYS = re.compile(
+    r"(?<!\s)\s++(?:is|are|equals|was|will be|comes to|is equal to)(?:\s*+:\s++|\s++)"
+    r"|(?<=[\u4e00-\u9fff])(?:是|为|等于)"
+)
 
 
 def without_remark(answer: str) -> str:
