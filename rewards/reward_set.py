@@ -1,6 +1,8 @@
 """The rewards of one training run: built from a profile, scheduled, limited to their domains, counted."""
 
+import contextlib
 import inspect
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,6 +84,8 @@ class RunReward:
         self.counted: Counter[Verdict] = Counter()
         self.verdicts: list[Verdict | None] = []
         """On each completion of the last call; empty where the reward gives none."""
+        self.logged: dict[str, list[Any]] = {}
+        """What the last call logged of each completion (`log_extra`), by name; None where it said nothing."""
         self.keeps_failure = False
         """Whether a `RewardError` is kept in `failure`, every completion unscored, instead of raised."""
         self.failure: RewardError | None = None
@@ -108,11 +112,14 @@ class RunReward:
         scores: list[float | None] = [None] * len(completions)
         gives_verdicts = isinstance(self.reward, GivesVerdicts)
         self.verdicts = [None] * len(completions) if gives_verdicts else []
+        self.logged = {}
         factor = self.factor(columns)
         rows = self.applicable(len(completions), columns)
         if factor is None or not rows:
             return scores
-        for row, score in zip(rows, self.score(chosen_inputs(prompts, completions, columns, rows)), strict=True):
+        chosen = chosen_inputs(prompts, completions, columns, rows)
+        chosen["log_extra"] = self.keeper(rows, len(completions), columns.get("log_extra"))
+        for row, score in zip(rows, self.score(chosen), strict=True):
             scores[row] = None if score is None else factor * self.corrected(score)
         if gives_verdicts:
             for row, verdict in zip(rows, self.reward.verdicts, strict=False):
@@ -130,6 +137,28 @@ class RunReward:
                 "`rates` out"
             )
         return self.spec.rates.corrected(score)
+
+    def keeper(self, rows: Sequence[int], count: int, passed_on: Callable[[str, list[Any]], None] | None) -> Callable:
+        """The `log_extra` that the reward is given: it keeps what is said of `rows`, and passes on what is said of all.
+
+        It raises `RewardError` where there is not one value for each of them.
+        """
+
+        def log_extra(name: str, values: Sequence[Any]) -> None:
+            values = list(values)
+            if len(values) != len(rows):
+                raise RewardError(
+                    f"reward {self.spec.use}: log_extra({name!r}, …) got {len(values)} values for {len(rows)} "
+                    "completions; give one for each"
+                )
+            whole: list[Any] = [None] * count
+            for row, value in zip(rows, values, strict=True):
+                whole[row] = as_json(value)
+            self.logged[name] = whole
+            if passed_on is not None:
+                passed_on(name, whole)
+
+        return log_extra
 
     @property
     def prefetches(self) -> bool:
@@ -172,6 +201,18 @@ class RunReward:
         if columns.get("domain") is None:
             raise RewardError(f"reward {self.spec.use} is limited to domains, but the data has no column 'domain'")
         return [row for row in range(count) if columns["domain"][row] in self.spec.domains]
+
+
+def as_json(value: Any) -> Any:
+    """The value as a file of JSON lines can hold it: as it is, as a number of Python's own, or in words."""
+    if callable(getattr(value, "item", None)):
+        with contextlib.suppress(ValueError, RuntimeError, TypeError):  # an array of several
+            value = value.item()
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return value
 
 
 def chosen_inputs(

@@ -1,8 +1,11 @@
 """Peak memory of this process since a given moment: resident, in bytes, as counted by the kernel.
 
-`getrusage` gives that of the whole life of a process, so of all stages of a run before the one at hand.
+Linux counts it anew when it is asked to (`forget_peak`). Other systems give that of the whole life of a process, so of
+all stages of a run before the one at hand.
 """
 
+import resource
+import sys
 from pathlib import Path
 
 _STATUS, _REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -16,5 +19,7 @@ def forget_peak() -> None:
 
 def peak() -> int:
     """The peak since `forget_peak`, or since the process began."""
-    [line] = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
+    lines = _STATUS.read_text().splitlines() if _STATUS.is_file() else []
+    told = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return told[0] if told else held * (1 if sys.platform == "darwin" else 1024)

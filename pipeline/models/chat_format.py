@@ -1,7 +1,14 @@
-"""What a chat template does to reasoning and to the end of an answer, found by rendering a conversation with it."""
+"""What a chat template does to reasoning and to the end of an answer, found by rendering a conversation with it.
+
+A template that comes with a model is foreign code. transformers renders it in jinja's immutable sandbox, which bounds
+neither time nor size; here it is rendered in a process with limits, before any stage renders it without.
+"""
 
 from pipeline.core.errors import ConfigError
+from pipeline.core.limited import OverLimit, WorkFailed, limited
 
+RENDERING_S, LONGEST = 20, 1_000_000
+"""CPU seconds and characters of one conversation of a few words."""
 QUESTION, REASONING, ANSWER = "question-probe", "reasoning-probe", "answer-probe"
 FIX = "Give the base another template: chat_template in stages.base_model.tokenizers (`chatml`, `llama3` or a file)."
 
@@ -59,8 +66,15 @@ def _special(tokenizer) -> set[str]:
 
 
 def _render(tokenizer, source: str, messages: list[dict[str, str]], **options) -> str:
-    try:
+    def render() -> str:
         return tokenizer.apply_chat_template(messages, tokenize=False, **options)
-    except Exception as error:  # a template is foreign code, which may raise anything
-        what = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"The chat template of {source} cannot be rendered: {what}. {FIX}") from error
+
+    try:
+        return limited(render, RENDERING_S, LONGEST)
+    except OverLimit as error:
+        raise ConfigError(
+            f"The chat template of {source} takes too much for a conversation of a few words: {error} (allowed are "
+            f"{RENDERING_S} s and {LONGEST:,} characters). {FIX}"
+        ) from error
+    except WorkFailed as error:
+        raise ConfigError(f"The chat template of {source} cannot be rendered: {error}. {FIX}") from error

@@ -11,8 +11,12 @@ program knows no operator with a value of the test's, which it would be handed a
 comparing, adding or taking away is a TypeError, as for any object in Python that defines none, and `in` looks through
 the object here.
 
+An object of a class that the test defines crosses as a copy of its attributes, in the program's class of that name
+where it has one. What the program changes in place is changed here: lists, sets and dictionaries, nested ones and those
+given by keyword.
+
 Messages are lines of JSON. Left out: attributes of named tuples (they cross as tuples), subclassing the program's
-classes in a test, and a plain value on the left of an operator.
+classes in a test, a plain value on the left of an operator, and changes to objects of the test's own classes.
 """
 
 # ruff: noqa: F821 (it runs in the namespace of `inside` and `values`, where nothing of ours can be imported)
@@ -34,6 +38,10 @@ class Peer:
         self.trusting = trusting
         self.shared = {}
         self.exceptions = {}
+        self.classes = {}
+        """Of the program, by name."""
+        self.records = {}
+        """Of one message: the number of each object of a test's class that is in it already, and back."""
 
     def send(self, message):
         line = json.dumps(message).encode() + b"\n"
@@ -54,8 +62,10 @@ class Peer:
 
     def ask(self, operation, target, name, args=(), kwargs=None):
         """Have the other end do something to its object; serve its own requests until the answer comes."""
+        self.records = {}
         sent = [self.encode(value) for value in args]
         named = {key: self.encode(value) for key, value in (kwargs or {}).items()}
+        given = containers([*args, *(kwargs or {}).values()])
         self.send({"do": operation, "target": target, "name": name, "args": sent, "kwargs": named})
         while True:
             message = self.receive()
@@ -66,19 +76,20 @@ class Peer:
                 raise self.exception(
                     message["raised"], message.get("message", ""), stops=(operation, name) == ("builtin", "next")
                 )
-            for value, changed in zip(args, message.get("args", ()), strict=False):
-                restore(value, self.decode(changed))
+            restore(self, given, message.get("changed"))
             return self.decode(message["value"])
 
     def serve(self, message):
         """Do what the other end asks, and answer with the value, or with what was raised."""
         try:
-            target = self.shared[message["target"]]
+            target, self.records = self.shared[message["target"]], {}
             args = [self.decode(value) for value in message["args"]]
             kwargs = {str(key): self.decode(value) for key, value in message["kwargs"].items()}
+            given = containers([*args, *kwargs.values()])
+            before = contents(self, given)
             value = self.encode(self.perform(message["do"], target, message["name"], args, kwargs))
-            changed = [self.encode(arg) if type(arg) in (list, dict, set, bytearray) else None for arg in args]
-            answer = {"value": value, "args": changed}
+            after = contents(self, given)
+            answer = {"value": value, "changed": None if after == before else after}
         except ProgramEnded:
             raise
         except BaseException as error:
@@ -91,6 +102,8 @@ class Peer:
             return target(*args, **kwargs)
         if not self.trusting:
             raise PermissionError("a program may only call what a test gives it")
+        if operation == "await":
+            return awaited(target)
         if operation == "get":
             return getattr(target, name)
         if operation == "set":
@@ -115,30 +128,38 @@ class Peer:
 
     def encode(self, value):
         kind = type(value)
-        if value is None or kind is bool or kind is str:
+        if value is None or kind is bool or kind is str or (kind is int and abs(value) < PLAIN):
             return value
         if isinstance(value, Remote):
             return {"theirs": object.__getattribute__(value, "_target")}
-        for base, write in WRITERS.items():
-            if kind is base or (issubclass(kind, base) and base in BARE):
-                return write(self, value)
         for base, parts in LIBRARY.items():
             if f"{kind.__module__}.{kind.__qualname__}" == base:
                 return {"library": base, "parts": self.encode(parts(value))}
+        for base, write in WRITERS.items():
+            if kind is base or (issubclass(kind, base) and base in BARE):
+                return write(self, value)
+        if kind.__module__ == TESTS and not self.trusting and hasattr(value, "__dict__") and not callable(value):
+            return write_record(self, value)
         if not self.trusting and not callable(value):
             raise TypeError(f"a test can give a program plain data and functions, not {kind.__name__}")
         self.shared[id(value)] = value
+        if self.trusting and kind.__name__ == "coroutine":
+            return {"awaits": id(value)}
         return {"mine": id(value), "class": isinstance(value, type)}
 
     def decode(self, value):
-        if value is None or type(value) in (bool, str):
+        if value is None or type(value) in (bool, str, int):
             return value
         if not isinstance(value, dict) or len(value) not in (1, 2):
             raise ProgramEnded("the program sent something that is not a value")
         if "mine" in value:
             return Remote(self, value["mine"])
+        if "awaits" in value:
+            return answer_of(self, value["awaits"])
         if "theirs" in value:
             return self.shared[value["theirs"]]
+        if self.trusting and ("record" in value or "again" in value):
+            return read_record(self, value)
         if "library" in value:
             return library(value["library"])(*self.decode(value["parts"]))
         ((kind, content),) = value.items()
@@ -246,14 +267,15 @@ def text_or_nothing(error):
 def serve_program(source, descriptor):
     """The program's end: run it, say what it defines, and answer until the other end goes."""
     peer = Peer(descriptor, trusting=True)
-    main = type(sys)("__main__")
+    main = type(sys)("solution")  # what it would do as a script, behind its main guard, is not what is tested
     main.__dict__["__builtins__"] = builtins
-    sys.modules["__main__"] = main
+    sys.modules["__main__"] = sys.modules["solution"] = main
     try:
         exec(compile(source, "solution.py", "exec"), main.__dict__)
     except BaseException as error:
         peer.send({"raised": [kind.__name__ for kind in type(error).__mro__], "message": text_or_nothing(error)[:2000]})
         return
+    peer.classes = main.__dict__
     names, exceptions = {}, {}
     for name, value in main.__dict__.items():
         if isinstance(value, type) and issubclass(value, Exception):
@@ -300,7 +322,7 @@ def judge(tests, entry_point, descriptor):
     try:
         names = namespace_of(peer, peer.receive(), entry_point)
         for number, test in enumerate(tests, 1):
-            exec(compile(test, f"test {number}", "exec"), dict(names, __name__="tests"))
+            exec(compile(test, f"test {number}", "exec"), dict(names, __name__=TESTS))
     except BaseException as error:
         return f"test {number} of {len(tests)}: {type(error).__name__}: {text_or_nothing(error)[:500]}"
     return None

@@ -17,6 +17,8 @@ def read_items(peer, items):
     return [peer.decode(item) for item in items]
 
 
+PLAIN = 1 << 53
+"""Smaller whole numbers are numbers of JSON."""
 BARE = (int, float, str, bytes, list, tuple, dict, set, frozenset)
 WRITERS = {
     int: lambda peer, value: {"int": hex(int.__index__(value))} if type(value) is not bool else bool(value),
@@ -46,6 +48,9 @@ READERS = {
     "dict": lambda peer, pairs: dict(read_items(peer, pair) for pair in pairs),
 }
 LIBRARY = {
+    "collections.Counter": lambda value: (dict(value),),
+    "collections.OrderedDict": lambda value: (list(dict.items(value)),),
+    "collections.defaultdict": lambda value: (None, dict(value)),
     "collections.deque": lambda value: (list(value), value.maxlen),
     "fractions.Fraction": lambda value: (value.numerator, value.denominator),
     "decimal.Decimal": lambda value: (str(value),),
@@ -66,12 +71,90 @@ def library(name):
     return getattr(__import__(module), kind)
 
 
-def restore(value, changed):
-    """Make a container that the program changed in place look as the program left it."""
-    if changed is None or type(changed) is not type(value):
+TESTS = "tests"
+"""The module in which a test defines its classes."""
+MUTABLE = (list, dict, set, bytearray)
+
+
+def containers(values):
+    """Every container in the values that can be changed in place, in an order that both ends find alike."""
+    found, waiting = [], list(reversed(values))
+    while waiting:
+        value = waiting.pop()
+        if type(value) in MUTABLE:
+            found.append(value)
+        if type(value) in (list, tuple):
+            waiting += reversed(value)
+        elif type(value) is dict:
+            waiting += reversed(value.values())
+    return found
+
+
+def contents(peer, given):
+    """What each of the containers holds, encoded; where one of them stands in another, its number."""
+    numbers = {id(each): number for number, each in enumerate(given)}
+
+    def told(value):
+        return {"given": numbers[id(value)]} if id(value) in numbers else peer.encode(value)
+
+    return [
+        [[peer.encode(key), told(value)] for key, value in container.items()]
+        if type(container) is dict
+        else [told(value) for value in container]
+        for container in given
+    ]
+
+
+def restore(peer, given, changed):
+    """Make containers that the program changed in place look as the program left them."""
+    if changed is None:
         return
-    if isinstance(value, (list, bytearray)):
-        value[:] = changed
-    else:
-        value.clear()
-        value.update(changed)
+
+    def read(value):
+        return given[value["given"]] if isinstance(value, dict) and "given" in value else peer.decode(value)
+
+    for container, held in zip(given, changed, strict=True):
+        if type(container) is dict:
+            pairs = [(peer.decode(key), read(value)) for key, value in held]
+            container.clear()
+            container.update(pairs)
+            continue
+        values = [read(value) for value in held]
+        if type(container) is set:
+            container.clear()
+            container.update(values)
+        else:
+            container[:] = values
+
+
+def write_record(peer, value):
+    """An object of a test's class by its attributes; where it comes again in a message, by its number."""
+    if id(value) in peer.records:
+        return {"again": peer.records[id(value)]}
+    number = peer.records[id(value)] = len(peer.records)
+    return {"record": [number, type(value).__name__, [write_items(peer, pair) for pair in vars(value).items()]]}
+
+
+def read_record(peer, value):
+    if "again" in value:
+        return peer.records[value["again"]]
+    number, name, attributes = value["record"]
+    kind = peer.classes.get(name)
+    if not isinstance(kind, type):
+        kind = peer.classes.get(f"the test's {name}") or type(name, (), {})
+        peer.classes[f"the test's {name}"] = kind
+    made = peer.records[number] = object.__new__(kind)
+    for pair in attributes:
+        object.__setattr__(made, *read_items(peer, pair))
+    return made
+
+
+async def answer_of(peer, target):
+    """What a coroutine of the program gives; it runs there."""
+    return peer.ask("await", target, "")
+
+
+def awaited(coroutine):
+    import asyncio
+
+    return asyncio.run(coroutine)

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -227,3 +228,28 @@ def test_rates_that_leave_nothing_to_learn_and_scores_between_are_refused():
     half = RunReward(RewardSpec(use="half", rates={"false_credit": 0.1}), lambda **_: [0.5], "half")
     with pytest.raises(RewardError, match="0 and 1"):
         half(prompts=["q"], completions=["a"])
+
+
+def test_what_a_reward_logs_of_its_rows_is_kept_with_them_and_passed_on():
+    passed = {}
+
+    def says(completions, log_extra, **columns):
+        log_extra("length", [np.int64(len(text)) for text in completions])
+        log_extra("kind", [object] * len(completions))
+        return [0.0] * len(completions)
+
+    reward = RunReward(RewardSpec(use="says", domains=["math"]), says, "says")
+    reward(prompts=["q"] * 4, completions=COMPLETIONS, log_extra=passed.__setitem__, **COLUMNS)
+    assert reward.logged == passed
+    assert passed == {"length": [len(RIGHT), len(WRONG), None, None], "kind": ["<class 'object'>"] * 2 + [None] * 2}
+    reward(prompts=["q"], completions=[NONE], domain=["logic"])
+    assert reward.logged == {}
+
+
+def test_a_reward_that_logs_too_few_values_is_told():
+    def says(completions, log_extra, **columns):
+        log_extra("length", [1])
+        return [0.0] * len(completions)
+
+    with pytest.raises(RewardError, match=r"log_extra\('length', …\) got 1 values for 2 completions"):
+        RunReward.of(says)(prompts=["q"] * 2, completions=["", ""])

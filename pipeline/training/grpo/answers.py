@@ -1,10 +1,14 @@
 """What an engine wrote for a rollout, before and after rewards have scored it."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from pipeline.engines import Completion
+from rewards.reward_set import RunReward
 
 
 @dataclass
@@ -20,6 +24,8 @@ class Answers:
     """(completions of all processes, reward functions)"""
     verdicts: dict[str, list]
     """Of each reward function that gives verdicts, one a completion of this process, or None."""
+    logged: list[dict[str, Any]]
+    """What rewards have said of each completion of this process (`log_extra`)."""
     totals: list[float] = field(default_factory=list)
     """The reward that each completion of this process trains on; NaN where none was given."""
 
@@ -32,6 +38,7 @@ class Group:
     prompt_ids: list[int]
     completions: list[Completion]
     verdicts: dict[str, list]
+    logged: list[dict[str, Any]]
 
 
 @dataclass
@@ -47,3 +54,14 @@ class Written:
     """Optimizer steps that the policy had made which wrote them."""
     seconds: float
     """What the engine took."""
+
+
+def logged_by(rewards: Sequence[RunReward], count: int) -> list[dict[str, Any]]:
+    """What rewards have said of each of `count` completions; a name that two of them use also names the reward."""
+    names = Counter(name for reward in rewards for name in reward.logged)
+    said: list[dict[str, Any]] = [{} for _ in range(count)]
+    for reward in rewards:
+        for name, values in reward.logged.items():
+            for line, value in zip(said, values, strict=True):
+                line[name if names[name] == 1 else f"{reward.__name__}.{name}"] = value
+    return said

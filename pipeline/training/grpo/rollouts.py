@@ -11,7 +11,7 @@ from pipeline.core.watchdog import phase
 from pipeline.engines import Completion, Engine, OnGroup, Sampling
 from pipeline.training.grpo.advantages import Advantages, group_advantages, most_varied
 from pipeline.training.grpo.ahead import WritingAhead
-from pipeline.training.grpo.answers import Answers, Group, Written
+from pipeline.training.grpo.answers import Answers, Group, Written, logged_by
 from pipeline.training.grpo.failures import raise_failures
 from pipeline.training.packed.packing import Row
 
@@ -158,7 +158,8 @@ class Rollouts:
             raise_failures(trainer.reward_funcs)
         trainer.figures.seconds["scoring"] += time.perf_counter() - started
         verdicts = {reward.__name__: list(reward.verdicts) for reward in trainer.reward_funcs if reward.verdicts}
-        return Answers(inputs, prompt_ids, completions, rewards, verdicts)
+        logged = logged_by(trainer.reward_funcs, len(completions))
+        return Answers(inputs, prompt_ids, completions, rewards, verdicts, logged)
 
     def _score_ahead(self, inputs: list[dict]) -> OnGroup | None:
         """Hands each finished group to the rewards that can start on it (those with a `prefetch`), with the columns
@@ -202,6 +203,7 @@ class Rollouts:
             completions=[completion for group in mine for completion in group.completions],
             rewards=answers.rewards[rows],
             verdicts={name: [v for group in mine for v in group.verdicts[name]] for name in answers.verdicts},
+            logged=[said for group in mine for said in group.logged],
         )
 
     def _replace_flat_groups(self, answers: Answers, result: Advantages, asked_rows: list[dict]) -> Advantages:
@@ -251,7 +253,8 @@ class Rollouts:
         """Group `place` of this process."""
         rows = slice(place * self._size, (place + 1) * self._size)
         verdicts = {name: values[rows] for name, values in answers.verdicts.items()}
-        return Group(answers.inputs[rows], answers.prompt_ids[place], answers.completions[rows], verdicts)
+        completions, logged = answers.completions[rows], answers.logged[rows]
+        return Group(answers.inputs[rows], answers.prompt_ids[place], completions, verdicts, logged)
 
     def _put(self, answers: Answers, place: int, group: Group, rewards: torch.Tensor) -> None:
         """Replace group `place`, counted over all processes."""
@@ -261,6 +264,7 @@ class Rollouts:
             return
         rows = slice(place * self._size, (place + 1) * self._size)
         answers.inputs[rows], answers.completions[rows] = group.inputs, group.completions
+        answers.logged[rows] = group.logged
         answers.prompt_ids[place] = group.prompt_ids
         for name, verdicts in answers.verdicts.items():
             verdicts[rows] = group.verdicts[name]

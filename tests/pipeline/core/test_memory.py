@@ -1,5 +1,8 @@
 """The memory of a stage is its own."""
 
+import pytest
+
+from pipeline.core import memory
 from pipeline.core.manifest import Manifest
 from pipeline.core.memory import forget_peak, peak
 from pipeline.steps.context import StageResult
@@ -17,6 +20,16 @@ def test_what_was_held_before_does_not_count():
     before = peak()
     forget_peak()
     assert peak() <= before - HELD // 2
+
+
+@pytest.mark.parametrize("status", [None, "Name: python\n"], ids=["no such file", "no such line"])
+def test_where_the_kernel_does_not_tell_the_whole_life_of_the_process_counts(tmp_path, monkeypatch, status):
+    hold()
+    file = tmp_path / "status"
+    if status is not None:
+        file.write_text(status)
+    monkeypatch.setattr(memory, "_STATUS", file)
+    assert peak() >= HELD
 
 
 def test_a_stage_is_not_charged_for_the_one_before_it(ladder):

@@ -14,9 +14,11 @@ from pipeline.config.engine import Sampling
 from pipeline.config.grpo import GRPOSettings
 from pipeline.config.loading import load_profile
 from pipeline.config.tokenizer import TEMPLATES, TokenizerSettings
+from pipeline.core import limited as limits
 from pipeline.core.errors import ConfigError
 from pipeline.core.tokens import load_tokenizer, prompt_ids
 from pipeline.engines import EngineSettings, open_engine
+from pipeline.models import chat_format
 from pipeline.models.generation import settle_generation
 from pipeline.models.sources import check_tokenizer, fetch_base
 from pipeline.training.grpo.run import train_grpo
@@ -168,3 +170,24 @@ def test_what_packing_cannot_compute_is_named_and_trained_unpacked(tmp_path):
             log=lines.append,
         )  # fmt: skip
     assert len(lines) == 2 and all(line["sampler_gap_max"] < 1e-3 for line in lines)
+
+
+FOREIGN = {
+    "looks for ways out": ("{{ ''.__class__.__mro__ }}", r"cannot be rendered: SecurityError"),
+    "changes what it is given": ("{{ messages.append(1) }}", r"cannot be rendered: SecurityError"),
+    "takes its time": (
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "more than 1 s",
+    ),
+    "goes on and on": ("{{ 'word ' * 2001 }}", "10,005 characters"),
+    "fills memory": ("{{ ('a' * 80000000) | length }}", "more memory than it may"),
+}
+
+
+@pytest.mark.parametrize(("template", "refused"), FOREIGN.values(), ids=FOREIGN)
+def test_a_template_that_comes_with_a_model_is_held_in_limits(tmp_path, monkeypatch, template, refused):
+    monkeypatch.setattr(chat_format, "RENDERING_S", 1)
+    monkeypatch.setattr(chat_format, "LONGEST", 10_000)
+    monkeypatch.setattr(limits, "MEMORY_BYTES", 32 << 20)
+    with pytest.raises(ConfigError, match=refused):
+        check_tokenizer("mine", base(tmp_path / "model", template=template))

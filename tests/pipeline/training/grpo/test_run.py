@@ -27,7 +27,8 @@ def test_reward_rises(start, engine, tmp_path):
 
 
 def test_what_a_run_leaves_behind(start, engine, tmp_path):
-    def half(completions, **_):
+    def half(completions, completion_ids, log_extra, **_):
+        log_extra("first", [ids[0] for ids in completion_ids])
         return [0.5 if i % 2 else None for i in range(len(completions))]
 
     calls = []
@@ -50,6 +51,11 @@ def test_what_a_run_leaves_behind(start, engine, tmp_path):
         assert {row["id"] for row in rows} <= {q["id"] for q in QUESTIONS}
         assert all({"prompt", "completion", "advantage", "tokens", "finish_reason"} <= set(row) for row in rows)
         assert rows[0]["rewards"]["half"] is None
+        tokenizer = AutoTokenizer.from_pretrained(start)
+        firsts = [tokenizer.decode(row["logged"]["first"]) for row in rows]
+        assert all(
+            row["completion"].startswith(first) for row, first in zip(rows, firsts, strict=True) if row["completion"]
+        )
     assert {p.name for p in (tmp_path / "trainer").glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "checkpoint")
     assert tokenizer.eos_token_id == 1
@@ -108,7 +114,8 @@ def test_truncated_completions_can_be_left_out(start, engine, tmp_path):
 def test_flat_groups_give_way_to_other_questions(start, engine, tmp_path):
     """Questions with an even number get one reward for all completions; with dynamic sampling none of them trains."""
 
-    def even_is_flat(completion_ids, answer, **_):
+    def even_is_flat(completion_ids, answer, log_extra, **_):
+        log_extra("asked", answer)
         return [0.0 if int(a) % 4 == 0 else float(ids[0]) for ids, a in zip(completion_ids, answer, strict=True)]
 
     run(start, engine, tmp_path / "off", settings(max_steps=8), (even_is_flat,))
@@ -119,6 +126,7 @@ def test_flat_groups_give_way_to_other_questions(start, engine, tmp_path):
     assert all(line["trained_rows"] == 8 for line in on)
     for rows in rollouts(tmp_path / "on").values():
         assert all(int(row["id"][1:]) % 2 for row in rows)
+        assert [row["logged"]["asked"] for row in rows] == [row["answer"] for row in rows]
         assert len({row["id"] for row in rows}) == 2
     assert sum(line["rollout_tokens"] for line in on) > sum(line["rollout_tokens"] for line in off)
 

@@ -72,6 +72,10 @@ OPERATED = (
     "assert v[1] == 2\nassert v < Vector(5, 5) and v < 3"
 )
 
+NODE = "class Node:\n    def __init__(self, v, next=None):\n        self.v = v\n        self.next = next"
+TO_LIST = (
+    "def to_list(n):\n    found = []\n    while n:\n        found.append(n.v)\n        n = n.next\n    return found"
+)
 CASES = [
     (DOUBLE, fenced("print(2 * int(input()))"), C, "the plain program"),
     (DOUBLE, fenced("import sys\nfor line in sys.stdin:\n    print(int(line) * 2)"), C, "reading with sys.stdin"),
@@ -276,6 +280,23 @@ CASES = [
     (asserting("assert 4 in squares(3) and 5 not in squares(3)\nassert [v for k, v in pairs().items()] == [1]\nassert 'a' in pairs().keys()"), fenced("def squares(n):\n    return (i * i for i in range(n))\ndef pairs():\n    return {'a': 1}"), C, "a generator that is looked through"),
     (asserting("it = count()\nassert next(it) == 0 and next(it) == 1\nassert next(it, None) is None"), fenced("def count():\n    yield 0\n    yield 1"), C, "an iterator that ends"),
     (asserting("assert abs(root(2.0) - 1.4142135) < 1e-6 and round(root(2.0), 2) == 1.41 and root(2.0) < 2"), fenced("def root(x):\n    return x ** 0.5"), C, "a number that operators work with"),
+    # what a function and its test share
+    (ADD, fenced("import sys\ndef add(a, b):\n    return a + b\nif __name__ == '__main__':\n    print(add(*map(int, input().split())))\n    sys.exit(1)"), C, "a main guard that reads and leaves"),
+    (asserting("import asyncio\nassert asyncio.run(f(1)) == 2\nasync def both():\n    return await asyncio.gather(f(1), f(2))\nassert asyncio.run(both()) == [2, 3]"), fenced("import asyncio\nasync def f(x):\n    await asyncio.sleep(0)\n    return x + 1"), C, "an async function"),
+    (asserting("import asyncio\nassert asyncio.run(f(1)) == 2"), fenced("async def f(x):\n    return x"), W, "an async function that is wrong"),
+    (asserting("import asyncio\nassert asyncio.run(f(1)) == 2"), fenced("async def f(x):\n    raise StopAsyncIteration"), W, "an async function that raises"),
+    (asserting(f"{NODE}\nassert to_list(Node(1, Node(2))) == [1, 2] and to_list(None) == []"), fenced(TO_LIST), C, "a linked list of the test's own"),
+    (asserting(f"{NODE}\nassert to_list(Node(1, Node(2))) == [2, 1]"), fenced(TO_LIST), W, "a linked list in the wrong order"),
+    (asserting(f"{NODE}\nend = turned(Node(1, Node(2)))\nassert (end.v, end.next.v, end.next.next) == (2, 1, None)"), fenced("def turned(n):\n    last = None\n    while n:\n        n.next, last, n = last, n, n.next\n    return last"), C, "a linked list that comes back turned"),
+    (asserting(f"{NODE}\nring = Node(1)\nring.next = ring\nassert cycle(ring) and not cycle(Node(1, Node(2)))"), fenced("def cycle(n):\n    seen = set()\n    while n:\n        if id(n) in seen:\n            return True\n        seen.add(id(n))\n        n = n.next\n    return False"), C, "a linked list that ends in itself"),
+    (asserting(f"{NODE}\nassert is_node(Node(1))"), fenced("class Node:\n    pass\ndef is_node(n):\n    return isinstance(n, Node) and n.v == 1"), C, "a class that program and test both define"),
+    (asserting("assert f('aab').most_common(1) == [('a', 2)] and f('aab') == {'a': 2, 'b': 1}"), fenced("from collections import Counter\ndef f(s):\n    return Counter(s)"), C, "a counter keeps its methods"),
+    (asserting("from collections import OrderedDict\nassert list(f()) == ['b', 'a'] and isinstance(f(), OrderedDict) and g()['x'] == [1]"), fenced("from collections import OrderedDict, defaultdict\ndef f():\n    return OrderedDict(b=1, a=2)\ndef g():\n    d = defaultdict(list)\n    d['x'].append(1)\n    return d"), C, "other dictionaries of the library"),
+    (asserting("r = [3, 1]\nd = [r]\ng(d)\nassert r == [1, 3] and d[0] is r"), fenced("def g(d):\n    d[0].sort()"), C, "a nested list that is changed in place"),
+    (asserting("a, b = [2], [1]\nd = [a, b]\ng(d)\nassert d == [[1], [2]] and a == [2] and d[0] is b"), fenced("def g(d):\n    d.sort()"), C, "nested lists that change places"),
+    (asserting("d = {'k': [1], 'gone': 0}\ng(d=d)\nassert d == {'k': [1, 2], 'new': {3}}"), fenced("def g(d):\n    d['k'].append(2)\n    d['new'] = {3}\n    del d['gone']"), C, "a dictionary given by keyword and changed in place"),
+    (asserting("r = [3, 1]\ng(r)\nassert r == [1, 3]"), fenced("def g(r):\n    return sorted(r)"), W, "a list that should have been changed in place"),
+    (asserting("assert sum(f(range(1000000))) == 499999500000 and len(f(list(range(1000000)))) == 1000000"), fenced("def f(values):\n    return list(values)"), C, "a million numbers there and back"),
     # breaking out, breaking down
     (SHORT, fenced("import time\nend = time.time() + 300\nwhile time.time() < end:\n    pass\nprint(2 * int(input()))"), W, "minutes of computing"),
     (SHORT, fenced("import time\ntime.sleep(300)\nprint(2 * int(input()))"), W, "minutes of sleep"),
