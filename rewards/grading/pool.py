@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +38,9 @@ MEMORY_BYTES = 2 << 30
 TRIES = 2
 """Times that a job is handed out whose worker is killed meanwhile: the first time something else may have done it."""
 SUPERVISOR_GRACE_S = 20.0
-"""A supervisor that answers nothing for as long as a job may take, plus this, is itself taken for dead."""
+"""A supervisor that answers nothing for as long as a job may take, plus this, is itself taken for dead. Time for which
+it was ready to run and others had the cores does not count: importing takes minutes on a machine that is busy enough.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,15 @@ class Worker:
         )
         os.set_blocking(self.process.stdout.fileno(), False)
         self.received = bytearray()
+        self.heard = self.clock()
+        """When, by its own clock, it was last given work or gave an outcome."""
+
+    def clock(self) -> float:
+        """Seconds that have passed for the supervisor."""
+        return passed_for(self.process.pid)
 
     def send(self, jobs: Sequence[tuple[int, Job]]) -> None:
+        self.heard = self.clock()
         frame = pickle.dumps(list(jobs))
         self.process.stdin.write(struct.pack("<Q", len(frame)) + frame)
         self.process.stdin.flush()
@@ -88,6 +98,7 @@ class Worker:
                 break
             outcomes.append(pickle.loads(self.received[8 : 8 + size]))
             del self.received[: 8 + size]
+        self.heard = self.clock()
         return outcomes
 
     def close(self) -> None:
@@ -96,6 +107,14 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):  # jobs that it died before reading are still in the buffer
             self.process.stdin.close()
         self.process.stdout.close()
+
+
+def passed_for(pid: int) -> float:
+    """A clock of seconds that pass for a process: without those for which it was ready to run and others had the cores,
+    so that a busy machine costs no verdict."""
+    with open(f"/proc/{pid}/schedstat") as file:
+        waited_ns = int(file.read().split()[1])
+    return time.monotonic() - waited_ns / 1e9
 
 
 def _share_of_cores() -> int:
@@ -155,7 +174,8 @@ class Pool:
                         self._send(worker, [(index, jobs[index]) for index in taken])
                 patience = TRIES * max(jobs[taken[0]].deadline_s for taken in running.values()) + SUPERVISOR_GRACE_S
                 ready = [key.data for key, _ in selector.select(patience)]
-                for worker in ready or list(running):
+                dead = [] if ready else [one for one in running if one.clock() - one.heard >= patience]
+                for worker in ready or dead:
                     received = worker.receive() if ready else None
                     if received is not None:
                         for index, outcome in received:

@@ -144,6 +144,28 @@ def test_time_for_which_other_processes_have_the_core_does_not_count(tasks):
     assert [outcome.failure for outcome in outcomes] == [None] * 3
 
 
+SLOW_TO_IMPORT = """
+import time
+def prepare(): time.sleep(1)
+def same(value): return value
+"""
+
+
+@pytest.mark.parametrize(("clock", "value"), [(lambda worker: 0.0, 1), (Worker.clock, None)], ids=["waits", "hangs"])
+def test_a_supervisor_is_dead_by_the_time_that_passes_for_it_alone(tmp_path, monkeypatch, clock, value):
+    """One that waits for a core all the while is given the time that it takes; one that does nothing is not."""
+    (tmp_path / "slow_to_import.py").write_text(SLOW_TO_IMPORT)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("rewards.grading.pool.SUPERVISOR_GRACE_S", 0.0)
+    monkeypatch.setattr(Worker, "clock", clock)
+    pool = Pool(workers=1)
+    try:
+        [outcome] = pool.run([Job("slow_to_import:same", 1, deadline_s=0.1)])
+    finally:
+        pool.close()
+    assert outcome.value == value and bool(outcome.failure) == (value is None)
+
+
 def test_threads_can_share_a_pool(pool, tasks):
     answers = {}
 
