@@ -22,6 +22,8 @@ from rewards.grading.number_words import read_number
 from rewards.grading.remarks import is_value, last_clause, lone_formula, unquantified, without_remark
 from rewards.grading.verdict import Verdict
 
+MAX_WORDY = 2000
+"""Characters of an answer with words around its value."""
 MAX_EXPRESSION = 300
 """Characters of a countdown expression."""
 
@@ -131,7 +133,9 @@ def same_mathematics(answer: Stated, row: dict[str, Any]) -> Verdict | Job:
 
 
 def other_readings(text: str) -> list[str]:
-    """What an answer says without the words around it."""
+    """What an answer says without the words around it; nothing more of one that is longer than words around a value."""
+    if len(text) > MAX_WORDY:
+        return []
     short = last_clause(without_remark(text))
     found = [short] if is_value(short) else []
     found += [lone_formula(text), unquantified(text)]

@@ -20,13 +20,28 @@ from rewards.spans import Between, without
 from tests.rewards.regex_steps import Counted, attacks, repeats
 
 ROOT = Path(__file__).resolve().parents[2]
-FORMULAS = ("algebra", "arithmetic", "atoms", "clock", "formulas", "mathematics", "number_words", "tokens", "units")
-"""They read an answer of at most `MAX_ANSWER` characters, without runs of blanks."""
 READ_COMPLETIONS = [
-    *(path for path in (ROOT / "rewards").rglob("*.py") if "own" not in path.parts and path.stem not in FORMULAS),
+    *(ROOT / "rewards/builtin").glob("*.py"),
+    ROOT / "rewards/response.py",
+    *(
+        ROOT / f"rewards/grading/{name}.py"
+        for name in (
+            "answers",
+            "choices",
+            "code",
+            "gym",
+            "gym_scorers",
+            "judging",
+            "marks",
+            "phrases",
+            "programs",
+            "verifiers",
+        )
+    ),
     *(ROOT / "data_recipes/written").glob("*.py"),
     ROOT / "pipeline/steps/evaluation.py",
 ]
+"""The other files of `rewards/grading` read one answer, of at most `MAX_ANSWER` or `MAX_WORDY` characters."""
 CUT_TO_2000 = "DELIMITED"
 """A formula between marks: it is looked for in the last 2,000 characters, and in the 500 behind a phrase."""
 FEW, MANY, MOST_TIMES = 6, 60, 15
