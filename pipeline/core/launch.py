@@ -32,6 +32,7 @@ def launch(count: int, arguments: Sequence[str]) -> int:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
+        signals_to_handle="SIGTERM,SIGHUP,SIGQUIT",  # not SIGINT: passing_interrupts_on has it
     )
     try:
         with passing_interrupts_on():

@@ -98,7 +98,6 @@ def passing_interrupts_on() -> Iterator[None]:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
         return
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGHUP,SIGQUIT"
     before = signal.signal(signal.SIGINT, pass_on)
     try:
         yield
