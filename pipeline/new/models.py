@@ -79,6 +79,7 @@ def _name_of(source: str) -> str:
     return re.sub(r"[^a-z0-9._-]", "-", last) or "student"
 
 
+@cache
 def tokenizer_settings(source: str) -> dict[str, Any]:
     """What a base's tokenizer lacks for the ladder, as `stages.base_model.tokenizers` has it; {} where nothing, and
     where nothing is known: a model that is not here and in no shipped profile."""
@@ -132,7 +133,8 @@ def _candidates(folder: Path) -> list[dict[str, Any]]:
     turns = {"llama3": ["<|eot_id|>"], "chatml": ["<|im_start|>", "<|im_end|>"]}[template]
     missing = [token for token in turns if token not in vocabulary]
     with_template = {"eos_token": turns[-1], "chat_template": template}
-    endings = [{}, *({"eos_token": end} for end in ends), with_template]
+    endings = [{}, *({"eos_token": end} for end in ends)] if tokenizer.chat_template else []
+    endings.append(with_template)
     found: list[dict[str, Any]] = []
     for ending in endings:
         end = ending.get("eos_token", tokenizer.eos_token)

@@ -1,6 +1,7 @@
 """The text of a new profile: what differs from the shipped profile that it extends, with comments."""
 
 import importlib.util
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def profile_text(wishes: Wishes) -> str:
     environment.filters["flow"] = _flow
     models = {"teacher": wishes.base, **wishes.students}
     section = parent.stages.base_model
-    wanted = {role: settings for role, source in models.items() if (settings := tokenizer_settings(source))}
+    wanted = {role: deepcopy(settings) for role, source in models.items() if (settings := tokenizer_settings(source))}
     measured, exam_note = _measured(wishes, parent)
     sets = {name: chosen for name, chosen in _dumped(parent.stages.evaluate.sets).items() if chosen.get("metric")}
     return environment.get_template("profile.yaml.jinja").render(

@@ -1,7 +1,9 @@
 """Questions as a user names them: files, data sets and tasks, with the columns that hold question and answer."""
 
+import json
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -118,4 +120,15 @@ def rows_in(sources: list[dict[str, Any]]) -> int | None:
     """Rows of local files together; None where a source is no local file."""
     if not all(source["use"].partition(":")[0] in READERS for source in sources):
         return None
-    return sum(len(catalogue.load_finite(source["use"], source.get("args", {}))) for source in sources)
+    count = 0
+    for source in sources:
+        file = Path(source["use"].partition(":")[2]).resolve()
+        state = (str(file), file.stat().st_mtime_ns) if file.is_file() else ()
+        count += _row_count(source["use"], json.dumps(source.get("args", {})), state)
+    return count
+
+
+@cache
+def _row_count(use: str, args: str, state: tuple) -> int:
+    """Rows of a file in this `state`, which is read once."""
+    return len(catalogue.load_finite(use, json.loads(args)))
