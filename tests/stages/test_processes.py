@@ -161,10 +161,9 @@ def test_a_scorers_adapters_are_kept_beside_it(run):
 
 
 def test_a_reward_that_fails_in_one_process_costs_no_step(run_of_its_own, tmp_path):
-    """Not even where the processes share the model when it fails, and each holds it whole when the run goes on."""
     (tmp_path / "failing.py").write_text(FAILING)
     rewards = f"'stages.r1_zero.rewards=[{{use: accuracy}},{{use: \"{tmp_path}/failing.py:flaky\"}}]'"
-    failed = climb("r1_zero", run_of_its_own, f"{rewards} parallel.shard=fsdp2", "error")
+    failed = climb("r1_zero", run_of_its_own, rewards, "error")
     assert failed.returncode == 1
     assert "\nerror: process 1: reward" in failed.stderr and "the scorer is gone" in failed.stderr
     assert "Traceback" not in failed.stderr
