@@ -73,8 +73,11 @@ class Worker:
         """When, by its own clock, it was last given work or gave an outcome."""
 
     def clock(self) -> float:
-        """Seconds that have passed for the supervisor."""
-        return passed_for(self.process.pid)
+        """Seconds that have passed for the supervisor; for one that is gone, for everybody."""
+        try:
+            return passed_for(self.process.pid)
+        except FileNotFoundError:
+            return time.monotonic()
 
     def send(self, jobs: Sequence[tuple[int, Job]]) -> None:
         self.heard = self.clock()
