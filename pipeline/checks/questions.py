@@ -11,7 +11,7 @@ from data_recipes.question import Question
 from data_recipes.sources import catalogue
 from pipeline.checks.data import MOST_CHEAP_ROWS, is_fetched, sample_of
 from pipeline.config.data import QuestionSource
-from pipeline.config.profile import Profile
+from pipeline.config.profile import NOTHING_TO_CHOOSE_BY, Profile
 from pipeline.config.stages import RLStage
 from pipeline.core.errors import ConfigError
 from pipeline.steps.questions import held_out_texts, mixed_group
@@ -82,6 +82,9 @@ def _mixed_files(profile_json: str, name: str, count: int | None) -> tuple[list[
 def question_notes(profile: Profile) -> Iterator[str]:
     """How often an RL stage draws each question of a file, and how many questions of the user's own are evaluated."""
     for stage, section in profile.stages.of(RLStage).items():
+        curve = section.heldout
+        if curve and curve.keep_best and not profile.chooses(curve):
+            yield f"warning: stages.{stage}: {NOTHING_TO_CHOOSE_BY.format(set=curve.set)}"
         known = known_questions(profile, section.questions)
         if known.exact and known.rows:
             grpo = section.grpo

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.data import Cleaning, QuestionSource, Templates
+from pipeline.config.data import Cleaning, Heldout, QuestionSource, Templates
 from pipeline.config.engine import AnyEngine
 from pipeline.config.lora import LoRASettings, with_adapters
 from pipeline.config.parallel import ParallelSettings
@@ -22,6 +22,11 @@ from pipeline.config.stages import (
     Watchdog,
 )
 from pipeline.core.strict import Strict
+
+NOTHING_TO_CHOOSE_BY = (
+    "the last checkpoint is handed on: heldout.keep_best has nothing to choose by, since stages.evaluate.sets.{set} "
+    "asks all questions that its source has (questions: null). Give it a number that leaves some over."
+)
 
 
 class Profile(Strict):
@@ -121,6 +126,11 @@ class Profile(Strict):
                     )
         return self
 
+    def chooses(self, heldout: Heldout | None) -> bool:
+        """Whether a stage hands on the best checkpoint of this held-out curve: `keep_best`, and questions to choose by,
+        which a set that asks all that its source has (`questions: null`) does not leave."""
+        return bool(heldout and heldout.keep_best) and self.stages.evaluate.sets[heldout.set].questions is not None
+
     @model_validator(mode="after")
     def _heldout_sets_exist(self) -> "Profile":
         sets = self.stages.evaluate.sets
@@ -129,12 +139,6 @@ class Profile(Strict):
                 raise ValueError(
                     f"stages.{name}.heldout.set is '{section.heldout.set}', but stages.evaluate.sets has only "
                     f"{', '.join(sets) or 'none'}. Add it there or name one of these."
-                )
-            if section.heldout and section.heldout.keep_best and sets[section.heldout.set].questions is None:
-                raise ValueError(
-                    f"stages.{name}.heldout.keep_best chooses by questions that the evaluation does not ask, and "
-                    f"stages.evaluate.sets.{section.heldout.set} asks all that its source has (questions: null). Give "
-                    "it a number of questions that leaves some over."
                 )
         return self
 

@@ -46,7 +46,8 @@ def selection_questions(profile: Profile, heldout: Heldout) -> list[Question]:
     if not found:
         raise ConfigError(
             f"heldout.keep_best: {chosen.source.use} has no questions beside the {len(evaluated)} that "
-            f"stages.evaluate.sets.{heldout.set} asks. Lower that set's `questions`, or give its source more."
+            f"stages.evaluate.sets.{heldout.set} asks. Lower that set's `questions`, give its source more, "
+            "or set keep_best: false."
         )
     return found
 
@@ -141,7 +142,7 @@ def _read_held_out(profile: Profile) -> HeldOut:
 def _choosing(profile: Profile) -> list[Heldout]:
     """The held-out evaluations that choose a checkpoint."""
     sections = profile.stages.of(RLStage).values()
-    return [section.heldout for section in sections if section.heldout and section.heldout.keep_best]
+    return [section.heldout for section in sections if profile.chooses(section.heldout)]
 
 
 def _texts(row: Question) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from data_recipes.question import Question
 from pipeline.config.data import Heldout
+from pipeline.config.profile import NOTHING_TO_CHOOSE_BY
 from pipeline.core.console import shown_columns
 from pipeline.core.errors import RunError
 from pipeline.core.files import read_json_lines, write_json_lines
@@ -96,8 +97,10 @@ def climb(ctx: StageContext, token_budget: int | None = None) -> StageResult:
 
 def _curve_questions(ctx: StageContext, curve: Heldout) -> list[Question]:
     """The questions of the stage's held-out curve. Those that choose a checkpoint are none that `evaluate` asks."""
-    if curve.keep_best:
+    if ctx.profile.chooses(curve):
         return selection_questions(ctx.profile, curve)
+    if curve.keep_best:
+        ctx.log.warning("%s: %s", ctx.stage_id, NOTHING_TO_CHOOSE_BY.format(set=curve.set))
     return evaluation_questions(ctx.profile, curve.set)[: curve.questions]
 
 
@@ -161,7 +164,7 @@ def _train(
                 parallel=ctx.profile.parallel,
                 eval_hook=HeldoutCurve(ctx, heldout, template, trackers) if heldout else None,
                 eval_every=config.heldout.every if config.heldout else None,
-                keep_best=bool(heldout) and config.heldout.keep_best,
+                keep_best=bool(heldout) and ctx.profile.chooses(config.heldout),
             )
             if ctx.crew.leads:
                 watch.end()

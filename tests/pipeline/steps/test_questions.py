@@ -11,6 +11,7 @@ import pytest
 
 from data_recipes.pocket.bases import base_folder
 from data_recipes.sources.catalogue import load_finite
+from pipeline.checks.questions import question_notes
 from pipeline.config.data import Heldout, QuestionSource
 from pipeline.config.loading import load_profile
 from pipeline.core.errors import ConfigError
@@ -89,8 +90,13 @@ def test_a_set_without_questions_to_spare_cannot_choose_a_checkpoint(tmp_path):
     ctx = context(held_out_file(tmp_path, True, 3))
     with pytest.raises(ConfigError, match="no questions beside the 3"):
         selection_questions(ctx.profile, ctx.config.heldout)
-    with pytest.raises(ConfigError, match="questions: null"):
-        context(held_out_file(tmp_path, True, "null"))
+
+
+def test_where_all_questions_are_evaluated_no_checkpoint_is_chosen_and_check_says_so(tmp_path):
+    ctx = context(held_out_file(tmp_path, True, "null"))
+    assert not ctx.profile.chooses(ctx.config.heldout)
+    assert [note for note in question_notes(ctx.profile) if "nothing to choose by" in note and "r1_zero" in note]
+    assert len(training_questions(ctx, {"reasoning": None})) == 1
 
 
 def test_the_runs_seed_decides_the_training_questions():
