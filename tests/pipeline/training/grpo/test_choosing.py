@@ -119,6 +119,7 @@ def test_groups_that_vary_most_are_shared_out_equally_whichever_process_sampled_
             completions=[f"{group}{member}" for group in groups for member in "ab"],
             rewards=rewards,
             verdicts={"accuracy": [group * 10 + member for group in groups for member in range(2)]},
+            logged=[{"told": f"{group}{member}"} for group in groups for member in "ab"],
         )
         trainer = SimpleNamespace(
             num_generations=2,
@@ -144,4 +145,5 @@ def test_groups_that_vary_most_are_shared_out_equally_whichever_process_sampled_
         assert [row["id"] for row in got.inputs] == [group for group in mine for _ in range(2)]
         assert got.completions == [f"{group}{member}" for group in mine for member in "ab"]
         assert got.verdicts == {"accuracy": [group * 10 + member for group in mine for member in range(2)]}
+        assert [said["told"] for said in got.logged] == got.completions
         assert got.rewards.flatten().tolist() == [0.0, 1.0] * 4

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.training.grpo import head
+from pipeline.training.packed import head
 from pipeline.training.packed.head import HeadLogProbs
 
 ROWS, WIDTH, VOCABULARY = 11, 8, 37
