@@ -98,7 +98,8 @@ def test_the_evaluation_measures_it_after_the_rung_before_it(tree):
 
 def test_the_report_draws_its_curves_and_its_rung(tree, said):
     page = (tree / "runs" / "new" / "report-preview.html").read_text(encoding="utf-8")
-    assert '<h3 id="curves-second_zero">another Zero' in page
+    heading = page.partition('<h3 id="curves-second_zero">')[2].partition("</h3>")[0]
+    assert heading.startswith("Second-Zero") and "the paper has another Zero in this place" in heading
     rung = page.partition('<span class="name">Second-Zero</span>')[2].partition("</li>")[0]
     assert "GRPO from the base once more" in rung
     assert "from the held-out curve of second_zero, step 2" in rung
