@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from data_recipes.sources import catalogue
+from pipeline.config.data import Heldout
 from pipeline.config.loading import load_profile
 from pipeline.config.profile import Profile
 from pipeline.config.stages import DistillStage, RLStage, StudentRLStage
@@ -141,9 +143,20 @@ def _rl_stage(wishes: Wishes, name: str, stage: RLStage) -> dict[str, Any]:
     prefix = f"stages.{name}.grpo."
     found["grpo"] = {key.removeprefix(prefix): value for key, value in wishes.changes.items() if key.startswith(prefix)}
     found["grpo"] |= _rollout(wishes, stage)
-    if stage.heldout and stage.heldout.set != MEASURED:
-        found["heldout"] = {"set": MEASURED}
+    if stage.heldout:
+        found["heldout"] = {"set": MEASURED} if stage.heldout.set != MEASURED else {}
+        if stage.heldout.keep_best and not _can_choose(wishes, stage.heldout):
+            found["heldout"]["keep_best"] = False
     return found
+
+
+def _can_choose(wishes: Wishes, heldout: Heldout) -> bool:
+    """Whether there are questions enough to choose a checkpoint by: of a file at most a tenth is held out for it."""
+    source, questions, _ = held_out(wishes.sources, wishes.exam)
+    if not catalogue.is_finite(source["use"]):
+        return True
+    rows = rows_in([source])
+    return None not in (rows, questions) and rows >= 10 * (questions + heldout.questions)
 
 
 def _other_stages(wishes: Wishes, parent: Profile) -> dict[str, dict[str, Any]]:

@@ -38,4 +38,4 @@ def test_batches_of_every_kind_of_stage_must_divide_among_processes(override, ke
 
 def test_the_evaluation_is_counted_in_rungs(capsys):
     print_check(load_profile("smoke").profile)
-    assert "8 questions × 4 samples = 32, for 11 rungs" in capsys.readouterr().out
+    assert "8 questions × 4 samples = 32, for 11 rungs" in " ".join(capsys.readouterr().out.split())

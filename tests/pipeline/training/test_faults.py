@@ -15,6 +15,7 @@ import transformers
 from safetensors.torch import load_file
 
 from data_recipes.pocket.bases import base_folder
+from pipeline.config.parallel import ParallelSettings
 from pipeline.config.sft import SFTSettings
 from pipeline.core.console import LOGGER
 from pipeline.core.crew import Crew
@@ -177,7 +178,9 @@ def stage(**profile):
     ctx = SimpleNamespace(
         stage_id="distill", seed=1, crew=Crew(), device="cpu", checkpointed=lambda *_: None,
         log=logging.getLogger(LOGGER), progress=lambda *_: nullcontext(bar),
-        profile=SimpleNamespace(dtype="float32", watchdog=SimpleNamespace(nonfinite_steps=3)),
+        profile=SimpleNamespace(
+            dtype="float32", watchdog=SimpleNamespace(nonfinite_steps=3), parallel=ParallelSettings()
+        ),
     )  # fmt: skip
     ctx.together = lambda function, **arguments: function(ctx, **arguments)
     return ctx
@@ -256,7 +259,8 @@ class Guarded(GuardedTrainer, Trainer):
 
 trainer = Guarded()
 trainer.accelerator = Accelerator(cpu=True)
-trainer.args, trainer.state = SimpleNamespace(output_dir=sys.argv[1] + "/trainer"), SimpleNamespace(global_step=0)
+trainer.args = SimpleNamespace(output_dir=sys.argv[1] + "/trainer", fsdp_plugin_args=None)
+trainer.state = SimpleNamespace(global_step=0)
 rank = trainer.accelerator.process_index
 model = torch.nn.Linear(1, 1)
 for loss, skipped in ((float("inf") if rank else 1.0, True), (1.0, False)):

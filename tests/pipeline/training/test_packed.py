@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from trl import RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
 from pipeline.config.lora import LoRASettings
+from pipeline.config.parallel import ParallelSettings
 from pipeline.training.lora import peft_config
 from pipeline.training.packed.few_passes import use_few_passes
 from pipeline.training.packed.losses import PackedAnswers, PackedPairs
@@ -50,7 +51,8 @@ def trained(kind, packed, folder, output, lora):
         model_class.from_pretrained(folder, dtype=torch.float32, **options),
         args=config(
             output_dir=str(output), per_device_train_batch_size=2, gradient_accumulation_steps=2, num_train_epochs=1,
-            learning_rate=0.1, optim="sgd", save_strategy="no", **common_arguments("cpu", "float32", 0),
+            learning_rate=0.1, optim="sgd", save_strategy="no",
+            **common_arguments("cpu", "float32", 0, ParallelSettings(), None),
         ),
         train_dataset=rows(),
         processing_class=AutoTokenizer.from_pretrained(folder),

@@ -239,30 +239,32 @@ def test_other_architectures(tmp_path, architecture):
 @pytest.mark.parametrize("loss_type", ["grpo", "dapo"])
 def test_two_processes(model, tmp_path, loss_type):
     """Two gloo processes, one of which has little left to train, against stock TRL on two processes."""
-    case = tmp_path / "case.json"
-    chosen = settings(loss_type=loss_type, beta=0.0)
-    case.write_text(
-        json.dumps(
-            {
-                "cases": written(flat_groups=3),
-                "settings": chosen.model_dump(),
-                "arguments": {"optim": "sgd"},
-            }
-        )
-    )
-    ours, stock = (_on_two_processes(kind, model, case, tmp_path / f"{kind}.safetensors") for kind in ("ours", "stock"))
+    jobs = [
+        {
+            "kind": kind,
+            "name": kind,
+            "model": model,
+            "cases": written(flat_groups=3),
+            "settings": settings(loss_type=loss_type, beta=0.0).model_dump(),
+            "arguments": {"optim": "sgd"},
+        }
+        for kind in ("ours", "stock")
+    ]
+    ours, stock = _on_two_processes(jobs, tmp_path)
     assert ours["loss"].item() == pytest.approx(stock["loss"].item(), rel=1e-5, abs=1e-7)
     for name in stock.keys() - {"loss"}:
         assert (ours[name] - stock[name]).norm() <= 1e-5 * stock[name].norm() + 1e-9, name
 
 
-def _on_two_processes(kind: str, model: str, case: Path, out: Path) -> dict[str, torch.Tensor]:
+def _on_two_processes(jobs: list[dict], folder: Path) -> list[dict[str, torch.Tensor]]:
+    """What each job's step gives on two processes, that are launched once for all of them."""
+    file = folder / "jobs.json"
+    file.write_text(json.dumps(jobs))
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(
-        [sys.executable, *command, "tests.pipeline.training.grpo.cases", kind, model, str(case), str(out)],
+        [sys.executable, *command, "tests.pipeline.training.grpo.cases", str(file)],
         check=True,
-        env=environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         timeout=900,
     )
-    return load_file(out)
+    return [load_file(folder / f"{job['name']}.safetensors") for job in jobs]
