@@ -22,8 +22,9 @@ import yaml
 from pipeline.config.loading import load_profile
 from pipeline.core.errors import RunError
 from pipeline.core.files import read_json_lines
+from pipeline.ladder import of_kind
 
-STAGE = "r1_zero"
+STAGE = next(iter(of_kind("rl"))).id
 CHILD = """
 import json, sys
 from benchmarks.noise import main_with_errors

@@ -22,6 +22,9 @@ from pathlib import Path
 
 from pipeline.core.files import read_json_lines
 from pipeline.core.versions import package_versions
+from pipeline.ladder import of_kind
+
+STAGE = next(iter(of_kind("rl"))).id
 
 QUIET_LOAD = 0.5
 WARM_UP = 4
@@ -113,7 +116,7 @@ def median_step(profile: str, steps: int) -> float:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        rows = [row for _, row in read_json_lines(Path(folder) / "runs" / name / "r1_zero" / "metrics.jsonl")]
+        rows = [row for _, row in read_json_lines(Path(folder) / "runs" / name / STAGE / "metrics.jsonl")]
         return statistics.median(row["seconds_step"] for row in rows[WARM_UP:])
 
 

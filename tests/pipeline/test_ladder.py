@@ -32,6 +32,8 @@ SPELLED = {
     ("pipeline/config/data.py", "r1_zero"): "a prompt template, and the format of answers to it",
     ("pipeline/config/stages.py", "r1_zero"): "a format of answers",
     ("pipeline/steps/evaluation.py", "r1_zero"): "a prompt template",
+    ("pipeline/new/profile.py", "r1_zero"): "a prompt template",
+    ("benchmarks/sharding.py", "sft"): "a kind of stages",
     ("data_recipes/templates.py", "r1_zero"): "a prompt template",
     ("data_recipes/cleaning/filters.py", "r1_zero"): "a format of answers",
     ("rewards/response.py", "r1_zero"): "a format of answers",

@@ -50,7 +50,9 @@ def settings(**changes) -> GRPOSettings:
 
 
 def assert_same(ours: dict, stock: dict) -> None:
-    assert ours["loss"] == pytest.approx(stock["loss"], rel=1e-5, abs=1e-7)
+    assert ours["loss"][:1] == pytest.approx(stock["loss"][:1], rel=1e-5, abs=1e-7)
+    # A later step starts from weights that differ by rounding, and its loss is a difference of terms of order one.
+    assert ours["loss"][1:] == pytest.approx(stock["loss"][1:], rel=1e-5, abs=5e-7)
     assert ours["gradients"].keys() == stock["gradients"].keys()
     for part in ("gradients", "weights"):
         for name, expected in stock[part].items():
