@@ -1,6 +1,11 @@
 """What holds for every test."""
 
+import os
+
 from hypothesis import HealthCheck, settings
+
+# pytest-xdist says how wide the terminal is in which it runs; tables would be folded to that.
+os.environ.pop("COLUMNS", None)
 
 # Hypothesis measures by the clock on the wall how long an example and the making of one take: on a busy machine that is
 # no fault of the code.

@@ -247,6 +247,9 @@ from accelerate import Accelerator
 from pipeline.training.guarded import GuardedTrainer
 
 class Trainer:
+    def add_callback(self, callback):
+        pass
+
     def remove_callback(self, callback):
         pass
 
