@@ -28,7 +28,7 @@ from pipeline.training.checkpoints import last_checkpoint
 from pipeline.training.reward_model import train_reward_model
 from pipeline.training.sft import train_sft
 from tests.pipeline.engines.tiny import tiny_checkpoint
-from tests.pipeline.training.grpo.cases import GROUP_SIZE, GROUPS, LIMIT, lora, make_trainer, one_step, written
+from tests.pipeline.training.grpo.cases import GROUPS, ONE_STEP, lora, make_trainer, one_step, written
 
 BOUND = 1e-5
 """Largest relative difference (Frobenius norm of a tensor, or a loss) that counts as rounding."""
@@ -142,16 +142,8 @@ def difference(one: Path, other: Path) -> tuple[float, str]:
 
 def _step(given: dict[str, Any], folder: Path) -> dict[str, torch.Tensor]:
     settings = {
-        "prompts_per_step": GROUPS,
-        "group_size": GROUP_SIZE,
-        "rollout_prompts": None,
-        "max_steps": 1,
-        "max_completion_tokens": LIMIT,
-        "max_completion_schedule": [],
+        **ONE_STEP,
         "learning_rate": 0.1 if given.get("arguments") is None else 1e-3,
-        "beta": 0.0,
-        "reference_refresh_steps": None,
-        "max_tokens_per_microbatch": 120,  # several micro-batches, more of them in one process than in the other
         **given.get("settings", {}),
     }
     trainer = make_trainer(

@@ -47,8 +47,7 @@ class _Norm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
-        width = x.shape[-1]
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(width).add_(epsilon).rsqrt_()
+        scale = x.square().mean(-1, keepdim=True).add_(epsilon).rsqrt_()  # as transformers rounds it
         normed = x * scale
         ctx.save_for_backward(normed, scale, weight)
         return normed * weight

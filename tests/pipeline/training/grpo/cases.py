@@ -27,6 +27,18 @@ from pipeline.training.grpo.trainer import LadderGRPOTrainer
 
 GROUPS, GROUP_SIZE, LIMIT = 6, 4, 24
 END = 1
+ONE_STEP = {
+    "prompts_per_step": GROUPS,
+    "group_size": GROUP_SIZE,
+    "rollout_prompts": None,
+    "max_steps": 1,
+    "max_completion_tokens": LIMIT,
+    "max_completion_schedule": [],
+    "beta": 0.0,
+    "reference_refresh_steps": None,
+    "max_tokens_per_microbatch": 120,  # several micro-batches, of unequal numbers of rows and between processes
+}
+"""Settings of one optimizer step on what `written` gives."""
 
 
 def written(flat_groups: int = 0, seed: int = 0) -> dict[str, dict]:
