@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.checks.plan import trained_source
 from pipeline.config.profile import Profile
 from pipeline.config.stages import RLStage
 from pipeline.core.errors import ConfigError
@@ -164,9 +165,7 @@ def _memory_of(profile: Profile) -> float:
 
 
 def _shape(profile: Profile, stage: StageDefinition) -> ModelShape:
-    student = profile.stages.chosen_students.get(stage.id)
-    bases = profile.stages.base_model
-    source = bases.students[student] if student else bases.teacher
+    source = trained_source(profile, stage)
     shape = shape_of(source)
     if shape is None:
         raise ConfigError(f"{stage.id} trains {source}, whose layers are not known here, so its rates mean nothing.")

@@ -20,6 +20,7 @@ from rich.text import Text
 from pipeline.core.pace import Pace, clock_time
 from pipeline.core.ranks import process_rank
 from pipeline.core.redaction import redact
+from pipeline.core.tables import MOST_COLUMNS
 
 LOGGER = "ladder"
 PLAIN_LINE_SECONDS = 15.0
@@ -34,7 +35,7 @@ console = Console(stderr=True)
 
 def shown_columns() -> int:
     """How wide a line may be: a terminal's width; a file has room."""
-    return console.width if console.is_terminal else 400
+    return console.width if console.is_terminal else MOST_COLUMNS
 
 
 class Redacted(logging.Formatter):

@@ -42,6 +42,7 @@ def draw(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -
 def _keep_top_p(scores: torch.Tensor, top_p: float) -> torch.Tensor:
     """Set to -inf all but the smallest set of tokens whose probability reaches `top_p`; the likeliest always stays."""
     ordered, index = scores.sort(dim=-1, descending=True)
-    likelier = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)  # probability of all tokens ahead in the order
+    each = ordered.softmax(-1)
+    likelier = each.cumsum(-1) - each  # probability of all tokens ahead in the order
     dropped = torch.zeros_like(likelier, dtype=torch.bool).scatter(-1, index, likelier >= top_p)
     return scores.masked_fill(dropped, float("-inf"))

@@ -11,7 +11,6 @@ which the report shows beside accuracy, and lists the disagreements, which are t
 import argparse
 import asyncio
 import json
-import math
 import os
 import random
 import re
@@ -26,7 +25,7 @@ from pipeline.core.errors import ConfigError, LadderError
 from pipeline.core.files import read_json_lines, write_durably
 from pipeline.core.http import HTTPFault, each
 from pipeline.runs.folder import RunFolder
-from pipeline.steps.evaluation import Z_95
+from pipeline.steps.evaluation import wilson
 from rewards import final_answer
 from rewards.grading import pool
 from rewards.grading.verifiers import Job
@@ -174,10 +173,7 @@ def share(count: int, of: int) -> tuple[float, float, float]:
     """A share with its Wilson interval; of nothing, anything may be."""
     if not of:
         return 0.0, 0.0, 1.0
-    p, spread = count / of, Z_95**2 / of
-    centre = (p + spread / 2) / (1 + spread)
-    half = Z_95 * math.sqrt(p * (1 - p) / of + spread / (4 * of)) / (1 + spread)
-    return p, max(0.0, centre - half), min(1.0, centre + half)
+    return count / of, *wilson(count / of, of)
 
 
 def rates(sample: Sequence[Verdict], credited: int, refused: int, checker: str | None = None) -> Rates:

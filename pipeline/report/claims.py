@@ -173,12 +173,18 @@ def _general_won(f: Figures) -> Claim:
 
 
 def _sft_keeps_reasoning(f: Figures) -> Claim:
-    gap = f.difference("Dev3", "Dev2")
+    return _at_most_a_point_below(
+        f, "Dev3", "Dev2", "sft-keeps", "SFT of the base on Dev2's own answers keeps its reasoning"
+    )
+
+
+def _at_most_a_point_below(f: Figures, rung: str, other: str, name: str, statement: str) -> Claim:
+    gap = f.difference(rung, other)
     return Claim(
-        "sft-keeps",
-        "SFT of the base on Dev2's own answers keeps its reasoning",
-        f"Dev3 at most {100 * ONE_POINT:.0f} point below Dev2 in pass@1",
-        f"{_percent(f.get('Dev2'))} -> {_percent(f.get('Dev3'))}, {gap}",
+        name,
+        statement,
+        f"{rung} at most {100 * ONE_POINT:.0f} point below {other} in pass@1",
+        f"{_percent(f.get(other))} -> {_percent(f.get(rung))}, {gap}",
         gap.mean >= -ONE_POINT,
         gap.undecided(-ONE_POINT),
     )
@@ -200,15 +206,7 @@ def _general_best(f: Figures) -> Claim:
 
 
 def _reasoning_kept(f: Figures) -> Claim:
-    gap = f.difference("R1", "R1-Zero")
-    return Claim(
-        "reasoning-kept",
-        "R1 reasons as well as R1-Zero",
-        f"R1 at most {100 * ONE_POINT:.0f} point below R1-Zero in pass@1",
-        f"{_percent(f.get('R1-Zero'))} -> {_percent(f.get('R1'))}, {gap}",
-        gap.mean >= -ONE_POINT,
-        gap.undecided(-ONE_POINT),
-    )
+    return _at_most_a_point_below(f, "R1", "R1-Zero", "reasoning-kept", "R1 reasons as well as R1-Zero")
 
 
 def _none_ends_below_its_start(f: Figures) -> Claim:

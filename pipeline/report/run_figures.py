@@ -67,6 +67,7 @@ class RunFigures:
         self.reasoning = next(name for name, settings in sets.items() if settings.metric == "accuracy")
         self.general = [name for name, settings in sets.items() if settings.metric == "quality"]
         self.rungs = rungs(profile.stages.base_model.students, profile.stages.chosen_students)
+        self._rates: dict[tuple[str, str], dict[str, float]] = {}
 
     def get(self, rung: str, figure: str = "pass@1", name: str | None = None) -> float | None:
         return self.results[rung][name or self.reasoning][figure]
@@ -87,11 +88,13 @@ class RunFigures:
 
     def rates(self, rung: str, name: str) -> dict[str, float]:
         """Question -> share of right samples. A recipe with few questions draws some twice: those are one here."""
-        scores: dict[str, list[float]] = {}
-        for sample in read_lines(self.folder / "samples" / f"{rung}-{name}.jsonl"):
-            if sample["score"] is not None:
-                scores.setdefault(sample.get("question", sample["question_id"]), []).append(sample["score"])
-        return {question: fmean(found) for question, found in scores.items()}
+        if (rung, name) not in self._rates:  # many claims compare the same rungs
+            scores: dict[str, list[float]] = {}
+            for sample in read_lines(self.folder / "samples" / f"{rung}-{name}.jsonl"):
+                if sample["score"] is not None:
+                    scores.setdefault(sample.get("question", sample["question_id"]), []).append(sample["score"])
+            self._rates[rung, name] = {question: fmean(found) for question, found in scores.items()}
+        return self._rates[rung, name]
 
     def gaps(self, better: str, worse: str, names: list[str] | None = None) -> dict[tuple[str, str], float]:
         """(set, question) -> share of right samples of one rung minus that of another, where both were judged."""

@@ -182,7 +182,11 @@ def interval(rates: Sequence[float]) -> tuple[float, float]:
         return 0.0, 1.0
     p = _mean(rates)
     variance = sum((rate - p) ** 2 for rate in rates) / (n - 1) if n > 1 else 0.0
-    trials = p * (1 - p) / (variance / n) if variance > 0 else float(n)
+    return wilson(p, p * (1 - p) / (variance / n) if variance > 0 else float(n))
+
+
+def wilson(p: float, trials: float) -> tuple[float, float]:
+    """Wilson's 95 % score interval of a share `p` of so many independent trials."""
     spread = Z_95**2 / trials
     centre = (p + spread / 2) / (1 + spread)
     half = Z_95 * math.sqrt(p * (1 - p) / trials + spread / (4 * trials)) / (1 + spread)

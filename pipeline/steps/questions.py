@@ -140,9 +140,9 @@ def _read_held_out(profile: Profile) -> HeldOut:
 
 
 def _choosing(profile: Profile) -> list[Heldout]:
-    """The held-out evaluations that choose a checkpoint."""
-    sections = profile.stages.of(RLStage).values()
-    return [section.heldout for section in sections if profile.chooses(section.heldout)]
+    """The held-out evaluations that choose a checkpoint; those that ask the same questions, once."""
+    curves = [section.heldout for section in profile.stages.of(RLStage).values()]
+    return list({(curve.set, curve.questions): curve for curve in curves if profile.chooses(curve)}.values())
 
 
 def _texts(row: Question) -> list[str]:

@@ -92,20 +92,19 @@ class Rollouts:
         answers = self._score(inputs, written)
         result = self._compare(answers.rewards)
         self.flat = result.zero_spread.tolist()
-        sampled = answers.rewards, result
+        sampled = None
         asked = answers.inputs[:: self._size]
         if self._trainer.settings.sampled_prompts:
+            sampled = answers.rewards, result
             answers = self._most_varied(answers, result)
             result = self._compare(answers.rewards)
         if self._extra_rounds:
             result = self._replace_flat_groups(answers, result, asked)
-        if not self._trainer.settings.sampled_prompts:
-            sampled = answers.rewards, result
         rows = self._rows(answers, result)
         answers.totals = result.rewards[self._mine(rows)].tolist()
         trainer = self._trainer
         (self.loss_tokens,) = trainer.totals([sum(row.loss_tokens for row in rows)])
-        self._describe(rows, *sampled, result)
+        self._describe(rows, *(sampled or (answers.rewards, result)), result)
         self.made = (answers, answers.rewards[self._mine(rows)], rows, trainer.reward_func_names)
         if self._on_rollout:
             self._on_rollout(trainer.state.global_step, *self.made)
