@@ -80,22 +80,25 @@ def test_a_process_that_was_started_to_ignore_it_ignores_it():
 
 def test_a_launcher_passes_it_on_once_to_processes_out_of_the_terminals_reach():
     counts = (
-        "import signal, sys, time; seen = []; signal.signal(signal.SIGINT, lambda *_: seen.append(1)); "
+        "import signal, sys, time; seen = []; signal.signal(signal.SIGINT, lambda *_: seen.append(1))\n"
         "print('ready', flush=True)\n"
         "while not seen: time.sleep(0.01)\n"
         "sys.stdin.readline(); print(len(seen), flush=True)"
     )
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with passing_interrupts_on():
-            child = subprocess.Popen(
-                [sys.executable, "-c", counts],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-            )  # fmt: skip
-            assert child.stdout.readline() == "ready\n"
-            press()
-            assert child.communicate("go on\n")[0] == "1\n"
-            with pytest.raises(KeyboardInterrupt):
-                press()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    launches = (  # in a process that has started nothing else: the processes of other tests are not its own
+        "import signal, subprocess, sys\n"
+        "from pipeline.core.stopping import passing_interrupts_on\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "with passing_interrupts_on():\n"
+        "    child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdin=subprocess.PIPE,\n"
+        "                             stdout=subprocess.PIPE, text=True, start_new_session=True)\n"
+        "    assert child.stdout.readline() == 'ready\\n'\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    print('counted', child.communicate('go on\\n')[0].strip())\n"
+        "    try:\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('stopped, with no process left')\n"
+    )
+    told = subprocess.run([sys.executable, "-c", launches, counts], capture_output=True, text=True)
+    assert (told.returncode, told.stdout) == (0, "counted 1\nstopped, with no process left\n"), told.stderr
