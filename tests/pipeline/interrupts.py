@@ -1,7 +1,6 @@
 """Ctrl-C for tests."""
 
 import contextlib
-import os
 import signal
 from collections.abc import Iterator
 
@@ -9,7 +8,7 @@ from pipeline.core.stopping import heeding_interrupts
 
 
 def press() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 @contextlib.contextmanager
