@@ -16,7 +16,7 @@ from pipeline.core.tables import print_table, standard_output
 from pipeline.ladder import EVALUATE, STAGES, of_kind, rungs
 from pipeline.sandbox import describe
 from pipeline.steps.trackers import check_trackers
-from pipeline.training.grpo.own_loss import find_loss
+from pipeline.training.own_loss import find_loss
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
 from rewards.columns import as_columns
 

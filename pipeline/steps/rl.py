@@ -30,7 +30,7 @@ from pipeline.steps.sampling import SHARDS
 from pipeline.steps.step_table import StepTable
 from pipeline.steps.trackers import Trackers
 from pipeline.training.alarms import find_alarms
-from pipeline.training.grpo.best import BEST
+from pipeline.training.best import BEST
 from pipeline.training.grpo.run import GRPOResult, train_grpo
 from pipeline.training.records import METRICS
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 
 from pipeline.engines import Completion
+from rewards import RewardError
 from rewards.reward_set import RunReward
 
 
@@ -65,3 +68,18 @@ def logged_by(rewards: Sequence[RunReward], count: int) -> list[dict[str, Any]]:
             for line, value in zip(said, values, strict=True):
                 line[name if names[name] == 1 else f"{reward.__name__}.{name}"] = value
     return said
+
+
+def raise_failures(rewards: Sequence[RunReward]) -> None:
+    """Raises RewardError in every process, with the messages of all that have one, where any has.
+
+    TRL gathers rewards over processes right after it has asked for them: one that left there would have the others wait
+    for it. So with several processes a reward keeps its failure (`RunReward.keeps_failure`) until all have scored.
+    """
+    if PartialState().num_processes == 1:
+        return
+    said = [str(reward.failure) for reward in rewards if reward.failure]
+    rank = PartialState().process_index
+    everywhere = gather_object([f"process {rank}: {each}" if rank else each for each in said])
+    if everywhere:
+        raise RewardError("; ".join(everywhere))

@@ -1,11 +1,18 @@
-"""What a GRPO run writes down: its figures step by step, and the completions of chosen rollouts."""
+"""What a GRPO run writes down: figures of each optimizer step (the loss's, where the time went, how well the machine
+was used), and the completions of chosen rollouts."""
 
+import time
 from collections import Counter
 from pathlib import Path
 
+import torch
+from transformers import TrainerCallback
+
 from pipeline.core.files import write_json_lines
+from pipeline.training.flops import ModelFlops, attended_pairs, matmul_peak
 from pipeline.training.grpo.answers import Answers
-from pipeline.training.packed.packing import Row
+from pipeline.training.grpo.loss import LossInputs, sampler_difference
+from pipeline.training.packed.packing import Row, packed_tokens
 from pipeline.training.records import (
     METRICS,
     append_record,
@@ -15,6 +22,100 @@ from pipeline.training.records import (
 )
 
 ROLLOUTS = "rollouts"
+PHASES = ("rollout", "scoring", "sync", "update")
+
+
+class StepFigures(TrainerCallback):
+    """Collects a step's figures; `take` gives them and starts the next step's.
+
+    Held-out evaluation and checkpoints come after the optimizer's step and do not count: `on_optimizer_step` notes
+    when that was.
+    """
+
+    def __init__(self, trainer, flops: ModelFlops):
+        self._trainer, self._flops = trainer, flops
+        arithmetic = torch.bfloat16 if trainer.args.bf16 else torch.float32
+        self._peak = matmul_peak(trainer.accelerator.device, arithmetic)
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.record: dict = {}
+        self.positions = torch.zeros(2, dtype=torch.long)
+        """Tokens that went through attention in this step, and positions computed for them, padding included."""
+        self._losses: list[tuple[dict[str, float], int]] = []
+        self._gap_max = 0.0
+        self._started: float | None = None
+        self._optimizer_stepped = 0.0
+        self._flop_done = 0.0
+
+    def begin(self) -> None:
+        """The step's first micro-step starts now."""
+        self._started = self._started or time.perf_counter()
+
+    def on_optimizer_step(self, *args, **kwargs):
+        self._optimizer_stepped = time.perf_counter()
+
+    def saw_loss(self, inputs: LossInputs, figures: dict[str, torch.Tensor], tokens: int) -> None:
+        """Figures of a micro-batch of `tokens` tokens that count."""
+        values = {name: value.item() for name, value in figures.items()}
+        if inputs.sampled is not None:
+            gap = torch.nan_to_num(sampler_difference(inputs), nan=0.0).detach().abs()
+            values["sampler_gap"] = (gap.sum() / inputs.mask.sum().clamp(min=1)).item()
+            self._gap_max = max(self._gap_max, gap.max().item())
+        self._losses.append((values, tokens))
+
+    def update(self, trained: list[Row], rows: list[Row], batches: list[tuple[list[Row], float]]) -> None:
+        """Means over the tokens that trained, over micro-batches and processes, once they have been through."""
+        trainer, losses = self._trainer, self._losses
+        tokens = [count if weight else 0 for (_, count), (_, weight) in zip(losses, batches, strict=True)]
+        names = list(losses[0][0])
+        sums = [sum(values[name] * count for (values, _), count in zip(losses, tokens, strict=True)) for name in names]
+        *sums, whole = trainer.totals([*sums, sum(tokens)])
+        self.record |= {name: value / whole if whole else None for name, value in zip(names, sums, strict=True)}
+        self._losses = []
+        scored = sum(len(row.completion_ids) for row in trained)
+        forward = sum(packed_tokens(batch, trainer.shares_prompts) for batch, _ in batches)
+        counts = {
+            "trained_tokens": scored,
+            "forward_tokens": forward,
+            "trained_rows": len(trained),
+            "rows": len(rows),
+            "microbatches": len(batches),
+        }
+        self.record |= dict(zip(counts, map(int, trainer.totals(counts.values())), strict=True))
+        pairs = sum(attended_pairs(len(row.prompt_ids), len(row.completion_ids)) for row in trained)
+        passes = 4 if trainer.beta else 3  # forward, twice that backward, and the reference's forward
+        self._flop_done = passes * self._flops.forward(forward, scored, pairs)
+        accelerator = trainer.accelerator
+        gap = accelerator.gather(torch.tensor([self._gap_max], device=accelerator.device)).max()
+        self.record["sampler_gap_max"], self._gap_max = gap.item(), 0.0
+
+    def take(self) -> dict:
+        """All figures of the step."""
+        taken = self.record | self._speeds()
+        self.seconds, self.record = dict.fromkeys(PHASES, 0.0), {}
+        self.positions.zero_()
+        return taken
+
+    def _speeds(self) -> dict[str, float]:
+        """Where the step's time went, tokens a second by phase, and what of the update was of use.
+
+        `seconds_rollout` is the time spent waiting for completions: with `steps_ahead` less than the engine took.
+        """
+        phases, whole, record = self.seconds, self._optimizer_stepped - self._started, self.record
+        self._started = None
+        update = max(phases["update"], 1e-9)
+        speeds = {f"seconds_{name}": value for name, value in phases.items()} | {"seconds_step": whole}
+        speeds |= {f"share_{name}": value / whole for name, value in phases.items()}
+        speeds["rollout_tokens"] = generated = record.get("rollout_tokens", 0)
+        if generated:
+            written_seconds = self._trainer.rollouts.written_seconds
+            speeds["rollout_tokens_per_second"] = generated / max(written_seconds, 1e-9)
+            speeds["scoring_tokens_per_second"] = generated / max(phases["scoring"], 1e-9)
+        speeds["update_tokens_per_second"] = record["forward_tokens"] / update
+        speeds["update_flop_utilisation"] = self._flop_done / update / self._peak
+        tokens, positions = self._trainer.totals(self.positions.tolist())
+        speeds["pad_share"] = 1 - tokens / max(1, positions)
+        speeds["dropped_rows"] = record["rows"] - record["trained_rows"]
+        return speeds
 
 
 class RunRecords:

@@ -1,4 +1,5 @@
-"""The model that the KL term holds the policy to, and its refresh."""
+"""Log-probabilities under other policies than the one that trains: the reference of the KL term, and the policy that
+wrote a rollout."""
 
 import contextlib
 from pathlib import Path
@@ -10,7 +11,8 @@ from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from pipeline.core.shards import reshard, split_like, whole
-from pipeline.training.packed.packing import Row
+from pipeline.training.packed.packing import Row, shortest
+from pipeline.training.sharding import aligned
 
 FILE = "reference.safetensors"
 
@@ -114,3 +116,14 @@ class RefreshReference(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step % self._every == 0:
             self._reference.refresh()
+
+
+@torch.no_grad()
+def remember_old_logprobs(trainer, wanted: list[Row], rows: list[Row]) -> None:
+    """Gives each of `wanted` its log-probabilities under the policy that wrote it, for the steps after the first on the
+    rollout. Of a model in shards every process makes as many passes, over the shortest of `rows` where it has fewer."""
+    batches = trainer.microbatches(wanted)
+    for batch in aligned(batches, [], trainer.accelerator) if trainer.in_shards else batches:
+        logprobs, _ = trainer.logprobs_and_entropies(trainer.model, batch or [shortest(rows)], entropy=False)
+        for row, values in zip(batch, logprobs, strict=bool(batch)):
+            row.old_logprobs = values[: len(row.completion_ids)].clone()

@@ -9,10 +9,9 @@ from accelerate.utils import gather_object
 from pipeline.core.tokens import prompts_ids
 from pipeline.core.watchdog import phase
 from pipeline.engines import Completion, Engine, OnGroup, Sampling
+from pipeline.engines.ahead import WritingAhead
 from pipeline.training.grpo.advantages import Advantages, group_advantages, most_varied
-from pipeline.training.grpo.ahead import WritingAhead
-from pipeline.training.grpo.answers import Answers, Group, Written, logged_by
-from pipeline.training.grpo.failures import raise_failures
+from pipeline.training.grpo.answers import Answers, Group, Written, logged_by, raise_failures
 from pipeline.training.packed.packing import Row
 
 

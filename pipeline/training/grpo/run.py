@@ -20,8 +20,8 @@ from pipeline.core.ranks import default_device, process_count
 from pipeline.core.tokens import prompts_ids
 from pipeline.core.watchdog import phase
 from pipeline.engines import Engine
+from pipeline.training.best import BestWeights
 from pipeline.training.checkpoints import checkpoint_step, tokens_seen
-from pipeline.training.grpo.best import BestWeights
 from pipeline.training.grpo.records import RunRecords
 from pipeline.training.grpo.trainer import LadderGRPOTrainer
 from pipeline.training.lora import load_policy, peft_config, settle_adapters

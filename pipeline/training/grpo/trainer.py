@@ -21,20 +21,18 @@ from pipeline.config.grpo import GRPOSettings
 from pipeline.core.watchdog import beat, phase
 from pipeline.engines import Engine
 from pipeline.training.flops import ModelFlops
-from pipeline.training.grpo.figures import StepFigures
 from pipeline.training.grpo.loss import BatchSize, LossInputs, policy_loss
-from pipeline.training.grpo.old_logprobs import remember_old_logprobs
-from pipeline.training.grpo.own_loss import find_loss
-from pipeline.training.grpo.records import rollout_lines
-from pipeline.training.grpo.reference import Reference, RefreshReference
+from pipeline.training.grpo.records import StepFigures, rollout_lines
+from pipeline.training.grpo.reference import Reference, RefreshReference, remember_old_logprobs
 from pipeline.training.grpo.rollouts import Rollouts
-from pipeline.training.grpo.sampler import OnlineQuestions, QuestionSampler
-from pipeline.training.grpo.schedule import FallsByBudget
 from pipeline.training.guarded import GuardedTrainer
+from pipeline.training.own_loss import find_loss
 from pipeline.training.packed.attention import attach_packed_forward
 from pipeline.training.packed.losses import can_pack, without_adapters
 from pipeline.training.packed.packing import Row, pack, plan_microbatches, shortest
 from pipeline.training.packed.padding import pad, padded
+from pipeline.training.question_sampler import OnlineQuestions, QuestionSampler
+from pipeline.training.schedule import FallsByBudget
 from pipeline.training.sharding import aligned, sharded_reference
 from rewards.columns import with_every_column
 from rewards.reward_set import RunReward

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from pipeline.training.grpo.ahead import WritingAhead
+from pipeline.engines.ahead import WritingAhead
 from tests.pipeline.training.grpo.runs import metrics, run, settings
 
 

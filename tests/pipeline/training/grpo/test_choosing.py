@@ -12,7 +12,7 @@ from pipeline.config.grpo import GRPOSettings, OnlineDifficulty
 from pipeline.training.grpo.advantages import group_advantages, most_varied
 from pipeline.training.grpo.answers import Answers
 from pipeline.training.grpo.rollouts import Rollouts
-from pipeline.training.grpo.sampler import OnlineQuestions, QuestionSampler
+from pipeline.training.question_sampler import OnlineQuestions, QuestionSampler
 
 QUICK = settings(max_examples=40)
 

@@ -13,8 +13,8 @@ from pipeline.config.grpo import GRPOSettings
 from pipeline.config.loading import load_profile
 from pipeline.core.errors import ConfigError
 from pipeline.training.grpo.loss import AVERAGES, POLICY_TERMS, BatchSize, LossInputs, kl_estimate, policy_loss
-from pipeline.training.grpo.own_loss import find_loss
 from pipeline.training.grpo.trainer import TAKEN_FROM_TRL
+from pipeline.training.own_loss import find_loss
 from tests.pipeline.engines.tiny import tiny_checkpoint
 from tests.pipeline.training.grpo.cases import GROUP_SIZE, GROUPS, LIMIT, make_trainer, one_step, written
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.training.grpo.advantages import group_advantages
 from pipeline.training.grpo.records import RunRecords
-from pipeline.training.grpo.sampler import QuestionSampler
 from pipeline.training.packed.packing import Row, pack, packed_tokens, plan_microbatches
+from pipeline.training.question_sampler import QuestionSampler
 
 QUICK = settings(max_examples=40)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.training.grpo.best import BEST, BestWeights
+from pipeline.training.best import BEST, BestWeights
 from tests.pipeline.training.grpo.runs import Stop, run, settings, weights_of
 
 
