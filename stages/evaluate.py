@@ -20,6 +20,8 @@ def run(ctx: StageContext) -> StageResult:
     if any(question.verifier == "code" for rows in questions.values() for question in rows):
         require_sandbox(ctx.profile.allow_weak_sandbox)
     settings = {name: settings_in_words(ctx.config, name, len(rows)) for name, rows in questions.items()}
+    for name, words in settings.items():
+        ctx.log.info("%s: %s", name, words)
     (ctx.folder / "samples").mkdir(exist_ok=True)
     weak = ctx.profile.allow_weak_sandbox
     results: dict[str, dict] = {}
@@ -51,9 +53,9 @@ def run(ctx: StageContext) -> StageResult:
             write_json_lines(ctx.folder / "samples" / f"{rung.name}-{name}.jsonl", judged_rows(asked, scored))
             results[rung.name][name] = figures
             ctx.log.info(
-                "%s on %s: pass@1 %.1f %% [%.1f, %.1f], %.1f %% cut at the limit (%s)",
+                "%s on %s: pass@1 %.1f %% [%.1f, %.1f], %.1f %% cut",
                 rung.name, name, 100 * figures["pass@1"], 100 * figures["low"], 100 * figures["high"],
-                100 * figures["truncated"], settings[name],
+                100 * figures["truncated"],
             )  # fmt: skip
     used = {
         "sampling": ctx.config.sampling.model_dump(),

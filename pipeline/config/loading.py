@@ -249,7 +249,7 @@ def _parse_override(override: str) -> tuple[list[str], Any]:
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key or "" in key.split("."):
-        raise ConfigError(f"SET '{override}': expected dotted.key=value, such as stages.r1_zero.grpo.max_steps=10.")
+        raise ConfigError(f"SET '{override}': expected dotted.key=value, with quotes around blanks: key='two words'.")
     value = read_value(text, f"SET '{override}'")
     if key == "extends":
         raise ConfigError("SET extends=…: a parent is named in the file. Use PROFILE= for another profile.")
@@ -275,7 +275,8 @@ def read_value(text: str, where: str) -> Any:
     try:
         return _string_keys(yaml.load(text, _Loader), where)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: the value is not valid YAML: {error}") from None
+        quoted = "Does it hold blanks? Put quotes around it: key='[1, 2]'."
+        raise ConfigError(f"{where}: the value is not valid YAML: {error}\n{quoted}") from None
     except ValueError as error:  # such as a date that no calendar has
         raise ConfigError(f"{where}: the value cannot be read: {error}. Put it in quotes.") from None
 

@@ -1,6 +1,8 @@
-"""How numbers are written for people."""
+"""How numbers and settings are written for people."""
 
+import json
 from math import isfinite
+from typing import Any
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -44,3 +46,8 @@ def amount(count: float | None) -> str:
 def size(count: float) -> str:
     """Bytes as MiB or GiB."""
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def as_in_a_profile(value: Any) -> str:
+    """A setting as a profile has it: YAML's words and brackets, not Python's."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,7 +1,8 @@
 """Tables for terminals of any width: no figure is cut, no row broken.
 
 Where a table is wider than the terminal, columns of text fold at words. Where that is not enough its columns are set
-out in several tables below each other, each with the columns that name a row in front.
+out in several tables below each other, each with the columns that name a row in front. A column in which nothing stands
+is left out.
 """
 
 import os
@@ -55,6 +56,8 @@ def _parts(table: Table, width: int, keys: int, console: Console) -> list[Table]
 
     named, groups = list(range(min(keys, len(ranges)))), [[]]
     for place in range(len(named), len(ranges)):
+        if table.row_count and not any(map(str, table.columns[place].cells)):
+            continue  # nothing stands in it
         if groups[-1] and sum(ranges[p][0] for p in (*named, *groups[-1], place)) > room([*named, *groups[-1], place]):
             groups.append([])
         groups[-1].append(place)

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.figures import percent
+from pipeline.core.figures import as_in_a_profile, percent
 from pipeline.core.files import write_durably
 from pipeline.core.tables import print_table
 from pipeline.core.versions import commit_in_words
@@ -89,7 +89,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     if isinstance(value, dict) and value:
         parts = [_flat(item, f"{prefix}{key}.") for key, item in value.items()]
         return {key: text for part in parts for key, text in part.items()}
-    return {prefix.rstrip("."): UNSET if value is None else str(value)}
+    return {prefix.rstrip("."): UNSET if value is None else as_in_a_profile(value)}
 
 
 def result_rows(runs: list[RunRecord]) -> list[Result]:

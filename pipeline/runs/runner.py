@@ -13,7 +13,7 @@ from pipeline.core.cores import sharing_cores
 from pipeline.core.crew import Crew
 from pipeline.core.disk import disk_faults_told
 from pipeline.core.errors import RunError
-from pipeline.core.figures import rough
+from pipeline.core.figures import as_in_a_profile, rough
 from pipeline.core.files import hash_json, read_progress
 from pipeline.core.manifest import Manifest, hash_stage
 from pipeline.core.memory import forget_peak, peak
@@ -98,7 +98,8 @@ UNSET = object()
 
 
 def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """`key (old -> new)` for each key whose value differs."""
+    """`key (old -> new)` for each key whose value differs; items of a list of sections by their place."""
+    old, new = _by_place(old), _by_place(new)
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in sorted({*old, *new}):
@@ -109,8 +110,14 @@ def changed_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
     return [f"{prefix} ({_short(old)} -> {_short(new)})"]
 
 
+def _by_place(value: Any) -> Any:
+    has_sections = isinstance(value, list) and any(isinstance(item, dict) for item in value)
+    return {str(place): item for place, item in enumerate(value)} if has_sections else value
+
+
 def _short(value: Any) -> str:
-    text = "not there" if value is UNSET else "null" if value is None else str(value)
+    """The value as it stands in a profile, cut where it is long."""
+    text = "not there" if value is UNSET else as_in_a_profile(value)
     return text if len(text) <= 40 else text[:37] + "..."
 
 

@@ -12,7 +12,7 @@ from pipeline.config.profile import Profile
 from pipeline.core.figures import duration, percent
 from pipeline.core.manifest import Manifest
 from pipeline.core.tables import print_table
-from pipeline.ladder import DISTILL, EVALUATE, LADDER, REPORT
+from pipeline.ladder import DISTILL, EVALUATE, LADDER, REPORT, rungs
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import StageState
 from pipeline.training.records import METRICS, read_records
@@ -75,7 +75,7 @@ def time_taken(manifest: Manifest) -> str:
 
 
 def print_summary(profile: Profile, run: RunFolder) -> None:
-    """Each rung's figures in one table, then where the report and the students are."""
+    """Each rung's figures in one table, then where the report, the teacher's last checkpoint and the students are."""
     path = run.stage(EVALUATE.id) / "results.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     print_table(ladder_table(profile, found["results"]))
@@ -84,6 +84,8 @@ def print_summary(profile: Profile, run: RunFolder) -> None:
     report = run.stage(REPORT.id) / "report.html"
     if report.is_file():
         print(f"Report:   {report}")
+    *_, last = (rung for rung in rungs((), profile.stages.chosen_students) if not rung.student)
+    print(f"{last.name + ':':9} {run.stage(last.stage.id) / last.checkpoint}")
     for name in profile.stages.base_model.students:
         print(f"Student:  {run.stage(DISTILL.id) / DISTILL.checkpoint(name)}")
     made = [manifest for stage in LADDER if (manifest := Manifest.read(run.stage(stage.id)))]

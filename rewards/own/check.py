@@ -18,6 +18,11 @@ from rewards.registry import built_in, load
 from rewards.response import text_of
 
 DEADLINE_S = 60.0
+BUILT_IN_ROWS = (
+    f"It was tried on the built-in rows, whose columns are {', '.join(columns_of(sample_rows()))}. "
+    "Where it needs others, give rows of your own, a `completion` and the question's columns a line: "
+    "make check-reward REWARD=… ROWS=FILE.jsonl."
+)
 
 
 def check(use: str, rows: Sequence[dict[str, Any]] | str | Path | None = None, **args: Any) -> int:
@@ -33,6 +38,8 @@ def check(use: str, rows: Sequence[dict[str, Any]] | str | Path | None = None, *
             return report(console, use, runner, columns_of(chosen))
     except RewardError as error:
         console.print(f"error: {error}", style="bold red")
+        if rows is None:
+            console.print(BUILT_IN_ROWS)
         return 1
 
 

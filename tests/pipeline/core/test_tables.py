@@ -109,6 +109,15 @@ def test_columns_that_find_no_room_follow_below_with_the_rows_named_again(width)
     assert sum(line.count("12.3–45.6") for line in lines) == 27
 
 
+def test_a_column_in_which_nothing_stands_is_left_out():
+    table = Table("name", "note", "size")
+    table.add_row("one", "", "12")
+    table.add_row("two", "", "13")
+    printed = "\n".join(lines_at(table, 80))
+    assert "note" not in printed and "13" in printed
+    assert "note" in "\n".join(lines_at(Table("name", "note"), 80))
+
+
 def test_a_word_that_no_terminal_holds_is_folded_and_not_lost():
     table = Table("key", "path")
     table.add_row("a", "x" * 150)

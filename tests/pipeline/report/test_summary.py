@@ -33,5 +33,6 @@ def test_the_end_says_the_time_and_the_next_command_for_this_run(capsys, name, f
     print_summary(smoke_profile(), run)
     printed = capsys.readouterr().out
     assert "1 h 06 min, over 12 stages" in printed
+    assert f"R1:       {run.path}/general_rl/checkpoint\n" in printed
     assert f"make chat MODEL=distill/qwen {variables}\n" in printed
     assert f"make export STUDENT=qwen {variables}\n" in printed

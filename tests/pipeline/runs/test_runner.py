@@ -12,7 +12,7 @@ from pipeline.core.manifest import Manifest
 from pipeline.ladder import LADDER
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.identity import resolved_config
-from pipeline.runs.runner import stage_states
+from pipeline.runs.runner import changed_keys, stage_states
 from pipeline.runs.summary import under_way
 from pipeline.steps.context import StageResult
 
@@ -41,6 +41,14 @@ def test_a_changed_setting_makes_its_stage_stale_and_says_what_changed(ladder):
     assert states["reasoning_rl"] == "stale"
     assert states["sft"] == "stale"
     assert "learning_rate" in ladder.reason("reasoning_rl") and "0.5" in ladder.reason("reasoning_rl")
+
+
+def test_what_changed_is_said_as_a_profile_says_it_and_key_by_key():
+    old = {"rewards": [{"use": "accuracy", "weight": 1.0}, {"use": "format"}], "stop": ["a"], "lora": None}
+    new = {"rewards": [{"use": "accuracy", "weight": 2.0}, {"use": "format"}], "stop": ["a", "b"], "lora": {"rank": 8}}
+    assert changed_keys(old, new) == [
+        'lora (null -> {"rank": 8})', "rewards.0.weight (1.0 -> 2.0)", 'stop (["a"] -> ["a", "b"])',
+    ]  # fmt: skip
 
 
 def test_stages_after_a_stale_one_stay_valid_when_it_makes_the_same_again(ladder):

@@ -45,6 +45,9 @@ def process(completions, **kwargs):
 def raises(completions, **kwargs):
     return [1 / (text != "bad") for text in completions]
 
+def of_keywords(completions, keywords, **kwargs):
+    return [1.0] * len(completions)
+
 def too_few(completions, **kwargs):
     return [1.0]
 
@@ -272,6 +275,7 @@ def test_built_in_rewards_can_be_pickled():
         ("by_order", 1, "must not depend on order"),
         ("too_few", 1, "expected one a completion"),
         ("unpicklable", 1, "cannot be pickled"),
+        ("of_keywords", 1, "It was tried on the built-in rows, whose columns are id, language, question"),
     ],
 )
 def test_check_tries_a_reward_and_says_what_it_breaks(file, capsys, name, status, message):
