@@ -1,5 +1,6 @@
 """The verifiers as TRL, verl and lm-evaluation-harness call them."""
 
+import functools
 import importlib.util
 import inspect
 from pathlib import Path
@@ -28,10 +29,12 @@ def test_verl_loads_the_file_by_its_path_and_calls_its_function_by_name():
     specification = importlib.util.spec_from_file_location("custom_module", path)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    score = module.compute_score(data_source="math", solution_str=RIGHT, ground_truth="0.5", extra_info={"index": 3})
-    assert score == 1.0
-    assert module.compute_score("math", WRONG, "0.5", None) == 0.0
-    assert module.compute_score("mc", "\\boxed{B}", "B", {"verifier": "choice"}) == 1.0
+    alone = functools.partial(module.compute_score, rewards=["accuracy"])
+    score = alone(data_source="math", solution_str=RIGHT, ground_truth="0.5", extra_info={"index": 3})
+    assert score["score"] == 1.0
+    assert alone("math", WRONG, "0.5", None)["score"] == 0.0
+    assert alone("mc", "\\boxed{B}", "B", {"verifier": "choice"})["score"] == 1.0
+    assert alone("math", RIGHT, "0.5", {"verifier": None})["score"] == 1.0
 
 
 def test_lm_eval_gets_its_metric_from_the_filtered_response():

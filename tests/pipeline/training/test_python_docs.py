@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rewards import RewardError
-from rewards.elsewhere import Scorer, compute_score, rubric
+from rewards.adapters import Scorer, compute_score, rubric
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
