@@ -1,6 +1,7 @@
 """What `make plan` prints, and gives as JSON."""
 
 import argparse
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -18,12 +19,12 @@ from pipeline.config.stages import RLStage
 from pipeline.core.arguments import DEFAULT_PROFILE
 from pipeline.core.errors import ConfigError
 from pipeline.core.figures import duration
+from pipeline.core.tables import print_table, standard_output
 from pipeline.ladder import STAGES
 from pipeline.models.accelerators import ACCELERATORS, GIB, RATES, Accelerator, Rates
 from pipeline.models.shapes import shape_of
 from pipeline.runs.folder import RunFolder
 
-WIDTH = 130
 EXPLAINED = 4
 """Reasons that are printed for layouts that do not fit."""
 
@@ -43,7 +44,9 @@ def print_plan(
     """The plan of a profile on `gpus` × `gpu_name`; with a run what its own rates predict beside what it took, and a
     plan where GPUs are named. Raises ConfigError for a GPU that is not known."""
     told: dict[str, Any] = {"profile": profile.name}
-    console = Console(width=WIDTH, quiet=as_json)
+    console = standard_output()
+    if as_json:
+        console.file = io.StringIO()
     if run is not None:
         told["run"] = _print_run(console, profile, run)
     if run is None or gpus is not None:
@@ -76,16 +79,16 @@ def _print_layouts(
     large = [text for source in dict.fromkeys(unknown) if (text := what_it_takes(source, profile, gpu, gpus, rates))]
     if unknown:
         for text in large or [f"The layers of {unknown[0]} are not known here, so nothing can be planned for it."]:
-            console.print(text, markup=False, highlight=False)
+            console.print(text)
         return {"plans": [], "does not fit": large}
     plans, why = best_plans(profile, gpu, gpus, rates, lengths)
     quickest = min(plans, key=lambda plan: plan.hours, default=None)
     for plan in plans:
         _print_layout(console, plan, gpu, "the quickest" if plan is quickest else "")
     if not plans:
-        console.print(f"No way to divide {gpus} × {gpu.name} fits the profile '{profile.name}':", markup=False)
+        console.print(f"No way to divide {gpus} × {gpu.name} fits the profile '{profile.name}':")
         for reason in why[-EXPLAINED:]:
-            console.print(f"  {reason}", markup=False, highlight=False)
+            console.print(f"  {reason}")
     _print_constants(console, gpu, rates, lengths)
     return {"plans": [_of_plan(plan) for plan in plans], "does not fit": why}
 
@@ -106,7 +109,7 @@ def _print_layout(console: Console, plan: Plan, gpu: Accelerator, note: str) -> 
         times = (duration(seconds) for seconds in (stage.write, stage.update, stage.sync))
         ends = (duration(stage.step), str(stage.steps), duration(3600 * stage.hours))
         table.add_row(stage.stage, *times, stage.limits, *ends)
-    console.print(table)
+    print_table(table, console=console)
     memory = Table(title=f"memory of a trainer's {gpu.name} in GiB, of {gpu.gib:g}", title_justify="left")
     memory.add_column("stage")
     for part in plan.stages[0].memory:
@@ -117,7 +120,7 @@ def _print_layout(console: Console, plan: Plan, gpu: Accelerator, note: str) -> 
         held = [f"{part / GIB:.1f}" for part in stage.memory.values()]
         server = [f"{stage.server_memory / GIB:.1f}"] if plan.layout.servers else []
         memory.add_row(stage.stage, *held, *server)
-    console.print(memory)
+    print_table(memory, console=console)
 
 
 def _print_constants(console: Console, gpu: Accelerator, rates: Rates, lengths: dict[str, float]) -> None:
@@ -131,7 +134,7 @@ def _print_constants(console: Console, gpu: Accelerator, rates: Rates, lengths: 
         table.add_row(item.name, f"{getattr(rates, item.name):.4g}")
     for stage, mean in lengths.items():
         table.add_row(f"{stage}: mean completion, as the run's last steps had it", f"{mean:.0f}")
-    console.print(table)
+    print_table(table, console=console)
 
 
 def _print_run(console: Console, profile: Profile, run: RunFolder) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def _print_run(console: Console, profile: Profile, run: RunFolder) -> dict[str, 
     for one in comparisons:
         pairs = [f"{one.predicted[name]:.2f} | {one.measured[name]:.2f} s" for name in ("write", "update", "step")]
         table.add_row(one.stage, str(one.steps), *pairs, f"{one.ratio:.2f}", *_memory(one))
-    console.print(table)
+    print_table(table, console=console)
     return {"rates": asdict(rates), "stages": [asdict(one) for one in comparisons]}
 
 

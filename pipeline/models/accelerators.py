@@ -35,19 +35,25 @@ class Accelerator:
         return self.link if among <= self.per_machine else self.network
 
 
+MEMORY_GIB = {
+    "t4": 16, "v100": 32, "rtx3090": 24, "rtx4090": 24, "rtx5090": 32, "a10": 24, "a10g": 24, "l4": 24, "l40s": 48,
+    "a6000": 48, "a100": 80, "h100": 80, "h800": 80, "h200": 141, "b200": 180,
+}  # fmt: skip
+"""Memory of a GPU by its name, in GiB, as its maker states it. The A100 also comes with 40."""
 ACCELERATORS = {
-    gpu.name: gpu
-    for gpu in (
-        Accelerator("b200", 180, 2250e12, 8.0e12, 900e9, 50e9),
-        Accelerator("h200", 141, 989e12, 4.8e12, 450e9, 50e9),
-        Accelerator("h100", 80, 989e12, 3.35e12, 450e9, 50e9),
-        Accelerator("h800", 80, 989e12, 3.35e12, 200e9, 50e9),
-        Accelerator("a100", 80, 312e12, 2.0e12, 300e9, 25e9),
-        Accelerator("l40s", 48, 362e12, 0.86e12, 32e9, 12.5e9),
-        Accelerator("a10g", 24, 70e12, 0.6e12, 16e9, 6e9),
-        Accelerator("rtx4090", 24, 165e12, 1.0e12, 16e9, 3e9),
-    )
+    name: Accelerator(name, MEMORY_GIB[name], *rates)
+    for name, rates in {
+        "b200": (2250e12, 8.0e12, 900e9, 50e9),
+        "h200": (989e12, 4.8e12, 450e9, 50e9),
+        "h100": (989e12, 3.35e12, 450e9, 50e9),
+        "h800": (989e12, 3.35e12, 200e9, 50e9),
+        "a100": (312e12, 2.0e12, 300e9, 25e9),
+        "l40s": (362e12, 0.86e12, 32e9, 12.5e9),
+        "a10g": (70e12, 0.6e12, 16e9, 6e9),
+        "rtx4090": (165e12, 1.0e12, 16e9, 3e9),
+    }.items()
 }
+"""GPUs whose rates are known, too: those that `make plan` plans for."""
 
 
 @dataclass(frozen=True)

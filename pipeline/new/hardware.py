@@ -4,13 +4,9 @@ import re
 from dataclasses import dataclass
 
 from pipeline.core.errors import ConfigError
+from pipeline.models.accelerators import MEMORY_GIB
 from pipeline.models.memory import device_bytes, devices
 
-GPU_GIB = {
-    "t4": 16, "v100": 32, "rtx3090": 24, "rtx4090": 24, "rtx5090": 32, "a10": 24, "a10g": 24, "l4": 24, "l40s": 48,
-    "a6000": 48, "a100": 80, "h100": 80, "h200": 141, "b200": 180,
-}  # fmt: skip
-"""Memory of a GPU by its name, in GiB, as its maker states it. The A100 also comes with 40: say `40`."""
 _WRITTEN = re.compile(r"^(?:(?P<count>\d{1,4})\s*[x×*]\s*)?(?P<gpu>[a-z0-9.]+?)\s*(?:gi?b)?$")
 MOST_GIB = 1024
 
@@ -36,8 +32,8 @@ def parse_hardware(text: str) -> Hardware:
     match = _WRITTEN.match(written)
     name = match["gpu"] if match else ""
     for known in (name, f"rtx{name}"):
-        if known in GPU_GIB:
-            return Hardware(_count(match["count"], text), GPU_GIB[known])
+        if known in MEMORY_GIB:
+            return Hardware(_count(match["count"], text), MEMORY_GIB[known])
     try:
         gib = float(name)
     except ValueError:
@@ -45,7 +41,7 @@ def parse_hardware(text: str) -> Hardware:
     if not 1 <= gib <= MOST_GIB:
         raise ConfigError(
             f"HARDWARE={text!r}: expected cpu, the memory of one GPU in GB (24), several of them (8x80), or names: "
-            f"{', '.join(GPU_GIB)}, such as 4xh100."
+            f"{', '.join(MEMORY_GIB)}, such as 4xh100."
         )
     return Hardware(_count(match["count"], text), gib)
 
