@@ -25,6 +25,8 @@ MAX_BARE = 80
 """Characters of an answer part that may count as an answer by itself."""
 
 HASHES = re.compile(r"^[ \t]*####[ \t]*(?=[-+−$£€\\(]*\.?[0-9])([^\n]{1,500})", re.MULTILINE)
+ENVIRONMENT = re.compile(r"\\(begin|end)\{(?:equation|displaymath|gather|align|multline|math)\*?\}")
+ALIGNED = re.compile(r"(\\begin\{align\*?\})([^&{}\\]{0,80}&[^&{}]{0,400})(\\end\{align\*?\})")
 WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}|[\u4e00-\u9fff]")
 FINAL = re.compile(r"\bfinal answer\b(?=[*_` ]*(?::|is\b|\n))", re.IGNORECASE)
 BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
@@ -66,7 +68,7 @@ def stated_answers(text: str, gold: str = "", last_number: bool = False, choice:
     number.
     """
     _, spoken = segments(text)
-    last = spoken[-1][-MAX_SPEECH:]
+    last = displayed(spoken[-1][-MAX_SPEECH:])
     if last.rfind("<answer>") > last.rfind("</answer>"):
         return []
     answers = marked(last, gold) or unmarked(last, choice) or (last_in(last) if last_number else [])
@@ -74,6 +76,12 @@ def stated_answers(text: str, gold: str = "", last_number: bool = False, choice:
         return []
     earlier = [one for piece in spoken[:-1] for one in marked(piece[-MAX_SPEECH:], gold)]
     return [one for one in earlier if one.kind != "phrase"] + answers
+
+
+def displayed(speech: str) -> str:
+    """The piece with formulas that stand in an environment of their own between plain display marks."""
+    speech = ALIGNED.sub(lambda found: found[1] + found[2].replace("&", "") + found[3], speech)
+    return ENVIRONMENT.sub(lambda found: "\\[" if found[1] == "begin" else "\\]", speech)
 
 
 def marked(speech: str, gold: str = "") -> list[Stated]:
@@ -137,7 +145,7 @@ them and are read by the same rows. Where nothing is marked, `unmarked` takes th
 
 def unmarked(speech: str, choice: bool = False) -> list[Stated]:
     """The last delimited formula or bold value, or the whole piece when it is one short expression without prose."""
-    bare = unwrap(speech.replace("</answer>", ""))
+    bare = unwrap(re.sub(r"^\s*>\s*(?=\*\*|\$)", "", speech).replace("</answer>", ""))
     if choice and "\n" not in bare and re.match(r"[(\[*]*[A-Za-z][)\]*]*(?:[.:：、)]|$)", bare):
         return [Stated(bare, bare, "line")]
     tail = speech[-2000:]

@@ -9,13 +9,18 @@ DELIMITED = re.compile(
 )
 WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("__", "__"), ("*", "*"),
             ("```", "```"), ("`", "`"), ('"', '"'), ("“", "”"), ("「", "」"))  # fmt: skip
+BLANK = re.compile(
+    r"(?:\s|\\(?:[,;:! ]|q?quad(?![A-Za-z])|[hv]?phantom\{[^{}]{0,80}\}|hspace\*?\{[^{}]{0,40}\}"
+    r"|(?:dots|ldots|cdots|square|Box)(?![A-Za-z])|underline|text(?:bf|rm)?|_)|[{}~?_….])*+"
+)
+"""What stands in a box that is still to be filled in: blanks, a gap, a question mark."""
 CLOSING = ".,;:?!。，；：．！？"
 SPACES = ("\\,", "\\;", "\\:", "\\!")
 """LaTeX's blanks, of which a closing mark is a part."""
 
 
 def boxed(speech: str) -> list[str]:
-    """The contents of each `\\boxed{}`, braces balanced; of nested boxes, the innermost."""
+    """The contents of each `\\boxed{}` that holds something, braces balanced; of nested boxes, the innermost."""
     found: list[str] = []
     opened: list[tuple[int, bool]] = []
     for mark in BOX_OR_BRACE.finditer(speech):
@@ -29,7 +34,7 @@ def boxed(speech: str) -> list[str]:
             content = speech[start : mark.start()]
             if is_box and "\\boxed" not in content and "\\fbox" not in content:
                 found.append(unwrap(content))
-    return [answer for answer in found if answer]
+    return [answer for answer in found if not BLANK.fullmatch(answer)]
 
 
 def unboxed(speech: str) -> str:

@@ -17,7 +17,7 @@ from rewards.grading.clock import same_time
 from rewards.grading.equality import Comparison, prepared
 from rewards.grading.formulas import Apart, read_formula
 from rewards.grading.notation import INVISIBLE, formula, squeeze, tidy
-from rewards.grading.number_words import read_number, same_number
+from rewards.grading.number_words import in_digits, read_number, same_number
 from rewards.grading.readings import readings
 from rewards.grading.repairs import as_list, repaired
 from rewards.grading.scalars import walk
@@ -200,10 +200,12 @@ def is_usable_gold(gold: str) -> bool | None:
 
 
 def symbol(text: str) -> str:
-    """The symbol that a text says in words ("no solution"); any other text as it is."""
+    """The symbol or the number that a text says in words ("no solution", "two thirds"); any other text as it is."""
     if len(text) > 60 or not re.search("[a-z\u4e00-\u9fff]", text):
         return text
     words = prose_key(tidy(text))
+    if number := in_digits(words):
+        return number
     return next((sign for pattern, sign in SYMBOLS_READ if pattern.fullmatch(words)), text)
 
 

@@ -30,6 +30,27 @@ LATEX_RATIO = re.compile(
 )
 PERCENT = re.compile(r"\s*(?:\\?%|\\text\{\s*(?:percent|%|\\%)\s*\}|percent|per cent)$")
 
+ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()  # noqa: SIM905
+PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
+SPELLED = {
+    **{word: str(value) for value, word in enumerate(ONES)},
+    **{word: str(10 * value) for value, word in enumerate(TENS, 2)},
+    **{f"{ten} {ONES[one]}": str(10 * value + one) for value, ten in enumerate(TENS, 2) for one in range(1, 10)},
+    **{f"{first} {part}": f"1/{below}" for part, below in PARTS.items() for first in ("one", "a", "an")},
+    **{f"{ONES[top]} {part}s": f"{top}/{below}" for part, below in PARTS.items() for top in range(2, below)},
+    "one hundred": "100", "a hundred": "100", "one thousand": "1000", "a thousand": "1000", "half": "1/2",
+}  # fmt: skip
+"""Numbers in words -> in digits, of the size that answers are written out in."""
+
+
+def in_digits(words: str) -> str | None:
+    """The number that a whole answer says in words, in digits; None where it says something else."""
+    return SPELLED.get(" ".join(words.casefold().replace("-", " ").split()))
+
 
 @dataclass(frozen=True)
 class PlainNumber:

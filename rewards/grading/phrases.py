@@ -16,8 +16,9 @@ MAX_PHRASES = 40
 """Phrases that are read, the last ones: as many answers could not all be right."""
 
 PHRASE = re.compile(
-    r"(?P<label>^[ \t>#*_`✅]*(?:(?:(?:the[ ]|my[ ]|our[ ])?(?:final[ ]|correct[ ])?answers?|(?:最终)?答案)"
-    r"[ \t*_`]*(?:[:：][ \t*_`]*|\n+(?=[ \t]*\S))|(?P<slight>(?:final[ ])?(?:result|solution)|A)[*_`]*[:：][ \t*_`]*))"
+    r"(?P<label>^[ \t>#*_`✅]*(?:(?:(?:the[ ]|my[ ]|our[ ])?(?:final[ ]|correct[ ])?answers?|(?:最终)?答案|答)"
+    r"[ \t*_`]*(?:[:：][ \t*_`]*|\n+(?=[ \t]*\S))"
+    r"|(?P<slight>(?:final[ ])?(?:result|solution)|结果|A)[*_`]*[:：][ \t*_`]*))"
     r"|(?P<said>\banswers?\b[*_`]*(?:\s*\([^()\n]{0,40}\)|\s*,[^,\n.]{0,40},)?(?:[ \t]+[A-Za-z']+){0,6}?\s*"
     r"(?:\b(?:is|are|be|equals|was)\b\s*[:：]?|[:：=])|\b(?:correct|right|best)\s+(?:option|choice|response|statement|one)"
     r"s?\s*(?:is|are|[:：])\s*[:：]?)"
@@ -32,7 +33,8 @@ OPTION = re.compile(
     re.MULTILINE,
 )
 ADVERB = re.compile(
-    r"\s*(?:therefore|thus|then|hence|indeed|simply|clearly|just|exactly|equal to|given by|approximately|about)\b\s*",
+    r"\s*(?:一共|总共|共计|共)(?:有|是|为)?"
+    r"|\s*(?:therefore|thus|then|hence|indeed|simply|clearly|just|exactly|equal to|given by|approximately|about)\b\s*",
     re.IGNORECASE,
 )
 PHRASE_END = re.compile(
@@ -42,9 +44,14 @@ PHRASE_END = re.compile(
 )
 DENIAL_BEFORE = re.compile(
     r"(?:\b(?:wrong|incorrect|false|bad|invalid|impossible|not\s+(?:the|an?|my|our)|another\s+wrong|no)\s+(?:final\s+)?"
-    r"|不是|错误的?)$",
+    r"|不是|错误的?"
+    r"|(?:(?<!no )(?<!any )(?<!not )(?<!n't )(?<!never )(?<!beyond )\bdoubt(?:s|ed|ful)?"
+    r"|\b(?:unlikely|disagree|disprove[ds]?|refute[ds]?|suppose|assum(?:e|ed|ing)|whether|unless|if)"
+    r"|(?:\b(?:not|never|cannot)|n['’]t)\s+(?:think|believe|sure|true|clear|certain|likely|say|claim|conclude|mean))\s+"
+    r"(?:(?:that|if|whether)\s+)?(?:(?:the|my|our|its|an?)\s+)?(?:(?:final|correct|right)\s+)?)$",
     re.IGNORECASE,
 )
+"""What stands before a phrase that denies its answer, or does not claim it."""
 DENIAL_INSIDE = re.compile(r"\b(?:not|never|cannot|neither|hardly|wrong|incorrect)\b|n['’]t\b|不", re.IGNORECASE)
 DENIAL_AFTER = re.compile(r"\s*(?:not\b|n't|n’t|never\b|不是|anything but\b|unknown\b|unclear\b)", re.IGNORECASE)
 NO_VALUE = re.compile(
@@ -108,7 +115,7 @@ def balanced(text: str) -> str:
 
 def denied(speech: str, match: re.Match[str], rest: str, gold: str) -> bool:
     """Whether the phrase says what is not the answer; a gold such as "not guilty" is no denial."""
-    before = speech[max(0, match.start() - 24) : match.start()]
+    before = speech[max(0, match.start() - 60) : match.start()].rpartition("\n")[2]
     if DENIAL_BEFORE.search(before) or DENIAL_INSIDE.search(match.group()):
         return True
     starts_as_gold = bool(gold) and rest.strip().casefold().startswith(gold.casefold())

@@ -1,4 +1,5 @@
-r"""Notation that a file or a tool has damaged on the way: `\frac` read as an escape, HTML, commands run together.
+r"""Notation that a file or a tool has damaged on the way: `\frac` read as an escape, HTML, commands run together; and
+signs that are written as words: `negative 3`, `4 to 3`.
 
 What is repaired can mean nothing else, in a gold answer or in an answer: no formula has a form feed in it, and LaTeX
 knows no `\quadx`.
@@ -21,6 +22,9 @@ GLUED_WORD = re.compile(r"(?<=[0-9)])(?P<word>or|and)(?=[A-Z(][\w(]*\s*[=<>(])|(
 ORDINAL = re.compile(
     r"(?<=[0-9])\s*\^?\{?\s*(?:\\(?:text|mathrm|textsuperscript|rm)\s*\{)?\s*(?:st|nd|rd|th)\b(?:\s*\}){0,2}"
 )
+SIGN_IN_WORDS = re.compile(r"^\s*(?:negative|minus)\s+(?=[0-9\\.$])", re.IGNORECASE)
+RATIO_IN_WORDS = re.compile(r"(?<=[0-9])\s*(?:\\(?:text|mathrm)\s*\{\s*to\s*\}|(?<=\s)to(?=\s))\s*(?=[0-9])")
+SIGN_IN_TEXT = re.compile(r"\\(?:text|mathrm)\s*\{\s*(\\?[$€£¥￥₹])\s*\}")
 STRAY_POINT = re.compile(r"(?<=[})\]0-9a-z])\.(?=\s*[)\]]\s*$)")
 
 
@@ -33,8 +37,10 @@ def repaired(text: str) -> str:
     if "<su" in text:
         text = MARKUP.sub(lambda found: ("^" if found["tag"] == "sup" else "_") + "{" + found["inside"] + "}", text)
     if "\\" in text:
+        text = SIGN_IN_TEXT.sub(r"\1", text)
         text = RUN_ON.sub(lambda found: found.group() if found.group()[1:] in KNOWN else
                           f"\\{found['name']} {found['letter']}", text)  # fmt: skip
+    text = RATIO_IN_WORDS.sub(":", SIGN_IN_WORDS.sub("-", text))
     text = GLUED_WORD.sub(lambda found: f" {found['word'] or found['last']} ", text)
     text = re.sub(r"(?<![\\\s])\\$", "", text.strip())
     return STRAY_POINT.sub("", text)

@@ -16,12 +16,17 @@ DEADLINE_S = 10.0
 """The deadline of one mathematical comparison."""
 
 
-def cases_of(name):
-    """The cases of one corpus file."""
+def corpus(name):
+    """One corpus file."""
     specification = importlib.util.spec_from_file_location(f"corpus_{name}", CORPUS / f"{name}.py")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    return module.CASES
+    return module
+
+
+def cases_of(name):
+    """The cases of one corpus file."""
+    return corpus(name).CASES
 
 
 def well_formed(answer):
@@ -49,6 +54,23 @@ def test_every_verdict_is_as_stated(cases):
         f"{why}: gold {row.get('answer')!r}, completion {completion[:120]!r}: {verdict} instead of {stated}"
         for (row, completion, stated, why), verdict in zip(cases, verdicts, strict=True)
         if verdict != Verdict(stated)
+    ]
+    assert not wrongly_judged, "\n".join(wrongly_judged)
+
+
+def test_what_is_right_is_credited_and_nothing_else():
+    families = corpus("families")
+    cases = [({"verifier": "math", "answer": gold}, text, right) for gold, text, right in families.CASES]
+    cases += [
+        ({"verifier": "choice", "choices": choices, "answer": gold}, text, right)
+        for choices, gold, text, right in families.CHOICES
+    ]
+    cases += [({"verifier": "exact", "answer": gold}, text, right) for gold, text, right in families.EXACT]
+    verdicts = judge_answers([f"<think> a </think> {text}" for _, text, _ in cases], [row for row, _, _ in cases])
+    wrongly_judged = [
+        f"gold {row['answer']!r}, {text[-160:]!r}: {verdict}"
+        for (row, text, right), verdict in zip(cases, verdicts, strict=True)
+        if (verdict is Verdict.CORRECT) != right or verdict.score is None
     ]
     assert not wrongly_judged, "\n".join(wrongly_judged)
 
