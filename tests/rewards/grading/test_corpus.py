@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.core.files import read_json_lines
 from rewards import Verdict, judge_answers
 from rewards.grading import judging, pool
 
@@ -16,17 +17,12 @@ DEADLINE_S = 10.0
 """The deadline of one mathematical comparison."""
 
 
-def corpus(name):
-    """One corpus file."""
+def cases_of(name):
+    """The cases of one corpus file."""
     specification = importlib.util.spec_from_file_location(f"corpus_{name}", CORPUS / f"{name}.py")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    return module
-
-
-def cases_of(name):
-    """The cases of one corpus file."""
-    return corpus(name).CASES
+    return module.CASES
 
 
 def well_formed(answer):
@@ -59,18 +55,13 @@ def test_every_verdict_is_as_stated(cases):
 
 
 def test_what_is_right_is_credited_and_nothing_else():
-    families = corpus("families")
-    cases = [({"verifier": "math", "answer": gold}, text, right) for gold, text, right in families.CASES]
-    cases += [
-        ({"verifier": "choice", "choices": choices, "answer": gold}, text, right)
-        for choices, gold, text, right in families.CHOICES
-    ]
-    cases += [({"verifier": "exact", "answer": gold}, text, right) for gold, text, right in families.EXACT]
-    verdicts = judge_answers([f"<think> a </think> {text}" for _, text, _ in cases], [row for row, _, _ in cases])
+    """Answers in prose, in other forms and of other kinds, each labelled before it was judged."""
+    rows = [row for _, row in read_json_lines(CORPUS / "families.jsonl")]
+    verdicts = judge_answers([f"<think> a </think> {row['text']}" for row in rows], rows)
     wrongly_judged = [
-        f"gold {row['answer']!r}, {text[-160:]!r}: {verdict}"
-        for (row, text, right), verdict in zip(cases, verdicts, strict=True)
-        if (verdict is Verdict.CORRECT) != right or verdict.score is None
+        f"gold {row['answer']!r}, {row['text'][-160:]!r}: {verdict}"
+        for row, verdict in zip(rows, verdicts, strict=True)
+        if (verdict is Verdict.CORRECT) != row["right"] or verdict.score is None
     ]
     assert not wrongly_judged, "\n".join(wrongly_judged)
 
