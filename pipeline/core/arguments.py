@@ -21,14 +21,14 @@ def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
             "--profile", default=DEFAULT_PROFILE, help="name of a file in configs/, or a path (default: %(default)s)"
         )
         sub.add_argument("--run", default="", help="name of the run folder (default: the profile's name, and its seed)")
-        sub.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides, such as seed=3")
+        _add_words(sub, "--set", "'KEY=VALUE …'", "overrides, such as seed=3")
         sub.add_argument("--seed", type=int, help="replaces the profile's seed")
 
     new = command("new", "write a profile for models, data, rewards and hardware of your own")
     new.add_argument("name", nargs="?", default="", help="of the profile, which becomes configs/NAME.yaml")
     new.add_argument("--base", default="", help="folder, .gguf file, OWNER/NAME on the Hub, or 'pocket'")
-    new.add_argument("--students", default="", metavar="'NAME=MODEL …'", help="models to distil into")
-    new.add_argument("--data", default="", metavar="'FILE …'", help="questions to train on: files, OWNER/NAME, tasks")
+    _add_words(new, "--students", "'NAME=MODEL …'", "models to distil into")
+    _add_words(new, "--data", "'FILE …'", "questions to train on: files, OWNER/NAME, tasks")
     new.add_argument("--exam", default="", metavar="FILE", help="questions to measure on (default: some of the data)")
     new.add_argument("--reward", default="", help="a reward of your own, FILE.py:NAME")
     new.add_argument("--hardware", default="", help="cpu, 24, 8x80 or 4xh100 (default: this machine)")
@@ -47,7 +47,7 @@ def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
     plan = command("plan", "say what a profile takes on so many GPUs, or set a run beside what its rates predict")
     plan.add_argument("run", nargs="?", default="", help="name of a run folder whose rates are fitted (default: none)")
     plan.add_argument("--profile", help="profile to plan (default: the run's, or pocket)")
-    plan.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides, such as parallel.shard=fsdp2")
+    _add_words(plan, "--set", "'KEY=VALUE …'", "overrides, such as parallel.shard=fsdp2")
     plan.add_argument("--seed", type=int, help="replaces the profile's seed")
     plan.add_argument("--gpus", type=int, help="how many (default: as many as the profile is made for)")
     plan.add_argument("--gpu", help="kind, such as h100 (default), a100, h200, l40s")
@@ -55,25 +55,25 @@ def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
     check_reward = command("check-reward", "try one reward on sample rows")
     check_reward.add_argument("reward", help="a built-in name, FILE.py:NAME or PACKAGE.MODULE:NAME")
     check_reward.add_argument("--rows", help="a JSON lines file with `completion` and the question's columns")
-    check_reward.add_argument("--args", default="", metavar="'KEY=VALUE …'", help="arguments of the reward")
+    _add_words(check_reward, "--args", "'KEY=VALUE …'", "arguments of the reward")
     claims = command("claims", "run the ladder with several seeds and report which of the paper's effects hold")
-    claims.add_argument("--seeds", help="seeds to run (default: '0 1 2', or only SEED)")
+    _add_words(claims, "--seeds", "'SEED …'", "seeds to run (default: '0 1 2', or only SEED)", default=None)
     profiled(claims)
     report = command("report", "write the report of what is finished, without training")
-    report.add_argument("--with", default="", dest="overlaid", metavar="'RUN …'", help="runs to draw curves of, too")
+    _add_words(report, "--with", "'RUN …'", "runs to draw curves of, too", dest="overlaid")
     profiled(report)
     compare = command("compare", "compare finished runs: configurations, results, curves")
     compare.add_argument("runs", help="names of two or more run folders, blanks between them")
     verify = command("verify", "hash every file of a run's finished stages again and say what does not match")
     verify.add_argument("run", nargs="?", default="", help="name of a run folder (default: the profile's)")
     verify.add_argument("--profile", help="profile to hold the configurations against (default: the run's own)")
-    verify.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides that the run was made with")
+    _add_words(verify, "--set", "'KEY=VALUE …'", "overrides that the run was made with")
     verify.add_argument("--seed", type=int, help="the run's seed, where it is not the profile's")
     explain = command("explain", "print what made a stage or a file of it, back to the base model")
     explain.add_argument("run", help="name of a run folder; '' is the profile's")
     explain.add_argument("target", help="a stage, or a path below it, such as distill/students/qwen")
     explain.add_argument("--profile", help="profile whose run is meant (default: pocket)")
-    explain.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides that the run was made with")
+    _add_words(explain, "--set", "'KEY=VALUE …'", "overrides that the run was made with")
     explain.add_argument("--seed", type=int, help="the run's seed, where it is not the profile's")
     harness = command("lm-eval", "run lm-evaluation-harness tasks on a checkpoint of a run")
     harness.add_argument("model", help="a stage, STAGE/STUDENT, or the path of a checkpoint folder")
@@ -101,6 +101,18 @@ def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
     bases = command("pocket-bases", "pretrain the pocket base models again")
     bases.add_argument("names", nargs="*", help="which (default: all of the recipe)")
     return whole
+
+
+class _Joined(argparse.Action):
+    """An option that takes words with blanks between them and may be given again: with more words, not others."""
+
+    def __call__(self, parser, namespace, words, option_string=None):
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, f"{before} {words}" if before else words)
+
+
+def _add_words(command: argparse.ArgumentParser, name: str, metavar: str, help: str, **settings: str | None) -> None:
+    command.add_argument(name, action=_Joined, metavar=metavar, help=help, **{"default": ""} | settings)
 
 
 def _newest(command: argparse.ArgumentParser) -> None:
