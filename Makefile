@@ -10,12 +10,18 @@ WITH ?=
 STAGE ?=
 VARIANT ?= auto
 PROCESSES ?=
+SERVERS ?=
 EXTRAS ?=
 PYTHON ?= python3
 
 ladder := .venv/bin/python -m pipeline
+# SERVERS=2 has the run start vLLM servers; SERVERS="http://a:8000 http://b:8000" takes those that stand.
+comma := ,
+blank := $(subst ,, )
+urls = engine.server_urls=[$(subst $(blank),$(comma),$(strip $(SERVERS)))]
+servers = engine.kind=vllm-server $(if $(findstring ://,$(SERVERS)),$(urls),engine.servers=$(SERVERS))
 # SET reaches the program as one argument, whatever quotes it holds.
-export LADDER_SET := $(SET)
+export LADDER_SET := $(SET)$(if $(SERVERS), $(servers))
 options = --profile '$(PROFILE)' --run '$(RUN)' --set "$$LADDER_SET" $(if $(SEED),--seed '$(SEED)')
 json = $(if $(JSON),--json)
 processes = $(if $(PROCESSES),--processes '$(PROCESSES)')
@@ -25,7 +31,7 @@ of_run = $(if $(filter-out pocket,$(PROFILE)),--profile '$(PROFILE)') --set "$$L
 ids := $(shell sed -n 's/^        "\([a-z0-9_]*\)", "[a-z]*",.*/\1/p' pipeline/ladder.py)
 stages := $(filter-out report,$(subst _,-,$(ids)))
 targets := help setup quickstart new all $(stages) report compare status check plan check-reward audit-reward claims \
-           chaos prove-sharding bench bench-rewards bench-grpo bench-earlier readme-figures pocket-bases export upload \
+           serve chaos prove-sharding prove-servers bench bench-rewards bench-grpo bench-earlier readme-figures pocket-bases export upload \
            chat lm-eval verify explain clean-run test lint audit
 
 # A mistyped variable would change nothing, without a word. Known are those that this file reads.
@@ -44,7 +50,7 @@ endif
 $(foreach target,$(targets),$(if $(findstring -,$(target)),$(eval $(subst -,_,$(target)): $(target))))
 
 help: ## this list
-	@echo "R1 Ladder. make TARGET [PROFILE=pocket] [RUN=name] [SEED=0] [SET=\"key=value …\"] [PROCESSES=8]"
+	@echo "R1 Ladder. make TARGET [PROFILE=pocket] [RUN=name] [SEED=0] [SET=\"key=value …\"] [PROCESSES=8] [SERVERS=2]"
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' Makefile
 	@echo "  stages, each with those before it that are missing or stale:"
 	@echo "    $(stages)" | fold -s -w 76 | sed '2,$$s/^/    /'
@@ -85,6 +91,10 @@ check: .venv/ready ## check the profile and show its arithmetic before anything 
 plan: .venv/ready ## what a profile takes on GPUS=64 [GPU=h100] [JSON=1]; with RUN=name, predicted beside measured
 	@$(ladder) plan '$(RUN)' $(of_run) $(if $(GPUS),--gpus '$(GPUS)') $(if $(GPU),--gpu '$(GPU)') $(if $(JSON),--json)
 
+serve: .venv/extras/server ## vLLM servers that a run's trainers hand weights to: SERVERS=2 [MODEL=r1-zero HOST=0.0.0.0 PORT=8000]
+	@.venv/bin/python -m pipeline.tools.serve $(if $(MODEL),--model '$(MODEL)') $(if $(HOST),--host '$(HOST)') \
+	    $(if $(PORT),--port '$(PORT)') $(options)
+
 check-reward: .venv/ready ## try a reward: REWARD=name or file.py:name [ROWS=file.jsonl] [ARGS="key=value …"]
 	@$(ladder) check-reward '$(REWARD)' $(if $(ROWS),--rows '$(ROWS)') --args '$(ARGS)'
 
@@ -100,11 +110,14 @@ readme-figures: .venv/extras/dev ## write the README's table, pictures and figur
 
 bench: bench-rewards bench-grpo bench-earlier ## measure the speed claims
 
-chaos: .venv/ready ## kill a smoke-sized run KILLS=100 times, resume it, compare it with an uninterrupted one
-	@.venv/bin/python -m benchmarks.chaos --kills '$(KILLS)'
+chaos: $(if $(SERVERS),.venv/extras/server,.venv/ready) ## kill a smoke-sized run KILLS=100 times, resume it, compare it; with SERVERS=2 its servers
+	@.venv/bin/python -m benchmarks.$(if $(SERVERS),chaos_servers --servers '$(SERVERS)',chaos) --kills '$(KILLS)'
 
 prove-sharding: .venv/ready ## train in shards over two processes, and compare with one process
 	@.venv/bin/python -m benchmarks.sharding
+
+prove-servers: .venv/extras/server ## hand weights to two vLLM servers and sample through them, and compare with one process
+	@.venv/bin/python -m benchmarks.servers
 
 bench-rewards: .venv/ready ## reward scoring against TRL and math-verify one by one
 	@.venv/bin/python -m benchmarks.rewards

@@ -32,6 +32,7 @@ def _names_puzzles(key: str, value: Any) -> bool:
 EXTRAS = (
     Extra("quantize", "bitsandbytes", lambda key, value: key == "quantize" and value == "nf4"),
     Extra("puzzles", "reasoning_gym", _names_puzzles),
+    Extra("server", "uvicorn", lambda key, value: key == "servers" and bool(value)),
     Extra("near-duplicates", "datasketch", lambda key, value: key == "duplicates" and value == "near"),
 )
 

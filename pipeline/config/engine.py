@@ -36,8 +36,11 @@ class EngineSettings(OneOfKinds):
     takes_adapters: ClassVar[bool] = False
     """Whether it loads LoRA adapters directly; otherwise they are merged into the weights that it gets."""
     passed_over = frozenset(
-        {"gpu_memory_utilization", "kv_cache_gib", "enforce_eager", "server_timeout_s", "server_tries"}
-    )
+        {
+            "gpu_memory_utilization", "kv_cache_gib", "enforce_eager", "server_timeout_s", "server_tries",
+            "gpus_per_server", "server_gpu_memory", "server_start_s", "server_silent_s", "weights_folder",
+        }
+    )  # fmt: skip
 
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Precision of the engine's weights. In RL use the training dtype, or the two log-probabilities differ."""
@@ -50,6 +53,15 @@ class EngineSettings(OneOfKinds):
         """Bytes that it takes beside training on a `device` (`cpu`, `cuda`) of `size` bytes, with `weights` bytes of
         weights and `token` bytes of keys and values a token."""
         raise NotImplementedError
+
+    def cache_bytes(self, token: float | None) -> int:
+        """Size of vLLM's key-value cache on a CPU, where a token's keys and values take `token` bytes; None: not known.
+
+        What `max_sequences` of `max_model_len` take, from 256 MiB to 4 GiB, but always one sequence."""
+        if token is None:
+            return LARGEST_CACHE
+        sequence = (-(-self.max_model_len // CACHE_BLOCK) + 1) * CACHE_BLOCK * token  # and a block begun ahead
+        return round(max(sequence, SMALLEST_CACHE, min(self.max_sequences * sequence, LARGEST_CACHE)))
 
 
 class VLLMSettings(EngineSettings):
@@ -68,43 +80,57 @@ class VLLMSettings(EngineSettings):
     """CUDA: skip compilation and CUDA graphs; starts faster, runs slower. On CPU always so."""
 
     def cache_bytes(self, token: float | None) -> int:
-        """Size of the key-value cache (CPU), where a token's keys and values take `token` bytes; None: not known."""
-        if self.kv_cache_gib is not None:
-            return self.kv_cache_gib << 30
-        if token is None:
-            return LARGEST_CACHE
-        sequence = (-(-self.max_model_len // CACHE_BLOCK) + 1) * CACHE_BLOCK * token  # and a block begun ahead
-        return round(max(sequence, SMALLEST_CACHE, min(self.max_sequences * sequence, LARGEST_CACHE)))
+        return super().cache_bytes(token) if self.kv_cache_gib is None else self.kv_cache_gib << 30
 
     def memory(self, weights: float, token: float, device: str, size: float) -> float:
         return self.gpu_memory_utilization * size if device == "cuda" else weights + self.cache_bytes(token)
 
 
 class ServerSettings(EngineSettings):
-    """vLLM servers elsewhere. They serve one checkpoint and take over no weights, so RL cannot use them."""
+    """vLLM servers: processes of their own, on this machine or on others, that take over weights from a trainer."""
 
     implementation: ClassVar[str] = "pipeline.engines.server:ServerEngine"
 
     kind: Literal["vllm-server"] = "vllm-server"
     server_urls: list[str] = []
-    """Base addresses of OpenAI-compatible vLLM servers, as http://host:8000. Requests are spread over them."""
+    """Base addresses of vLLM servers that stand, as http://host:8000. Requests are spread over them. RL needs servers
+    that take weights (`make serve`); any OpenAI-compatible vLLM server does for sampling from what it holds."""
+    servers: int = Field(default=0, ge=0)
+    """Servers that the run starts itself, on this machine, watches, and ends; instead of `server_urls`."""
+    gpus_per_server: int = Field(default=1, gt=0)
+    """GPUs of each of `servers` (vLLM's tensor parallelism). They come after those of the run's processes."""
+    server_gpu_memory: float = Field(default=0.9, gt=0, le=1)
+    """Share of its GPUs' memory that each of `servers` takes."""
+    weights_folder: str | None = None
+    """Where trainers write weights for the servers; both must see it. None: /dev/shm for `servers`, and runs/.weights
+    for `server_urls`."""
     server_timeout_s: float = Field(default=3600.0, gt=0)
     """Longest wait for one request to a server, in seconds."""
     server_tries: int = Field(default=8, gt=0)
     """Tries of one request, on whichever server is awake, before the run stops. A server that failed rests 0.5 s, then
     1, 2, … 30 s, so that eight tries give a single server about a minute to come back."""
+    server_start_s: float = Field(default=900.0, gt=0)
+    """Longest wait until one of `servers` answers after it was started."""
+    server_silent_s: float = Field(default=120.0, gt=0)
+    """One of `servers` that answers nothing for so long is ended and started again."""
 
     @model_validator(mode="after")
     def _servers_are_named(self) -> "ServerSettings":
-        if not self.server_urls:
+        if not self.server_urls and not self.servers:
             raise ValueError(
                 "engine kind is 'vllm-server' but server_urls is empty; "
-                "set server_urls to the addresses of running servers, for example ['http://localhost:8000']"
+                "set server_urls to the addresses of running servers, for example ['http://localhost:8000'], "
+                "or servers to the number that the run is to start itself"
+            )
+        if self.server_urls and self.servers:
+            raise ValueError(
+                f"engine.servers={self.servers} are to be started, and engine.server_urls names servers that stand; "
+                "set one of the two"
             )
         return self
 
     def memory(self, weights: float, token: float, device: str, size: float) -> float:
-        return 0
+        return self.servers * (weights + self.cache_bytes(token)) if device == "cpu" else 0  # GPUs of their own
 
 
 class TransformersSettings(EngineSettings):

@@ -60,13 +60,21 @@ class Client:
 
     async def post(self, url: str, body: dict) -> Any:
         """The JSON that the server answers. Raises HTTPFault for anything else, and for none within `timeout_s`."""
+        return await self._answer("POST", url, self._timeout_s, body)
+
+    async def get(self, url: str, timeout_s: float) -> Any:
+        """Likewise, without a body and with a time limit of its own."""
+        return await self._answer("GET", url, min(timeout_s, self._timeout_s), None)
+
+    async def _answer(self, method: str, url: str, timeout_s: float, body: dict | None) -> Any:
         import httpx
 
         try:
-            async with asyncio.timeout(self._timeout_s):
-                response = await self._client.post(url, json=body)
+            async with asyncio.timeout(timeout_s):
+                response = await self._client.request(method, url, json=body)
         except TimeoutError:
-            raise HTTPFault(f"no answer within {self._timeout_s:g} s ({self._timeout_key})") from None
+            of = f" ({self._timeout_key})" if timeout_s == self._timeout_s else ""
+            raise HTTPFault(f"no answer within {timeout_s:g} s{of}") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             nobody = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             told = f"{type(error).__name__}: {str(error) or 'the connection was lost'}"

@@ -1,6 +1,14 @@
 """A process's place among those of its run, read from the environment. Importing this loads no torch."""
 
 import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from pipeline.core.errors import LadderError
+
+Result = TypeVar("Result")
+GPUS = "LADDER_GPUS"
+"""Holds CUDA_VISIBLE_DEVICES as the run was started with, for processes that take other GPUs than it."""
 
 
 def process_count() -> int:
@@ -39,5 +47,28 @@ def use_one_gpu() -> None:
 
     Call it before torch is imported.
     """
+    os.environ.setdefault(GPUS, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     if process_count() == 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+
+
+def from_the_first(make: Callable[[], Result]) -> Result:
+    """What `make()` gives in the first process, in every process; all call this together. It must be picklable.
+
+    Raises what it raises there: LadderError and NotImplementedError in every process.
+    """
+    if process_count() == 1:
+        return make()
+    import torch.distributed as dist
+
+    box = [None]
+    if process_rank() == 0:
+        try:
+            box = [(None, make())]
+        except (LadderError, NotImplementedError) as error:
+            box = [(error, None)]
+    dist.broadcast_object_list(box, src=0)
+    error, result = box[0]
+    if error is not None:
+        raise error
+    return result

@@ -1,6 +1,6 @@
 """What comes out of a rollout engine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -17,3 +17,6 @@ class Completion:
     for greedy decoding under the model's own distribution. None where it was not asked for."""
     finish_reason: Literal["stop", "length"]
     """`stop`: the model wrote an end token. `length`: cut at `max_tokens`."""
+    spans: list[tuple[str | int, int, int]] | None = field(default=None, compare=False)
+    """Which weights wrote which tokens: (`Engine.version`, first, end), every token once; in a rollout optimizer steps
+    take the place of versions. None: not known."""

@@ -38,6 +38,8 @@ class RawCompletion:
 
     token_ids: list[int]
     logprobs: list[float] | None
+    spans: list[tuple[str, int, int]] | None = None
+    """`Completion.spans`, where the engine knows better than that its present weights wrote all of it."""
 
 
 Finished = Callable[[int, list[RawCompletion]], None]
@@ -67,6 +69,8 @@ class Engine(ABC):
         self.end_ids = end_token_ids(self.tokenizer, self.model_path)
         self.stats = EngineStats()
         self._seeds = random.Random(seed)
+        self.version = "0"
+        """The name of the weights that it writes with: another one after each `sync_weights` and `load_weights`."""
 
     def generate(
         self,
@@ -123,6 +127,7 @@ class Engine(ABC):
             NotImplementedError: this engine cannot take over weights.
         """
         self._sync(model)
+        self.version = self._next_version()
 
     def load_weights(self, folder: str | Path) -> None:
         """Take over the weights of another checkpoint of the same architecture without building the engine anew.
@@ -134,6 +139,7 @@ class Engine(ABC):
 
         check_same_architecture(self.model_path, folder)
         self._load(str(folder))
+        self.version = self._next_version()
 
     def serve(self, folder: str | Path, tokenizer, seed: int) -> None:
         """`load_weights` and a fresh start: that checkpoint's tokenizer and end tokens, and a new random stream.
@@ -156,6 +162,9 @@ class Engine(ABC):
     def __exit__(self, *exc):
         self.close()
 
+    def _next_version(self) -> str:
+        return str(int(self.version) + 1)
+
     def _next_seed(self) -> int:
         return self._seeds.getrandbits(31)
 
@@ -176,9 +185,12 @@ class Engine(ABC):
         visible = [c.token_ids[:-1] if stop else c.token_ids for c, stop in zip(group, stopped, strict=True)]
         texts = self.tokenizer.batch_decode(visible, skip_special_tokens=False)
         return [
-            Completion(c.token_ids, text, c.logprobs, "stop" if stop else "length")
+            Completion(
+                c.token_ids, text, c.logprobs, "stop" if stop else "length",
+                c.spans or [(self.version, 0, len(c.token_ids))],
+            )
             for c, text, stop in zip(group, texts, stopped, strict=True)
-        ]
+        ]  # fmt: skip
 
     @abstractmethod
     def _generate(self, prompts: list[list[int]], n: int, sampling: Sampling, finished: Finished) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from transformers import AutoConfig
 
 from pipeline.config.engine import CACHE_BLOCK, Sampling, VLLMSettings
 from pipeline.core.heads import has_own_head
 from pipeline.core.ranks import process_count
 from pipeline.core.watchdog import beat
 from pipeline.engines.engine import Engine, Finished, MissingEngineError, RawCompletion
+from pipeline.engines.vllm_needs import repack_cpu_weights, token_bytes
 from pipeline.engines.weights import has_adapters, streamed_weights
 
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights pass by reference, and nothing outlives this process
@@ -43,7 +43,7 @@ class VLLMEngine(Engine):
         self._cpu = current_platform.is_cpu()
         memory = (
             {
-                "kv_cache_memory_bytes": settings.cache_bytes(_token_bytes(self.model_path, settings.dtype)),
+                "kv_cache_memory_bytes": settings.cache_bytes(token_bytes(self.model_path, settings.dtype)),
                 "block_size": CACHE_BLOCK,
             }
             if self._cpu
@@ -152,7 +152,7 @@ class VLLMEngine(Engine):
             )
         self._llm.collective_rpc("reload_weights", kwargs=source)
         if self._cpu:
-            self._llm.apply_model(_repack_cpu_weights)
+            self._llm.apply_model(repack_cpu_weights)
         self._llm.reset_prefix_cache()
 
     def _close(self) -> None:
@@ -168,16 +168,6 @@ class VLLMEngine(Engine):
             torch.cuda.empty_cache()
 
 
-def _token_bytes(model: str, dtype: str) -> int | None:
-    """Bytes of a token's keys and values; None where the configuration does not say how many heads hold them."""
-    config = AutoConfig.from_pretrained(model).get_text_config()
-    heads = getattr(config, "num_key_value_heads", None)
-    if heads is None:
-        return None
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return 2 * config.num_hidden_layers * heads * size * getattr(torch, dtype).itemsize
-
-
 def _lora_rank(rank: int) -> int:
     """The smallest rank that vLLM can be set up for and that holds adapters of `rank`."""
     from vllm.config.lora import MaxLoRARanks
@@ -191,21 +181,6 @@ def _lora_rank(rank: int) -> int:
 def _sampled_logprobs(output, wanted: bool) -> list[float] | None:
     """One log-probability a token. With `logprobs=0` vLLM reports the sampled token only, so the flat list is it."""
     return list(output.logprobs.logprobs) if wanted else None
-
-
-def _repack_cpu_weights(model: torch.nn.Module) -> None:
-    """Rebuild what vLLM's CPU backend packs at load and `reload_weights` leaves stale (vLLM 0.32).
-
-    A tied head shares the embedding's parameter but multiplies by a packed copy of it, and mixture-of-experts layers
-    keep packed experts.
-    """
-    head = getattr(model, "lm_head", None)
-    if head is not None and hasattr(head, "cpu_linear"):
-        head.quant_method.process_weights_after_loading(head)
-    for module in model.modules():
-        kernel = getattr(getattr(module, "quant_method", None), "moe_kernel", None)
-        if hasattr(module, "w13_weight") and kernel is not None:
-            kernel.fused_experts.process_weights_after_loading(module)
 
 
 @contextlib.contextmanager

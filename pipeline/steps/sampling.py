@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from data_recipes.question import Question
 from pipeline.core.errors import RunError
@@ -118,8 +119,13 @@ def _read_shard(path: Path, chunk: slice, n: int, log: logging.Logger) -> list[l
 
 
 def _write_shard(path: Path, groups: list[list[Completion]]) -> None:
-    rows = "".join(json.dumps([asdict(c) for c in group]) + "\n" for group in groups)
+    rows = "".join(json.dumps([_kept(c) for c in group]) + "\n" for group in groups)
     write_durably(path, rows + _digest(rows.encode()).decode() + "\n")
+
+
+def _kept(completion: Completion) -> dict[str, Any]:
+    """All of it that does not name this run's weights."""
+    return {name: value for name, value in asdict(completion).items() if name != "spans"}
 
 
 def _digest(rows: bytes) -> bytes:

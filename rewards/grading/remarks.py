@@ -10,7 +10,6 @@ MAX_VALUE = 120
 TWO_WORDS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
 REMARK = re.compile(
     r"(?<!\s)\s*+\((?=[^()\\$0-9=^]{0,200}\)\W*$)(?=[^()]*(?<![\\A-Za-z])[A-Za-z]{3})"
-    r"|(?<!\s)\s*+\((?=[^()\\$^=]{0,200}\)\W*$)(?!\s*(?:base|mod)\b)(?=(?:[^()A-Za-z]*+[A-Za-z]++){3})"
     r"|(?:,|(?<!\s))\s++(?:which|as|so|since|because|where|when|meaning|rounded|thus|hence|making|giving|i\.e\.|that is"
     r"|therefore)\b"
     r"|(?<!\s)\s*+\(\s*(?:because|since|as|which|rounded|approximately|i\.e\.)\b"

@@ -170,7 +170,8 @@ class RunRecords:
 
 def rollout_lines(answers: Answers, rewards, rows: list[Row], names: list[str]) -> list[dict]:
     """One line a completion: what was asked and written, each reward (null: did not apply) by the name that
-    `metrics.jsonl` has it under, the reward in all, verdicts, the advantage, and what rewards logged of it."""
+    `metrics.jsonl` has it under, the reward in all, verdicts, the advantage, after how many steps the policy wrote
+    which tokens (step, first, end), and what rewards logged of it."""
     lines = []
     columns = (answers.inputs, answers.completions, rewards.tolist(), answers.totals, rows)
     for place, (question, completion, scores, total, row) in enumerate(zip(*columns, strict=True)):
@@ -186,6 +187,7 @@ def rollout_lines(answers: Answers, rewards, rows: list[Row], names: list[str]) 
             "advantage": row.advantage,
             "tokens": len(completion.token_ids),
             "finish_reason": completion.finish_reason,
+            **({"policy_steps": completion.spans} if completion.spans else {}),
             **({"logged": answers.logged[place]} if answers.logged[place] else {}),
         }
         lines.append(finite_or_null(line))

@@ -30,6 +30,8 @@ class Rollouts:
         self._extra_rounds = trainer.settings.dynamic_sampling
         self._ahead = WritingAhead(trainer.accelerator.device) if trainer.settings.steps_ahead else None
         self._made_at = 0
+        self._made_by: dict[str, int] = {}
+        """Of each of the engine's weights that has written for a rollout, after how many steps it was the policy."""
         self.written_tokens = 0
         self.written_seconds = 0.0
         """Completion tokens of the last rollout, extra rounds included, and what the engine took for them."""
@@ -87,7 +89,7 @@ class Rollouts:
         """One row a completion. The engine must have the policy's weights, unless the rollout was started ahead."""
         self.written_tokens, self.written_seconds = 0, 0.0
         written = self._take(inputs)
-        self._made_at = written.step
+        self._made_at = self._oldest(written)
         answers = self._score(inputs, written)
         result = self._compare(answers.rewards)
         self.flat = result.zero_spread.tolist()
@@ -120,6 +122,19 @@ class Rollouts:
             raise RuntimeError(f"the rollout written ahead for step {step} asked other questions than are due")
         return written
 
+    def _oldest(self, written: Written) -> int:
+        """Steps that the oldest policy had made which wrote any of it.
+
+        Raises RuntimeError where it is older than `steps_ahead` lets it be.
+        """
+        made = min([written.step, *(step for c in written.completions for step, _, _ in c.spans or ())])
+        now, most = self._trainer.state.global_step, self._trainer.settings.steps_ahead
+        if now - made > most:
+            raise RuntimeError(
+                f"the rollout due at step {now} has tokens of the policy after {made} steps, and steps_ahead is {most}"
+            )
+        return made
+
     def _write_now(self, inputs: list[dict], seed: int) -> Written:
         step, started = self._trainer.state.global_step, time.perf_counter()
         with phase("generation"):
@@ -139,6 +154,10 @@ class Rollouts:
             on_group = self._ahead.until_closed(on_group)
         groups = self._engine.generate(prompt_ids, self._size, sampling, on_group=on_group)
         completions = [completion for group in groups for completion in group]
+        for completion in completions:
+            completion.spans = [
+                (self._made_by.setdefault(version, made), first, end) for version, first, end in completion.spans or ()
+            ]
         return Written(prompts, prompt_ids, completions, made, time.perf_counter() - started)
 
     def _score(self, inputs: list[dict], written: Written) -> Answers:

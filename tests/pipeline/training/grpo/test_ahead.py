@@ -55,3 +55,10 @@ def test_what_nobody_will_take_is_given_up_at_its_next_finished_group():
     assert begun.wait(60)
     ahead.close()
     assert rollout_threads() == [] and ended == []
+
+
+def test_weights_older_than_the_bound_end_the_run(start, engine, tmp_path, monkeypatch):
+    """An engine that says that it took over weights and did not."""
+    monkeypatch.setattr(engine, "sync_weights", lambda model: None)
+    with pytest.raises(RuntimeError, match="at step 1 has tokens of the policy after 0 steps, and steps_ahead is 0"):
+        run(start, engine, tmp_path, settings())
