@@ -96,3 +96,13 @@ def test_every_variable_that_is_read_is_known():
 def test_llama_cpp_is_fetched_for_a_file_alone(bare):
     fetched = [make("-n", "chat", f"MODEL={model}", folder=bare).stdout for model in ("r1-zero", "a/model.gguf")]
     assert ["'gguf'" in text for text in fetched] == [False, True]
+
+
+def test_servers_are_said_as_settings_of_the_engine(bare):
+    for given, meant in (
+        ("2", "engine.kind=vllm-server engine.servers=2"),
+        ("http://a:8000  http://b:8000", "engine.kind=vllm-server engine.server_urls=[http://a:8000,http://b:8000]"),
+    ):
+        (bare / "Makefile").write_text((ROOT / "Makefile").read_text() + '\nsaid:\n\t@echo "$$LADDER_SET"\n')
+        done = make("said", f"SERVERS={given}", "SET=seed=3", folder=bare)
+        assert done.stdout.strip() == f"seed=3 {meant}", done.stderr

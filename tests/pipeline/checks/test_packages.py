@@ -10,6 +10,7 @@ NEEDING = {
     "quantize": "stages.sft.sft.lora={quantize: nf4}",
     "puzzles": "questions.reasoning=[{use: 'reasoning_gym:chain_sum'}]",
     "near-duplicates": "cleaning.duplicates=near",
+    "server": "engine={kind: vllm-server, servers: 2, max_model_len: 256}",
 }
 
 
