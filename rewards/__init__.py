@@ -1,7 +1,7 @@
 """Rewards that can be trusted, and plugged in.
 
 A reward has TRL's signature, `f(prompts, completions, completion_ids, **columns) -> list[float | None]`, sync or async;
-None means that it has nothing to say about a row. `load` finds one by name, `RewardSet` builds those of a profile,
+None means that it does not apply to a row. `load` finds one by name, `RewardSet` builds those of a profile,
 `judge_answers` gives the verdicts that evaluation and data filters need. How to write one: `docs/custom-rewards.md`.
 
 Importing this package is cheap: computer algebra, reasoning-gym and torch are imported by the processes that use them.

@@ -43,8 +43,8 @@ def process_results(doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str,
     In a file beside the task's YAML, `from rewards.adapters import process_results`, and in the YAML
     `process_results: !function FILE.process_results` with the metric `exact_match`.
     """
-    said = results[0][0] if isinstance(results[0], list | tuple) else results[0]
-    return {"exact_match": judge_answer(said, as_row(doc)).score or 0.0}
+    response = results[0][0] if isinstance(results[0], list | tuple) else results[0]
+    return {"exact_match": judge_answer(response, as_row(doc)).score or 0.0}
 
 
 def as_row(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,14 +16,14 @@ FROM_TRAINER = (
     "environments",
     "self",
 )
-"""Keyword arguments that a reward gets from the trainer or from Python itself: no column of a question may bear one."""
+"""Keyword arguments that the trainer or Python itself passes to a reward: no column may have one of these names."""
 
 
 def with_every_column(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows, each with the columns of all of them in one order; None where a row has no value of its own.
+    """Give every row the columns of all rows, in one order; None where a row has no value.
 
-    Rows of several sources come with what their source has, and a reward is called with columns: without this, which
-    columns there are would depend on which row happens to come first.
+    Rewards are called with columns, and rows of different sources have different ones: without this, the first row
+    would decide which columns there are.
     """
     rows = list(rows)
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -37,7 +37,7 @@ def as_columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def taken_names(columns: Iterable[str]) -> list[str]:
-    """The columns that cannot be handed to a reward, because the trainer gives it something else by that name."""
+    """List the columns that a reward cannot get, because the trainer passes something else under their names."""
     return [name for name in columns if name in FROM_TRAINER]
 
 
@@ -48,7 +48,7 @@ def rows_of(columns: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
 
 
 def column(reward: str, columns: Mapping[str, Any], name: str) -> Sequence[Any]:
-    """The column that a reward cannot do without."""
+    """Return a required column. Raises RewardError where it is missing."""
     if columns.get(name) is None:
         raise RewardError(
             f"reward {reward}: the data has no column {name!r}; it has {', '.join(sorted(columns)) or 'none'}"
@@ -57,7 +57,7 @@ def column(reward: str, columns: Mapping[str, Any], name: str) -> Sequence[Any]:
 
 
 def token_lengths(reward: str, completion_ids: Sequence[Sequence[int]] | None) -> list[int]:
-    """The length of each completion in tokens; characters are never a substitute."""
+    """Count the tokens of each completion. Raises RewardError without ids: characters are no substitute."""
     if completion_ids is None:
         raise RewardError(f"reward {reward} measures tokens: call it with completion_ids, one list of ids a completion")
     return [len(ids) for ids in completion_ids]

@@ -1,8 +1,7 @@
 """The contract of a reward: one value a completion, each a finite float or None.
 
-`Reward` is all that a reward must be, and any function or object written for TRL is one. What it may do beside scoring
-is said by `GivesVerdicts`, `JudgesAnswers`, `Prefetches` and `Closes`: a reward that inherits one, or has what it
-names, is asked for it.
+A reward must be a `Reward`, or any function or object written for TRL. What else it can do is declared by
+`GivesVerdicts`, `JudgesAnswers`, `Prefetches` and `Closes`: inherit one, or have its members.
 """
 
 import asyncio
@@ -29,7 +28,7 @@ class Reward(ABC):
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
     ) -> list[float | None]:
-        """One finite number a completion, in order, or None for one that it has nothing to say about.
+        """Score each completion, in order: a finite number, or None where the reward does not apply.
 
         `prompts` and `completions` are texts or lists of chat messages, `completion_ids` the tokens of each completion.
         `columns` holds each column of the questions, one value a completion, None where a question lacks it; beside
@@ -59,14 +58,14 @@ class Prefetches(Protocol):
 
 @runtime_checkable
 class Closes(Protocol):
-    """A reward that holds processes, connections or memory."""
+    """A reward that owns processes, connections or memory."""
 
     def close(self) -> None:
-        """Give back what it holds; it is not called again."""
+        """Release them; the reward is not called again."""
 
 
 class JudgesAnswers:
-    """Mark of a reward that compares answers: it has nothing to say about a question without one to compare with."""
+    """Marks a reward that compares answers, and so does not apply to a question without a gold answer."""
 
 
 class RewardError(Exception):
@@ -77,7 +76,7 @@ class RewardError(Exception):
 
 
 def awaited(scores: Any) -> Any:
-    """What a reward returned, waited for if it is async; works beside a running event loop too, as in a notebook."""
+    """Return a reward's scores, awaiting them if they are async, also inside a running event loop (a notebook)."""
     if not inspect.isawaitable(scores):
         return scores
 
@@ -115,13 +114,13 @@ def _number(score: Any, where: str, index: int, columns: Mapping[str, Any]) -> f
     if not math.isfinite(plain):
         raise RewardError(
             f"{where}: {row_name(index, columns)}: returned {plain}; expected a finite float, or None for a row "
-            "that it has nothing to say about"
+            "that the reward does not apply to"
         )
     return float(plain)
 
 
 def described(use: str, reward: Callable[..., Any]) -> str:
-    """The reward's file, line and name, as far as they can be found."""
+    """Name a reward for messages: file, line and name, as far as they are known."""
     target = inspect.unwrap(getattr(reward, "func", reward))
     code = getattr(target, "__code__", None) or getattr(getattr(type(target), "__call__", None), "__code__", None)  # noqa: B004
     place = f"{code.co_filename}:{code.co_firstlineno}" if code else "built in"

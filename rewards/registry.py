@@ -33,7 +33,7 @@ def names() -> dict[str, str]:
 
 
 def judges_answers(use: str) -> bool:
-    """Whether `use` names a built-in reward that has nothing to say about a question without an answer."""
+    """Whether `use` names a built-in reward that does not apply to a question without a gold answer."""
     return issubclass(built_in().get(use, Reward), JudgesAnswers)
 
 
@@ -99,7 +99,7 @@ def find(use: str) -> Any:
 
 
 def located(use: str, folder: Path) -> str:
-    """`use` with the whole path of its file, if it names one, found from `folder`; so any process can load it."""
+    """Make the path of a `file.py:name` absolute, relative to `folder`, so that any process can load it."""
     where, separator, name = use.rpartition(":")
     return f"{(folder / Path(where).expanduser()).resolve()}{separator}{name}" if where.endswith(".py") else use
 
@@ -134,7 +134,7 @@ def public_callables(module: Any) -> list[str]:
 
 
 def check_arguments(use: str, target: Callable[..., Any], args: dict[str, Any]) -> None:
-    """Refuse arguments that the target does not name, so that none is accepted and ignored."""
+    """Refuse arguments that the target does not take, so that none is silently ignored."""
     parameters = inspect.signature(target).parameters
     unknown = [
         name for name in args if name not in parameters or parameters[name].kind is inspect.Parameter.VAR_KEYWORD
@@ -148,7 +148,7 @@ def check_arguments(use: str, target: Callable[..., Any], args: dict[str, Any]) 
 
 
 def required(target: Callable[..., Any]) -> list[str]:
-    """The parameters that the target cannot be called without."""
+    """List the required parameters of the target."""
     return [name for name, each in inspect.signature(target).parameters.items() if is_required(each)]
 
 

@@ -23,7 +23,7 @@ class RewardContext:
     folder: Path = Path(".")
     """The folder that relative `file.py:name` paths start from."""
     num_generations: int | None = None
-    """Completions a group; None takes all completions of a prompt in a batch for one group."""
+    """Completions per group; None: all completions of a prompt in a batch are one group."""
     allow_weak_sandbox: bool = False
     """Whether code may run below the full sandbox level."""
 
@@ -70,7 +70,7 @@ def build(spec: RewardSpec, context: RewardContext) -> Callable[..., Any]:
 
 
 def name_of(reward: Callable[..., Any]) -> str:
-    """What the reward is called in every record of a run."""
+    """The reward's name in every record of a run."""
     return getattr(reward, "__name__", type(reward).__name__)
 
 
@@ -85,14 +85,14 @@ class RunReward:
         self.verdicts: list[Verdict | None] = []
         """On each completion of the last call; empty where the reward gives none."""
         self.logged: dict[str, list[Any]] = {}
-        """What the last call logged of each completion (`log_extra`), by name; None where it said nothing."""
+        """Values that the last call logged per completion (`log_extra`), by name; None where it logged none."""
         self.keeps_failure = False
         """Whether a `RewardError` is kept in `failure`, every completion unscored, instead of raised."""
         self.failure: RewardError | None = None
 
     @classmethod
     def of(cls, reward: Callable[..., Any]) -> "RunReward":
-        """Any function or object with TRL's signature as a reward of a run; one that is one already, as it is."""
+        """Wrap any function or object with TRL's signature; one that is wrapped already is returned unchanged."""
         if isinstance(reward, RunReward):
             return reward
         name = name_of(reward)
@@ -139,9 +139,9 @@ class RunReward:
         return self.spec.rates.corrected(score)
 
     def keeper(self, rows: Sequence[int], count: int, passed_on: Callable[[str, list[Any]], None] | None) -> Callable:
-        """The `log_extra` that the reward is given: it keeps what is said of `rows`, and passes on what is said of all.
+        """Make the `log_extra` that the reward gets: it keeps the values of `rows` and passes on the whole column.
 
-        It raises `RewardError` where there is not one value for each of them.
+        It raises `RewardError` unless there is one value for each of them.
         """
 
         def log_extra(name: str, values: Sequence[Any]) -> None:
@@ -166,7 +166,7 @@ class RunReward:
         return isinstance(self.reward, Prefetches)
 
     def prefetch(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> None:
-        """Start scoring completions that a later call will hold, where the reward can: it changes when, not what."""
+        """Start scoring completions of a later call early, if the reward can. Does not change scores."""
         if not self.prefetches or self.factor(columns) is None:
             return
         rows = self.applicable(len(completions), columns)
@@ -204,7 +204,7 @@ class RunReward:
 
 
 def as_json(value: Any) -> Any:
-    """The value as a file of JSON lines can hold it: as it is, as a number of Python's own, or in words."""
+    """Convert a value for a JSON file: unchanged, as a plain Python number, or as text."""
     if callable(getattr(value, "item", None)):
         with contextlib.suppress(ValueError, RuntimeError, TypeError):  # an array of several
             value = value.item()
@@ -218,11 +218,11 @@ def as_json(value: Any) -> Any:
 def chosen_inputs(
     prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any], rows: Sequence[int]
 ) -> dict[str, Any]:
-    """What the reward is called with for `rows` alone."""
+    """Cut the reward's arguments down to `rows`."""
     chosen = {name: chosen_rows(values, rows, len(completions)) for name, values in columns.items()}
     return {"prompts": [prompts[row] for row in rows], "completions": [completions[row] for row in rows]} | chosen
 
 
 def chosen_rows(values: Any, rows: Sequence[int], count: int) -> Any:
-    """A column cut down to `rows`; anything that is not a column, as it is."""
+    """Cut a column down to `rows`; anything that is not a column stays unchanged."""
     return [values[row] for row in rows] if isinstance(values, (list, tuple)) and len(values) == count else values

@@ -1,7 +1,7 @@
-"""Taking code, formulas and the like out of a text, in a number of steps that grows with the text alone.
+"""Remove code, formulas and other spans from a text in linear time.
 
-A search for what stands between two marks looks, behind each opening mark, for the closing one; in a text of opening
-marks that are never closed it reads the rest of the text again for each. Here the closing marks are found once.
+A regular expression for text between two marks rescans the rest of the text for every opening mark that is never
+closed. Here the closing marks are found once.
 """
 
 import re

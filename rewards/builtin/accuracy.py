@@ -11,13 +11,13 @@ PROSE = ("marked", "last_number")
 
 
 class Accuracy(Reward, JudgesAnswers, GivesVerdicts, Prefetches):
-    """1 if the final answer is right by the row's `verifier`, 0 if it is wrong or missing, None if nothing can be said.
+    """1 if the final answer is right by the row's `verifier`, 0 if it is wrong or missing, None if it cannot be judged.
 
     The answer is read from the answer part only, never from the reasoning. Rows without a verifier, and rows whose gold
     answer or scorer fails, give None.
 
     `prose` says what counts where a completion marks no answer: `marked` (the default) its last formula or short line,
-    `last_number` also the last number in it, for base models that mark nothing. It pays for a number on the way too.
+    `last_number` also the last number in it, for base models that mark nothing. It may reward an intermediate number.
     """
 
     name = "accuracy"

@@ -11,7 +11,7 @@ class Format(Reward):
     """1 if the completion has the shape exactly, else 0: nothing before, after or twice, and nothing empty.
 
     `shape: r1_zero` is `<think> … </think> <answer> … </answer>`; `shape: r1` is `<think> … </think>` and a summary. A
-    prompt that ends in `<think>` has opened the reasoning already; `think_prefilled: true` says so of a chat template.
+    prompt that ends in `<think>` has opened the reasoning already; `think_prefilled: true` declares that of a template.
     """
 
     name = "format"

@@ -36,18 +36,17 @@ MAX_TEXT = 20_000
 """Characters of each text that is put into the judge's prompt."""
 
 _asking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judge")
-"""Runs one batch of requests after another, so that no mark is asked for twice."""
+"""Runs batches of requests one after another, so that no mark is requested twice."""
 
 
 class Judge(Reward, GivesVerdicts, Prefetches):
     """The mark, from 0 to 1, that a model behind an OpenAI-compatible endpoint gives to the answer part.
 
-    `endpoint` is the base address (ending in /v1), `api_key_env` names the environment variable with the key. Every
-    mark is remembered, on disk too where `cache` names a file. The mark of a judge that thinks is what stands after its
-    last `</think>`; `max_tokens` limits its whole reply (None: all that the server has room for), and a reply that is
-    cut off gives no mark. A request that fails is tried `retries` times more;
-    after that, or when no mark can be read from the reply, the completion gets None and is counted as a failure of
-    the scorer; when all of a batch fail, that is an error.
+    `endpoint` is the base address (ending in /v1), `api_key_env` names the environment variable with the key. Marks
+    are cached, on disk too if `cache` names a file. The mark of a judge that thinks is read after its last `</think>`;
+    `max_tokens` limits its whole reply (None: the server's limit), and a reply that is cut off gives no mark. A failed
+    request is retried `retries` times. After that, or if the reply has no mark, the completion gets None and counts as
+    a failure of the scorer. If a whole batch fails, RewardError is raised.
     """
 
     name = "judge"
@@ -96,7 +95,7 @@ class Judge(Reward, GivesVerdicts, Prefetches):
         return marks
 
     def prefetch(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> None:
-        """Ask for the marks of completions that a later call will ask for, in the background."""
+        """Request the marks of completions of a later call, in the background."""
         _asking.submit(self._ask_new, self._texts(prompts, completions, columns))
 
     def _texts(self, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any]) -> list[str]:
@@ -108,14 +107,14 @@ class Judge(Reward, GivesVerdicts, Prefetches):
         ]
 
     def prompt(self, question: Any, reference: Any, answer: str) -> str:
-        """The judge's prompt; what the policy wrote is only ever inserted, never formatted."""
+        """Build the judge's prompt. The policy's text is inserted and never used as a format string."""
         fields = {"question": question, "reference": "(none)" if reference is None else reference, "answer": answer}
         return re.sub(
             r"\{(question|reference|answer)\}", lambda field: str(fields[field.group(1)])[:MAX_TEXT], self.template
         )
 
     def _ask_new(self, texts: Sequence[str]) -> None:
-        """Ask for every mark that is not known yet."""
+        """Request every mark that is not cached."""
         new = [text for text in dict.fromkeys(texts) if self._key(text) not in self._marks]
         if new:
             asyncio.run(self._ask_all(new))
@@ -160,11 +159,10 @@ class Judge(Reward, GivesVerdicts, Prefetches):
 
 
 def read_mark(reply: ChatReply) -> float:
-    """The mark, from 0 to 1, that stands after the judge's reasoning. Raises ValueError where there is none."""
+    """Read the mark, from 0 to 1, after the judge's reasoning. Raises ValueError if there is none."""
     if not reply.whole:
         raise ValueError(f"a reply that was cut off (finish_reason {reply.finish_reason!r}): {reply.text[-200:]!r}")
-    said = segments(reply.text)[1][-1]
-    marks = SCORE.findall(said)
+    marks = SCORE.findall(segments(reply.text)[1][-1])
     if not marks or not 0 <= float(marks[-1]) <= 10:
         raise ValueError(f"no mark from 0 to 10 after the reasoning of the reply {reply.text[-200:]!r}")
     return float(marks[-1]) / 10

@@ -5,8 +5,8 @@ The paper's definition: the share of target-language words in the chain of thoug
 - a run of Latin letters; each Chinese character (Chinese sets no blanks between words); a run of any other script;
 - not: digits, operators, formulas, code, tags, single letters (variables), names of functions and units.
 
-A word's language follows from its script. The languages that share the Latin script are told apart a sentence at a
-time by their function words and accents; a sentence without any counts for English if it is plain ASCII.
+A word's language follows from its script. Languages in Latin script are distinguished sentence by sentence, by
+function words and accents; a sentence without any of these counts as English.
 """
 
 import re
@@ -73,7 +73,7 @@ def language_share(text: str, language: str) -> float | None:
 
 
 def chain_of_thought(text: str) -> str:
-    """The reasoning of a completion with think tags; a text without them is taken for reasoning as it is."""
+    """Return the reasoning of a completion with think tags; a text without tags counts as reasoning."""
     thinking = split_response(text).thinking
     return text if thinking is None else thinking
 

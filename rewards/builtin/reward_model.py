@@ -36,8 +36,8 @@ def reward_model_text(
         return text if tokenizer is None else spelled_out(tokenizer, without_end(tokenizer, text))
 
     question = prompt if isinstance(prompt, str) else "\n\n".join(written(text_of([message])) for message in prompt)
-    said = written(text_of(completion))
-    return question + (split_response(said).answer if part == "summary" else said)
+    response = written(text_of(completion))
+    return question + (split_response(response).answer if part == "summary" else response)
 
 
 def reward_model_ids(tokenizer: Any, text: str) -> list[int]:

@@ -31,9 +31,9 @@ def custom(answer: Stated, row: dict[str, Any]) -> Verdict | Job:
 
 def check(payload: dict[str, Any]) -> str:
     """Ask the user's function; for a worker process only."""
-    said = find(payload["use"])(payload["answer"], payload["row"])
-    if said is None:
+    score = find(payload["use"])(payload["answer"], payload["row"])
+    if score is None:
         return Verdict.GOLD_UNUSABLE
-    if isinstance(said, str) or not isinstance(said, (bool, int, float)) or said != said:
-        raise RewardError(f"{payload['use']}: returned {shown(said)}; expected True, False, a number or None")
-    return Verdict.CORRECT if said >= 1 else Verdict.WRONG
+    if isinstance(score, str) or not isinstance(score, (bool, int, float)) or score != score:
+        raise RewardError(f"{payload['use']}: returned {shown(score)}; expected True, False, a number or None")
+    return Verdict.CORRECT if score >= 1 else Verdict.WRONG

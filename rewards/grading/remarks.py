@@ -1,4 +1,4 @@
-"""What is said behind an answer, and whether a text gives a value at all."""
+"""Read remarks behind an answer, and decide whether a text gives a value at all."""
 
 import re
 

@@ -19,7 +19,7 @@ class Verdict(StrEnum):
 
     @property
     def score(self) -> float | None:
-        """1.0 for correct, 0.0 for wrong or no answer, None where nothing can be said about the model."""
+        """1.0 for correct, 0.0 for wrong or no answer, None where the model cannot be judged."""
         if self is Verdict.CORRECT:
             return 1.0
         return 0.0 if self in (Verdict.WRONG, Verdict.NO_ANSWER) else None

@@ -92,8 +92,8 @@ def rows_table(
         table.add_column(heading, justify="left" if heading == "verdict" else "right", no_wrap=True)
     table.add_column("completion")
     for index, (text, score, verdict, spent) in enumerate(zip(texts, scores, verdicts, milliseconds, strict=True)):
-        said = "None" if score is None else f"{score:.4g}"
-        table.add_row(str(index), said, str(verdict or ""), f"{spent:.2f}", " ".join(text.split())[:60])
+        shown_score = "None" if score is None else f"{score:.4g}"
+        table.add_row(str(index), shown_score, str(verdict or ""), f"{spent:.2f}", " ".join(text.split())[:60])
     return table
 
 
@@ -110,7 +110,7 @@ def called(use: str, runner: Callable[..., Any], columns: dict[str, Any]) -> lis
 
 
 def timed(use: str, runner: Callable[..., Any], columns: dict[str, Any], index: int) -> float:
-    """Milliseconds that the row takes alone."""
+    """Measure the milliseconds that one row takes by itself."""
     began = time.perf_counter()
     called(use, runner, one_row(columns, index))
     return 1000 * (time.perf_counter() - began)
@@ -119,7 +119,7 @@ def timed(use: str, runner: Callable[..., Any], columns: dict[str, Any], index: 
 def order_fault(
     use: str, runner: Callable[..., Any], columns: dict[str, Any], scores: Sequence[float | None]
 ) -> str | None:
-    """What changes when the batch is turned round, if anything does."""
+    """Report what changes when the batch is reversed, if anything."""
     turned = called(use, runner, {name: values[::-1] for name, values in columns.items()})[::-1]
     for index, (score, again) in enumerate(zip(scores, turned, strict=True)):
         same = score is again if score is None or again is None else math.isclose(score, again, abs_tol=1e-6)

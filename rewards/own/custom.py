@@ -19,7 +19,7 @@ STATE = ("global_step", "max_steps", "epoch", "num_train_epochs")
 LOAD_S = 300.0
 """Seconds that importing and making a reward may take beside its deadline: it may load a model."""
 PROBE_S = 5.0
-"""Seconds that a row may take alone, when the row that hangs is looked for."""
+"""Seconds that one row may take in the search for a row that hangs."""
 
 _loaded: dict[str, ShapedReward] = {}
 
@@ -27,7 +27,7 @@ _loaded: dict[str, ShapedReward] = {}
 class CustomReward:
     """The trainer's side: sends each batch to the process, and gives back scores or raises `RewardError`.
 
-    The user's code is loaded in the process alone. Raises `RewardError` where that fails, or takes longer than
+    The user's code is loaded only in that process. Raises `RewardError` where that fails, or takes longer than
     `deadline_s` and `LOAD_S`.
     """
 
@@ -65,8 +65,8 @@ class CustomReward:
         """What a function of this module gives in the process, for this reward."""
         outcome = self.job(function, more, deadline_s)
         if outcome.failure:
-            said = outcome.failure.removeprefix("RewardError: ")
-            raise RewardError(said if said != outcome.failure else f"reward {self.use}: cannot be loaded: {said}")
+            cause = outcome.failure.removeprefix("RewardError: ")
+            raise RewardError(cause if cause != outcome.failure else f"reward {self.use}: cannot be loaded: {cause}")
         return outcome.value
 
     def job(self, function: str, more: dict[str, Any], deadline_s: float) -> Outcome:
@@ -77,7 +77,7 @@ class CustomReward:
         return self.job("call", {"inputs": inputs}, deadline_s)
 
     def culprit(self, inputs: dict[str, Any]) -> str:
-        """Which row hangs or kills the process, found by trying each alone; empty where none does alone."""
+        """Find a row that by itself hangs or kills the process; empty if there is none."""
         for index in range(len(inputs["completions"])):
             failure = self.run(one_row(inputs, index), min(PROBE_S, self.deadline_s)).failure
             if failure and not failure.startswith("RewardError: "):
@@ -89,7 +89,7 @@ class CustomReward:
 
 
 def portable(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that a process of its own can be given."""
+    """Keep what another process can be given: columns, and the plain values of `trainer_state`."""
     plain = {name: list(values) for name, values in columns.items() if isinstance(values, (list, tuple))}
     state = columns.get("trainer_state")
     if state is not None:

@@ -1,8 +1,7 @@
-"""Calling a reward that was written for TRL: with texts, or with the chat messages that TRL gives for chats.
+"""Call a reward that was written for TRL with texts, or with chat messages as TRL passes for chats.
 
-Which of the two a reward wants is said by the profile (`completions: text` or `messages`), else by the annotation of
-its parameter `completions`, else found out: texts are tried first, and messages where the reward fails on texts in the
-way that a text fails which is taken for messages.
+The profile decides which (`completions: text` or `messages`), else the annotation of the parameter `completions`. With
+neither, texts are tried first, then messages if the reward fails as it would by indexing a text like a message.
 """
 
 import inspect
@@ -14,11 +13,11 @@ from rewards.response import text_of
 
 Shape = Literal["text", "messages"]
 MISTAKEN = (TypeError, AttributeError, KeyError, IndexError)
-"""What a text raises that is taken for a list of messages: `completion[0]["content"]`, `message.get("content")`."""
+"""Raised by a text that is used as a list of messages: `completion[0]["content"]`, `message.get("content")`."""
 
 
 class ShapedReward:
-    """A reward of the user's with the shape that it wants, called with texts and handing over what it wants."""
+    """A user's reward, called with texts; it gets texts or messages, whichever it expects."""
 
     def __init__(self, reward: Callable[..., Any], shape: Literal["auto", "text", "messages"] = "auto"):
         self.reward = reward
