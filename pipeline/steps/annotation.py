@@ -1,4 +1,4 @@
-"""From a policy's samples to preference pairs: judged by an annotator, all that is not used with its reason."""
+"""Make preference pairs of a policy's samples, judged by an annotator; what is not used is kept with the reason."""
 
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -17,7 +17,7 @@ from rewards import split_response
 PROMPTS_AT_ONCE = 256
 """Prompts whose answers are annotated together."""
 ANSWERS = "annotations-{name}.jsonl"
-"""What an annotator has answered so far: an interrupted run goes on from it."""
+"""The annotator's answers so far, which an interrupted run continues from."""
 
 
 def judged_pairs(
@@ -55,7 +55,7 @@ def judged_pairs(
 
 
 def count_on(bar: Progress) -> Callable[[], None]:
-    """To be called once an answer of a server: a sign of life, and one more on the bar."""
+    """Count one answer of a server: resets the watchdog and advances the bar."""
     done = 0
 
     def one_more() -> None:
@@ -68,7 +68,7 @@ def count_on(bar: Progress) -> Callable[[], None]:
 
 
 def answer_of(text: str) -> str:
-    """What a reader sees of a completion."""
+    """Return the part of a completion that a reader sees."""
     return split_response(text).answer.strip()
 
 

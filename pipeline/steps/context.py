@@ -1,4 +1,4 @@
-"""What a stage is given, and what it gives back."""
+"""The input and the result of a stage."""
 
 import hashlib
 import logging
@@ -27,7 +27,7 @@ class StageInput:
 
     @property
     def rows(self) -> Path:
-        """What a stage that gives rows to train on wrote."""
+        """The rows that a data stage wrote."""
         return self.folder / "rows.jsonl"
 
 
@@ -40,7 +40,7 @@ class StageResult:
     metrics: dict[str, Any] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
     scratch: list[str] = field(default_factory=list)
-    """What only a resumed run would need (trainer checkpoints, shards): no part of the manifest, and removed."""
+    """Files that only a resumed run needs (trainer checkpoints, shards). Removed; not in the manifest."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class StageContext:
         return STAGES[self.stage_id]
 
     def start(self, student: str = "") -> Path:
-        """The checkpoint that the stage starts from: the teacher's, `student`'s, or that of the one that it trains."""
+        """The checkpoint that the stage starts from: the teacher's, `student`'s, or that of its one student."""
         before = self.stage.starts_from
         if self.stage.trains == "one student":
             student = self.config.student
@@ -81,7 +81,7 @@ class StageContext:
 
     @property
     def seed(self) -> int:
-        """The stage's own seed, 0..2**31-1: stages of one run do not share their draws."""
+        """The stage's own seed, 0..2**31-1, so that stages of one run draw independently."""
         digest = hashlib.sha256(f"{self.profile.seed} {self.stage_id}".encode()).digest()
         return int.from_bytes(digest[:4], "big") >> 1
 
@@ -102,7 +102,7 @@ class StageContext:
         return self.together(_serve, checkpoint=checkpoint, seed=seed, adapter_rank=adapter_rank)
 
     def checkpointed(self, done: int, total: int | None, unit: str) -> None:
-        """Notes for `status` how far a resumed run would start."""
+        """Record for `status` where a resumed run would start."""
         write_progress(self.folder, done, total, unit)
 
 

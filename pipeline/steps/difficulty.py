@@ -1,4 +1,4 @@
-"""Which questions a policy solves sometimes: the ones that RL learns from."""
+"""Find the questions that a policy solves sometimes, which RL learns from."""
 
 import json
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ def sometimes_solved(
 ) -> tuple[list[Question], int]:
     """(questions within the stage's `difficulty` window, tokens sampled to find out).
 
-    Each is sampled k times from the policy that `ctx.serve` opened last, in shards that a resumed run goes on from; its
-    share of right answers becomes its `pass_rate`. Questions without an answer to check are kept, with `pass_rate`
+    Each is sampled k times from the policy that `ctx.serve` opened last, in shards, so that a resumed run continues;
+    its share of right answers becomes its `pass_rate`. Questions without an answer to check are kept, with `pass_rate`
     None. The kept rows are written to `questions.jsonl`, from which a resumed run reads them; the others are in the
     funnel.
     Raises RunError where none is left.

@@ -23,7 +23,7 @@ CONSENSUS_DRAWS = 64
 """Random orders of a question's samples over whose first k cons@k is averaged, the same orders for every k."""
 Z_95 = 1.959964
 QUALITY = "quality"
-"""In the place of a verdict where an answer has a grade, which no second sample makes better: there is no pass@k."""
+"""Stands for a verdict if answers are graded: pass@k is not defined for grades."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def score_samples(
     template: str,
     allow_weak_sandbox: bool = False,
 ) -> list[list[Sample]]:
-    """The judged samples of each question, in order. `template` (`r1_zero` or `chat`) tells which format is due."""
+    """The judged samples of each question, in order. `template` (`r1_zero` or `chat`) decides the format."""
     columns = [question.columns() for question, group in zip(questions, groups, strict=True) for _ in group]
     texts = [completion.text for group in groups for completion in group]
     verdicts = judge_answers(texts, columns, allow_weak_sandbox) if metric == "accuracy" else [None] * len(texts)
@@ -161,7 +161,7 @@ def pass_at(group: Sequence[Sample], k: int) -> float:
 
 
 def settings_in_words(evaluation: EvaluateStage, name: str, questions: int) -> str:
-    """What a figure of the set was measured with: as much as it takes to measure it again."""
+    """Describe how the set was measured, completely enough to repeat it."""
     chosen, sampling = evaluation.sets[name], evaluation.sampling
     return (
         f"{described(chosen.source.use, chosen.source.args)}: {questions} questions × {chosen.samples} samples, "

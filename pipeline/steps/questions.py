@@ -1,4 +1,4 @@
-"""The questions of a run: training groups, held-out sets, and the wall between them."""
+"""The questions of a run: training groups, held-out sets, and their separation."""
 
 import json
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ def mixed_group(
 
 
 def note_funnel(ctx: StageContext, name: str, funnel: QuestionFunnel, **figures: Any) -> None:
-    """Keeps a funnel with the stage, and logs it where anything was dropped."""
+    """Write a funnel to the stage's folder, and log it if anything was dropped."""
     path = ctx.folder / FUNNELS
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     write_durably(path, json.dumps({**before, name: {**funnel.as_dict(), **figures}}, ensure_ascii=False, indent=1))

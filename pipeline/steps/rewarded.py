@@ -1,4 +1,4 @@
-"""Whether the rewards of an RL stage have questions to score: before the stage trains, while it does, and after it."""
+"""Check that the rewards of an RL stage have questions to score: before, during and after training."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,14 +10,14 @@ from pipeline.steps.difficulty import can_be_judged
 from rewards import RewardSet, RewardSpec, Verdict, judges_answers
 
 UNJUDGED_STEPS = 20
-"""Steps of a reward that judges answers, none of which could be judged, after which training ends."""
+"""Steps without a single judged answer after which training stops."""
 
 
 def check_rewards_apply(stage_id: str, rewards: Sequence[RewardSpec], questions: Sequence[Question]) -> None:
-    """Raises ConfigError for a reward that has nothing to say about any of `questions`.
+    """Raises ConfigError for a reward that applies to none of `questions`.
 
-    That is one whose `domains` none of them has, and one that judges answers where none of them has an answer to
-    compare with: training would go on, on the other rewards alone.
+    Either no question has one of its `domains`, or it compares answers and no question has one: training would continue
+    with only the other rewards.
     """
     for spec in rewards:
         rows = questions if spec.domains is None else [row for row in questions if row.domain in spec.domains]
@@ -39,7 +39,7 @@ def check_rewards_apply(stage_id: str, rewards: Sequence[RewardSpec], questions:
 
 
 class JudgedWatch:
-    """Ends training where a reward that judges answers can judge none: the others would train alone, in silence.
+    """Stops training if a reward that judges answers can judge none: only the others would train, unnoticed.
 
     `step` and `end` raise RunError. What cannot be judged is the question's or the scorer's fault, never the model's.
     """
@@ -54,14 +54,14 @@ class JudgedWatch:
             self._count(record)
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """Takes a line of `metrics.jsonl`."""
+        """Read one line of `metrics.jsonl`."""
         self._count(record)
         for name, verdicts in self._verdicts.items():
             if self._steps[name] >= UNJUDGED_STEPS and verdicts.total() and not self._judged(name):
                 raise RunError(self._fault(name))
 
     def end(self) -> None:
-        """To be called when the last step is done."""
+        """Check once more after the last step."""
         for name in self._specs:
             if self._steps[name] and not self._judged(name):
                 raise RunError(self._fault(name))

@@ -58,7 +58,7 @@ def climb(ctx: StageContext, token_budget: int | None = None) -> StageResult:
         prompts = render_prompts(ctx.profile, questions, tokenizer, template, longest)
     if len(questions) < config.grpo.prompts_sampled:
         raise RunError(
-            f"{ctx.stage_id}: {len(questions)} questions are left ({FUNNELS} says what became of the others), and a "
+            f"{ctx.stage_id}: {len(questions)} questions are left ({FUNNELS} lists the others with reasons), and a "
             f"rollout asks {config.grpo.prompts_sampled} different ones. Give more questions, or lower "
             f"stages.{ctx.stage_id}.grpo.rollout_prompts, or prompts_per_step."
         )
@@ -96,7 +96,7 @@ def climb(ctx: StageContext, token_budget: int | None = None) -> StageResult:
 
 
 def _curve_questions(ctx: StageContext, curve: Heldout) -> list[Question]:
-    """The questions of the stage's held-out curve. Those that choose a checkpoint are none that `evaluate` asks."""
+    """The questions of the stage's held-out curve. If they choose a checkpoint, `evaluate` asks different ones."""
     if ctx.profile.chooses(curve):
         return selection_questions(ctx.profile, curve)
     if curve.keep_best:
@@ -105,8 +105,8 @@ def _curve_questions(ctx: StageContext, curve: Heldout) -> list[Question]:
 
 
 def with_scorer(spec: RewardSpec, ctx: StageContext) -> RewardSpec:
-    """The reward with the name of one of the ladder's scorers replaced by the folder of that scorer's model, and called
-    like it; a reward that is a model with the stage's device."""
+    """Replace the name of a ladder's scorer by the folder of its model, and name the reward after it; a reward model
+    also gets the stage's device."""
     args, name = spec.args, spec.name
     if spec.scorer is not None:
         args, name = {**args, "model": str(ctx.learns_from.folder / spec.scorer)}, name or spec.scorer
@@ -175,7 +175,7 @@ def _train(
                 )  # fmt: skip
             return result
     except RewardError as error:
-        raise RunError(f"{error}\nThe step before is kept: mend the reward and run the same command.") from error
+        raise RunError(f"{error}\nThe last checkpoint is kept: fix the reward and run the same command.") from error
     finally:
         reward_set.close()
 
@@ -200,11 +200,11 @@ class HeldoutCurve:
         with phase("generation"):
             shares = crew.gather(engine.generate(prompts[crew.rank :: crew.size], self.settings.samples, sampling))
         score = None if shares is None else self._judge(step, shares)
-        crew.gather(None)  # here the others wait as long as judging takes
+        crew.gather(None)  # the other processes wait here until judging is done
         return score
 
     def _judge(self, step: int, shares: list[list[list[Completion]]]) -> float | None:
-        """`shares`: of each process, the completions of every so-manieth question."""
+        """`shares[r]`: the completions of process r, which sampled every n-th question (n processes)."""
         crew = self.ctx.crew
         groups = [shares[place % crew.size][place // crew.size] for place in range(len(self.questions))]
         metric = self.evaluation.sets[self.settings.set].metric
@@ -223,7 +223,7 @@ class HeldoutCurve:
         return sum(weight * (figures[figure] or 0.0) for figure, weight in self.settings.best_by.items())
 
     def _sound_alarms(self, step: int) -> None:
-        """Warns of signs of a collapse, and keeps them in `alarms.jsonl`."""
+        """Warn about signs of a collapse, and append them to `alarms.jsonl`."""
         folder = self.ctx.folder
         alarms = find_alarms(_before(folder / METRICS), _before(folder / HELDOUT))
         for alarm in alarms:
@@ -234,5 +234,5 @@ class HeldoutCurve:
 
 
 def _before(path: Path, step: float = float("inf")) -> list[dict]:
-    """The rows of a file that are of steps before `step`: later ones are those of an interrupted run."""
+    """The rows of a file for steps before `step`; later rows were left by an interrupted run."""
     return [row for _, row in read_json_lines(path) if row["step"] < step] if path.is_file() else []

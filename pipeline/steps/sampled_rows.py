@@ -1,4 +1,4 @@
-"""From a policy's samples to training rows: judged, filtered, every drop recorded with its reason."""
+"""Make training rows of a policy's samples: judged and filtered, every drop recorded with its reason."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from pipeline.steps.sampling import sample_in_shards
 from rewards import judge_answers
 
 REWRITTEN = "rewritten.jsonl"
-"""What a server that rewrites has answered so far: an interrupted run goes on from it."""
+"""The rewriting server's answers so far, which an interrupted run continues from."""
 
 
 @dataclass
@@ -119,7 +119,7 @@ def _judged(ctx: StageContext, question: Question, completions: list[Completion]
 
 
 def _rewrite(ctx: StageContext, shard: list[_Judged], rewriter: Rewriter, settings: SampledData) -> None:
-    """Rewrites the good samples; a server is asked for no more of a question than are kept."""
+    """Rewrites the good samples. A server gets no more samples of a question than are kept."""
     asks = isinstance(rewriter, EndpointRewriter)
     waiting = [(judged, judged.good()) for judged in shard]
     while some := [(judged, numbers.pop(0)) for judged, numbers in waiting if numbers]:
@@ -140,7 +140,7 @@ def _rewrite(ctx: StageContext, shard: list[_Judged], rewriter: Rewriter, settin
 
 
 def _fault_of_rewritten(ctx: StageContext, question: Question, text: str, settings: SampledData) -> str:
-    """Why the rewritten text is no good; '' where it is."""
+    """Why the rewritten text is rejected; '' if it is accepted."""
     [verdict] = judge_answers([text], [question.columns()], ctx.profile.allow_weak_sandbox)
     rules = settings.filters.model_copy(update={"format": "r1", "min_language_share": 1.0})
     reason = reason_to_drop(text, "stop", question.language, verdict, rules)
@@ -187,7 +187,7 @@ def _over_quota(text: str, kept: list[str], settings: SampledData, rows: int, la
 
 
 def write_rows(ctx: StageContext, rows: list[dict], dropped: list[dict], funnel: Funnel) -> None:
-    """Writes `rows.jsonl` and `dropped.jsonl` and says what became of the samples."""
+    """Write `rows.jsonl` and `dropped.jsonl`, and log the counts."""
     write_json_lines(ctx.folder / "rows.jsonl", rows)
     write_json_lines(ctx.folder / "dropped.jsonl", dropped)
     reasons = ", ".join(f"{reason} {count}" for reason, count in funnel.dropped.most_common()) or "none"

@@ -20,7 +20,7 @@ from pipeline.steps.context import StageContext
 
 SHARDS = "shards"
 SHARED_DISK_S = 90.0
-"""How long a network file system may take to show a new file to other machines."""
+"""Seconds that a network file system may take to show a new file to other machines."""
 
 
 def sample_in_shards(
@@ -35,11 +35,11 @@ def sample_in_shards(
 ) -> Iterator[tuple[Question, list[Completion]]]:
     """`n` completions of each question, in order, by the engine that `ctx.serve` opened last.
 
-    Shards of `shard_questions` questions are written to `shards/<name>-<number>.jsonl` under the stage's folder and
-    read back instead of sampled where they are there and whole. Each shard has a seed of its own, which follows from
-    `seed` (default: the stage's), so that a resumed run draws what an undisturbed one would have drawn. Several
-    processes take one each, smaller ones where there would be fewer shards than processes.
-    Raises RunError where another process's shard does not arrive.
+    Shards of `shard_questions` questions are written to `shards/<name>-<number>.jsonl` in the stage's folder; a resumed
+    run reads complete ones instead of sampling again. Each shard has its own seed, derived from `seed` (default: the
+    stage's), so that a resumed run draws the same samples as an uninterrupted one. Several processes take one shard
+    each; shards are smaller if there would be fewer than processes.
+    Raises RunError if another process's shard does not arrive.
     """
     folder = ctx.folder / SHARDS
     folder.mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ def _write_shards(
 
 
 def _arrived(path: Path, chunk: slice, n: int, ctx: StageContext) -> list[list[Completion]] | None:
-    """A shard that was just written, by another machine maybe: disks that are shared show it some time later."""
+    """Read a shard that was just written, perhaps by another machine: a shared disk may show it with a delay."""
     patience = time.monotonic() + SHARED_DISK_S
     while (
         (groups := _read_shard(path, chunk, n, ctx.log)) is None and ctx.crew.size > 1 and time.monotonic() < patience
@@ -104,7 +104,7 @@ def _shard_seed(seed: int, name: str) -> int:
 
 
 def _read_shard(path: Path, chunk: slice, n: int, log: logging.Logger) -> list[list[Completion]] | None:
-    """The shard's groups, None where it was not written, or is not what was written: then it is sampled again."""
+    """The shard's groups; None if it is missing or damaged, and has to be sampled again."""
     if not path.is_file():
         return None
     rows, _, digest = path.read_bytes().rstrip(b"\n").rpartition(b"\n")
