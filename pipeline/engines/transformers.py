@@ -18,7 +18,7 @@ from pipeline.engines.weights import checkpoint_weights
 from pipeline.engines.writing import write
 
 Done = Callable[[int, RawCompletion], None]
-"""Called with the number of a row, which answers prompt `row // n`, and what was written."""
+"""Called with the number of a row, which answers prompt `row // n`, and its completion."""
 
 
 class TransformersEngine(Engine):
@@ -140,7 +140,7 @@ class _SampledDistribution(LogitsProcessor):
     """Applies temperature and top-p, and keeps the log-probability of the token that was then drawn.
 
     The draw happens after the processor returns, so the token is read from the next call's `input_ids`, and the last
-    one from the finished sequences. One (batch, vocabulary) tensor is held, however long the completions.
+    one from the finished sequences. One (batch, vocabulary) tensor is kept, however long the completions.
     """
 
     def __init__(self, sampling: Sampling):

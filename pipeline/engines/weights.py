@@ -13,8 +13,8 @@ NO_FUNCTION = frozenset(
      "bos_token_id", "eos_token_id", "pad_token_id", "id2label", "label2id", "problem_type", "return_dict",
      "output_attentions", "output_hidden_states", "chunk_size_feed_forward", "is_encoder_decoder", "pretraining_tp")
 )  # fmt: skip
-"""Entries of a configuration that do not change what a model computes when it samples. All others must be equal for one
-engine to serve two checkpoints, those that nobody here has heard of too."""
+"""Entries of a configuration that do not affect sampling. All others, also unknown ones, must be equal for one engine
+to serve two checkpoints."""
 
 
 def checkpoint_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -31,8 +31,8 @@ def checkpoint_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def streamed_weights(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
-    """`checkpoint_weights` one after the other, for whoever keeps none of them: of a model in shards no more than one
-    is gathered at a time, as `dtype`, where its checkpoint holds weights in the form that the model does."""
+    """Yield `checkpoint_weights` one by one, so that of a sharded model only one is gathered at a time, as `dtype`, if
+    its checkpoint stores weights in the model's own form."""
     names = {name: torch.empty_like(parameter, device="meta") for name, parameter in model.named_parameters()}
     if not is_sharded(model) or has_adapters(model) or _converted(model, names):
         yield from checkpoint_weights(model).items()
@@ -43,7 +43,7 @@ def streamed_weights(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[tup
 
 
 def _converted(model, names: dict[str, torch.Tensor]) -> bool:
-    """Whether the checkpoint holds other tensors, or others names, than the model."""
+    """Whether the checkpoint has other tensors, or other names, than the model."""
     from transformers.core_model_loading import revert_weight_conversion
 
     stored = dict(revert_weight_conversion(model, names))
@@ -115,7 +115,7 @@ def same_architecture(one: str | Path, other: str | Path) -> bool:
 
 
 def _shape(path: str | Path) -> dict:
-    """Everything in a checkpoint that is no weight and that its answers hang on."""
+    """Everything in a checkpoint, other than weights, that its answers depend on."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(str(path)).to_dict()
