@@ -17,7 +17,7 @@ from pipeline.models.tokenizer_check import check_tokenizer
 HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
 POCKET_STUDENTS = {"qwen": "pocket:student-qwen", "llama": "pocket:student-llama"}
 ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<|endoftext|>", "</s>", "<eos>")
-"""Tokens that may end an answer, the most telling first."""
+"""Tokens that may end an answer, the most specific first."""
 ADDED_PAD = "<|pad|>"
 
 
@@ -112,8 +112,8 @@ def _shipped_settings() -> dict[str, dict[str, Any]]:
 
 
 def _completed(source: str, folder: Path) -> dict[str, Any]:
-    """The fewest changes with which the tokenizer has all that the ladder needs. Raises the ConfigError of the
-    tokenizer as it is where none of those that are tried does."""
+    """The fewest changes that complete the tokenizer. If none of those tried does, raises the ConfigError of the
+    unchanged tokenizer."""
     first = None
     for settings in _candidates(folder):
         try:
@@ -148,7 +148,7 @@ def _candidates(folder: Path) -> list[dict[str, Any]]:
 
 
 def _pads(tokenizer, end: str | None) -> list[str]:
-    """Control tokens to pad with, those that are called so first."""
+    """Control tokens to pad with, those with `pad` in their name first."""
     vocabulary = tokenizer.get_vocab()
     unused = [t for t in control_tokens(tokenizer) if t in vocabulary and t not in (end, tokenizer.bos_token)]
     named = [token for token in unused if "pad" in token.lower()]

@@ -99,7 +99,7 @@ def _others(parent: Profile, kept: dict[str, Any]) -> list[str]:
 
 
 def _top(wishes: Wishes, parent: Profile) -> dict[str, tuple[str, Any]]:
-    """Key -> (comment, value) of what stands outside the stages."""
+    """Key -> (comment, value) of the keys outside `stages`."""
     found: dict[str, tuple[str, Any]] = {}
     template = parent.templates.r1_zero
     if template and parent.engine.max_model_len > SMALL_CONTEXT and wishes.base != parent.stages.base_model.teacher:
@@ -130,7 +130,7 @@ def _rl_stages(wishes: Wishes, parent: Profile) -> list[dict[str, Any]]:
 
 
 def _rl_stage(wishes: Wishes, name: str, stage: RLStage) -> dict[str, Any]:
-    """What a stage of RL has otherwise than the parent's: its rewards, a smaller rollout, another held-out set."""
+    """How an RL stage differs from the parent's: its rewards, a smaller rollout, another held-out set."""
     found: dict[str, Any] = {"name": name, "student": None, "grpo": {}, "rewards": [], "heldout": None}
     if isinstance(stage, StudentRLStage):
         found["student"] = next(iter(wishes.students))
@@ -151,7 +151,7 @@ def _rl_stage(wishes: Wishes, name: str, stage: RLStage) -> dict[str, Any]:
 
 
 def _can_choose(wishes: Wishes, heldout: Heldout) -> bool:
-    """Whether there are questions enough to choose a checkpoint by: of a file at most a tenth is held out for it."""
+    """Whether enough questions are left to choose a checkpoint by: at most a tenth of a file is held out for it."""
     source, questions, _ = held_out(wishes.sources, wishes.exam)
     if not catalogue.is_finite(source["use"]):
         return True
@@ -160,7 +160,7 @@ def _can_choose(wishes: Wishes, heldout: Heldout) -> bool:
 
 
 def _other_stages(wishes: Wishes, parent: Profile) -> dict[str, dict[str, Any]]:
-    """What the stages without rewards have otherwise: the students' learning rates, and smaller passes."""
+    """How the other stages differ from the parent's: the students' learning rates, and smaller passes."""
     found: dict[str, dict[str, Any]] = {}
     for name, stage in parent.stages.of(DistillStage).items():
         if stage.learning_rates:
@@ -204,12 +204,12 @@ def _dumped(sections: dict[str, Strict]) -> dict[str, dict[str, Any]]:
 
 
 def _over(below: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """What has to be said over `below` for `wanted` to come out: null takes away what is not wanted."""
-    said: dict[str, Any] = dict.fromkeys(key for key in below if key not in wanted)
+    """Keys to set on top of `below` so that the result is `wanted`; null removes a key."""
+    changes: dict[str, Any] = dict.fromkeys(key for key in below if key not in wanted)
     for key, value in wanted.items():
         before = below.get(key)
-        said[key] = _over(before, value) if isinstance(value, dict) and isinstance(before, dict) else value
-    return {key: value for key, value in said.items() if value is None or below.get(key) != wanted[key]}
+        changes[key] = _over(before, value) if isinstance(value, dict) and isinstance(before, dict) else value
+    return {key: value for key, value in changes.items() if value is None or below.get(key) != wanted[key]}
 
 
 def _flow(value: Any) -> str:

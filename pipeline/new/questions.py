@@ -15,10 +15,10 @@ from pipeline.new.models import HUB_NAME
 
 QUESTION = ("question", "problem", "prompt", "instruction", "query", "input", "task")
 ANSWER = ("answer", "final_answer", "expected_answer", "gold", "target", "solution", "response", "output", "label")
-"""Names of the columns, the most telling first; upper and lower case are one."""
+"""Names of the columns, the most specific first; case is ignored."""
 OPTIONS = ("choices", "options")
 LOOKED_AT = 20
-"""Rows from which the columns are told."""
+"""Rows by which the columns are recognised."""
 MOST_HELD_OUT = 200
 """Questions of a user's only file that are held out, at most; a tenth of it otherwise."""
 GENERATED_HELD_OUT = 128
