@@ -3,9 +3,9 @@
     python -m pipeline.report.audit RUN [--samples 400] [--endpoint URL --model NAME [--key-env VARIABLE]]
 
 Samples verdicts of the run's rollouts and of its evaluation, as many of credited answers as of refused ones, and has
-math-verify judge the same answers by a parser of its own; a model behind an OpenAI-compatible endpoint, such as
-CompassVerifier, may judge them too, and is then the one that counts. Writes `reward-audit.json` into the run's folder,
-which the report shows beside accuracy, and lists the disagreements, which are to be read: a checker errs as well.
+math-verify judge the same answers with its own parser; a model behind an OpenAI-compatible endpoint, such as
+CompassVerifier, can judge them too, and then decides. Writes `reward-audit.json` into the run's folder,
+which the report shows beside accuracy, and lists the disagreements: read them, since checkers err too.
 """
 
 import argparse
@@ -53,7 +53,7 @@ CONCURRENCY = 16
 
 @dataclass
 class Verdict:
-    """One verdict of the run, and what others say."""
+    """One verdict of the run, and those of the checkers."""
 
     stage: str
     question: str
@@ -61,11 +61,11 @@ class Verdict:
     completion: str
     credited: bool
     checks: dict[str, bool] = field(default_factory=dict)
-    """By checker, whether it calls the answer right; without those that could not tell."""
+    """Checker -> whether it calls the answer right, for the checkers that could decide."""
 
     @property
     def right(self) -> bool | None:
-        """What the checker that counts says: the model where it was asked and said something."""
+        """The verdict that counts: the model's if it gave one, else math-verify's."""
         return self.checks.get("model", self.checks.get("math-verify"))
 
 
@@ -115,7 +115,7 @@ def sampled(verdicts: Sequence[Verdict], count: int, seed: int = 0) -> list[Verd
 
 
 def check_by_math_verify(verdicts: Sequence[Verdict]) -> None:
-    """Add what math-verify says, in worker processes: its parser has no bound on time."""
+    """Add math-verify's verdicts, from worker processes: its parser has no time limit."""
     payloads = [{"gold": one.answer, "text": segments(one.completion)[1][-1][-MAX_TEXT:]} for one in verdicts]
     jobs = [Job("pipeline.report.audit:by_math_verify", payload, 30.0, 5.0) for payload in payloads]
     for verdict, outcome in zip(verdicts, pool.shared().run(jobs), strict=True):
@@ -142,7 +142,7 @@ def by_math_verify(payload: dict[str, str]) -> bool | None:
 
 
 def check_by_model(verdicts: Sequence[Verdict], endpoint: str, model: str, key: str | None) -> int:
-    """Add what a model says; returns how many of its replies could not be had or read."""
+    """Add a model's verdicts; returns how many of its replies failed or could not be read."""
     failed = 0
 
     async def ask_all() -> None:
@@ -170,7 +170,7 @@ def check_by_model(verdicts: Sequence[Verdict], endpoint: str, model: str, key: 
 
 
 def share(count: int, of: int) -> tuple[float, float, float]:
-    """A share with its Wilson interval; of nothing, anything may be."""
+    """A share with its Wilson interval; [0, 1] without samples."""
     if not of:
         return 0.0, 0.0, 1.0
     return count / of, *wilson(count / of, of)
@@ -179,7 +179,7 @@ def share(count: int, of: int) -> tuple[float, float, float]:
 def rates(sample: Sequence[Verdict], credited: int, refused: int, checker: str | None = None) -> Rates:
     """The rates by a checker (None: by the one that counts), for a run with so many credited and refused answers.
 
-    The sample has other shares of them than the run, so each half is weighed by what it stands for. Both rates rise
+    The sample has half of each and the run does not, so each half is weighted by its share of the run. Both rates rise
     with both shares, so the ends of the shares' intervals give those of the rates.
     """
     said = [(one.credited, one.checks.get(checker) if checker else one.right) for one in sample]
@@ -223,7 +223,7 @@ def audit(
 
 
 def read_audit(run: Path) -> dict[str, Any] | None:
-    """What an audit of the run has found; None where there was none."""
+    """The result of the run's audit; None without one."""
     path = run / AUDIT
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
@@ -237,7 +237,7 @@ def in_words(rate: Sequence[float]) -> str:
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """What an audit found, to print."""
+    """Format the result of an audit for printing."""
     yield (
         f"{found['sampled']} of {found['verdicts']} verdicts ({found['credited']} credited), "
         f"{len(found['disagreements'])} disagreements"

@@ -1,4 +1,4 @@
-"""One of the paper's effects, what a run's figures say of it, and how that is told."""
+"""One of the paper's effects, the verdict of a run's figures on it, and its wording."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -15,7 +15,7 @@ class Verdict(StrEnum):
     HOLDS = "holds"
     REFUTED = "refuted"
     UNDECIDED = "not decided"
-    """The interval of the difference holds the value that the effect asks for."""
+    """The interval of the difference contains the value that the effect asks for."""
     NO_FIGURES = "no figures"
 
 
@@ -33,7 +33,7 @@ class Claim:
     figures: str
     held: bool | None
     undecided_by: int = 0
-    """Of one that did not hold: how many questions were too few to say so, 0 where the figures are against it."""
+    """If it did not hold: the number of questions that were too few to decide; 0 if the figures contradict it."""
 
     @property
     def verdict(self) -> Verdict:
@@ -62,7 +62,7 @@ def counted(claims: Collection[Claim]) -> str:
 
 
 def print_claims(verdicts: Mapping[str, Sequence[Claim]]) -> None:
-    """A column a run, and of several runs one of their means; then how many effects hold in each, and in all."""
+    """One column per run, and one of their means; then how many effects hold in each and in all."""
     print_table(claims_table(verdicts))
     for name, claims in verdicts.items():
         print(f"{name}: {counted(claims)}")

@@ -1,8 +1,8 @@
-"""Two runs or more side by side: what was configured differently, and what came out.
+"""Two or more runs side by side: differences in configuration, and in results.
 
     make compare RUNS="pocket-seed0 pocket-seed1"
 
-Reads finished stages only, as they were made; nothing is run. Gives one HTML file and two tables in the terminal.
+Reads finished stages only, and runs nothing. Gives one HTML file and two tables in the terminal.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Result:
 
     @property
     def apart(self) -> bool:
-        """Whether the intervals of some two runs do not overlap."""
+        """Whether the intervals of any two runs do not overlap."""
         found = [cell for cell in self.cells if cell]
         return bool(found) and max(cell["low"] for cell in found) > min(cell["high"] for cell in found)
 
@@ -75,7 +75,7 @@ def config_differences(runs: list[RunRecord]) -> list[tuple[str, str, list[str]]
 
 
 def _said_once(found: list[tuple[str, str, list[str]]]) -> list[tuple[str, str, list[str]]]:
-    """What differs in the same way in several stages, such as the seed, becomes one row."""
+    """Merge equal differences of several stages, such as the seed, into one row."""
     stages: dict[tuple, list[str]] = {}
     for stage, key, values in found:
         stages.setdefault((key, *values), []).append(stage)

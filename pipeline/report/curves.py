@@ -11,7 +11,7 @@ from pipeline.report.records import RunRecord, StageRecord
 
 RL_STAGES = tuple(stage.id for stage in of_kind("rl"))
 MOST_POINTS = 1200
-"""Points a line is drawn with; longer ones become the means of as many equal runs of steps."""
+"""Points per line; longer ones are averaged over equal intervals of steps."""
 
 Getter = Callable[[dict], float | None]
 
@@ -98,7 +98,7 @@ def reward_labels(stage: StageRecord, names: Iterable[str]) -> dict[str, str]:
 
 
 def labelled(stage: StageRecord, rewards: dict[str, Any]) -> dict[str, Any]:
-    """Values of the rewards, by name in the records, by `reward_labels`."""
+    """Values of the rewards under their `reward_labels` instead of their names in the records."""
     labels = reward_labels(stage, rewards)
     return {labels[name]: value for name, value in rewards.items()}
 

@@ -1,4 +1,4 @@
-"""What became of the samples: drops by reason with examples, and the lengths of what was kept and what was not."""
+"""What happened to the samples: drops by reason with examples, and lengths of kept and dropped ones."""
 
 import json
 from collections.abc import Iterable
@@ -40,9 +40,9 @@ REASONS = {
     "unreadable": "the rewriter's answer has another shape than was asked for",
     "not_answered": "the rewriter did not answer",
 }
-"""What a reason means, for those whose name does not say it all."""
+"""Explanations of reasons whose names are not clear by themselves."""
 SPARE = ("duplicate", "enough_of_this_question", "enough_rows", "enough_of_this_language")
-"""Drops of samples that were good, but not needed."""
+"""Reasons for dropping good samples that were not needed."""
 
 
 def funnel(run: RunRecord, stage_id: str) -> dict[str, Any] | None:

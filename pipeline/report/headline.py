@@ -1,4 +1,4 @@
-"""What a run was and what came out of it, in a few sentences at the top of its page."""
+"""Summarises a run in a few sentences at the top of its page."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from pipeline.report.ladder import MeasuredRung
 from pipeline.report.records import RunRecord
 
 FEW_QUESTIONS = 30
-"""Held-out questions below which a figure says nothing: an interval over them is wider than 30 points in the middle."""
+"""Fewest held-out questions for a meaningful figure: with fewer, intervals are wider than 30 points at 50 %."""
 
 
 def headline(run: RunRecord, rungs: Sequence[MeasuredRung], set_name: str, claims: Sequence[Claim] | None) -> list[str]:
@@ -18,7 +18,7 @@ def headline(run: RunRecord, rungs: Sequence[MeasuredRung], set_name: str, claim
 
 
 def too_small(run: RunRecord, set_name: str) -> str:
-    """Why the figures of the run say nothing about a model; '' where they do."""
+    """Why the figures of the run are not meaningful; '' if they are."""
     questions = run.evaluation["sets"][set_name]["questions"]
     if questions is None or questions >= FEW_QUESTIONS:
         return ""

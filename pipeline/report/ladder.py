@@ -53,14 +53,14 @@ def main_set(run: RunRecord) -> str:
 def climb(run: RunRecord, set_name: str) -> list[MeasuredRung]:
     """Every rung with its figures on one held-out set: the teacher's, then each student's, the one that RL trains last.
 
-    Before `evaluate` has finished, a rung shows what a held-out curve of the RL stages tells of it.
+    Before `evaluate` has finished, a rung shows its figures from the held-out curves of the RL stages.
     """
     results = run.results()
     return [_measured(run, results, set_name, rung) for rung in sorted(run.rungs, key=lambda rung: _place(run, rung))]
 
 
 def _place(run: RunRecord, rung: Rung) -> tuple[int, int]:
-    """Where a rung stands among others; those of one place stay in the order of the ladder."""
+    """Sort key of a rung; equal ones stay in the order of the ladder."""
     if not rung.student:
         return 0, 0
     return (2, 0) if rung.stage.trains == "one student" else (1, run.students.index(rung.student))

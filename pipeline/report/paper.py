@@ -1,6 +1,6 @@
 """The paper's own figures, from DeepSeek-R1 (arXiv 2501.12948 v2, and v1 where marked), in per cent.
 
-They are of models of 1.5 to 671 billion parameters on public benchmarks: another scale, for comparing shapes only.
+They are of models of 1.5 to 671 billion parameters on public benchmarks: compare shapes, not values.
 """
 
 STAGE_BENCHMARKS = ("AIME 2024", "MATH-500", "LiveCodeBench", "IF-Eval", "ArenaHard")

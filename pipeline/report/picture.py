@@ -48,7 +48,7 @@ def _panel(rungs: list[MeasuredRung], values: dict[str, tuple]) -> dict[str, Any
 
 
 def _path(start: Point, end: Point, others: list[Point]) -> str:
-    """The flattest curve between two rungs that passes by all others."""
+    """The flattest curve between two rungs that avoids all others."""
     bows = sorted(range(-MOST_BOW, MOST_BOW + 1, 12), key=lambda bow: (abs(bow), bow))
     clear = {bow: _clearance(start, _control(start, end, bow), end, others) for bow in bows}
     bow = next((bow for bow in bows if clear[bow] >= CLEAR), max(bows, key=clear.get))

@@ -9,7 +9,7 @@ from pipeline.report.records import RunRecord
 
 
 def provenance(run: RunRecord) -> dict[str, Any]:
-    """What each finished stage's manifest says, what all of them share said once, and the whole profile as YAML."""
+    """Each finished stage's manifest, what all share only once, and the whole profile as YAML."""
     manifests = [stage.manifest for stage in run.stages.values() if stage.manifest]
     commits = sorted({commit_in_words(manifest.code) for manifest in manifests})
     packages: dict[str, list[str]] = {}

@@ -27,7 +27,7 @@ class StageRecord:
     folder: Path | None
     manifest: Manifest | None
     config: dict[str, Any]
-    """The stage's section as it was run with, or, before that, as the profile has it (empty without one)."""
+    """The stage's section in the run, or, before it has run, in the profile (empty without one)."""
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class RunRecord:
 
     @classmethod
     def of_folder(cls, profile: Profile, run: RunFolder) -> "RunRecord":
-        """Whatever is there now, however unfinished, and how it stands to the profile."""
+        """The current state of the folder, unfinished stages included, compared with the profile."""
         states, stages = stage_states(profile, run), {}
         for stage in REPORTED:
             state = states[stage.id]
@@ -114,7 +114,7 @@ class RunRecord:
         return list(self.stages[BASE.id].config["students"])
 
     def title(self, stage_id: str) -> str:
-        """What the page calls a stage of this run: by the checkpoint that it gives, where that is one."""
+        """The page's name for a stage: that of its checkpoint, if it gives one."""
         stage = self.stages[stage_id].definition
         if stage.trains == "one student":
             return Rung(stage, self.stages[stage_id].config["student"]).name

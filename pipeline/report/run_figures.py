@@ -24,7 +24,7 @@ class Difference:
     questions: int
 
     def undecided(self, asked: float = 0.0) -> int:
-        """How many questions could not tell whether the difference is over `asked`; 0 where they could."""
+        """The number of questions if they are too few to decide whether the difference is over `asked`; else 0."""
         return self.questions if self.low <= asked <= self.high else 0
 
     def __str__(self) -> str:
@@ -111,7 +111,7 @@ class RunFigures:
 
 class MeanFigures:
     """The means of several runs' figures. A difference is paired within each run, averaged over the runs question by
-    question, and tested over questions: what it says is of these seeds, and of any questions of this kind."""
+    question, and tested over questions: the result holds for these seeds and for other questions of this kind."""
 
     def __init__(self, runs: Sequence[RunFigures]):
         self.runs = runs

@@ -11,7 +11,7 @@ Cell = dict[str, Any] | None
 """{value, low?, high?}, shares of 1; None where there is no figure."""
 
 RATES = {"accuracy": "pass@1", "quality": "mean grade"}
-"""What the main figure of a held-out set is called, by the set's metric."""
+"""Name of the main figure of a held-out set, by the set's metric."""
 
 
 def conditions(run: RunRecord) -> str:

@@ -1,8 +1,7 @@
 """What the models wrote, for the page's viewer: held-out answers of every rung and step, and training rollouts.
 
-The rows travel compressed inside the page. They are bounded: where there are more than fit, every block gives its first
-samples of each question before its later ones, so that the same questions stay side by side, and the page says how
-many were left out.
+The rows are embedded in the page, compressed and bounded: if they do not all fit, every block gives the first samples
+of each question before later ones, so that the same questions stay side by side. The page says how many are left out.
 """
 
 import base64
@@ -20,7 +19,7 @@ from pipeline.report.curves import RL_STAGES, labelled, specs_of
 from pipeline.report.records import RunRecord, StageRecord, read_lines
 
 MOST_BYTES = 12 * 2**20
-"""UTF-8 bytes of text embedded: what keeps the page under 8 MB even where text shrinks to a third only."""
+"""UTF-8 bytes of embedded text: keeps the page below 8 MB even if text compresses only to a third."""
 MOST_STEPS = 40
 """Steps of one RL stage whose training rollouts are read."""
 LONGEST_TEXT = 8000
