@@ -1,7 +1,7 @@
-"""Signs that RL goes wrong, told from the history of a run: pure functions over `metrics.jsonl` and `heldout.jsonl`.
+"""Detect that RL goes wrong from the history of a run: pure functions over `metrics.jsonl` and `heldout.jsonl`.
 
-Each compares figures of the run with its own earlier ones, since what is low or long hangs on the model and the task,
-and holds them against held-out accuracy: entropy or length may fall, and a reward rise, for good reasons.
+Each compares the run with its own earlier figures, since what is low or long depends on the model and the task, and
+with held-out accuracy: entropy or length may fall, and a reward rise, for good reasons.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Alarm:
 
 
 def find_alarms(metrics: Sequence[dict], heldout: Sequence[dict]) -> list[Alarm]:
-    """What is alarming at the last held-out evaluation; nothing before there are two of them."""
+    """Alarms at the last held-out evaluation; none before there are two of them."""
     if len(heldout) < 2 or len(metrics) < 2:
         return []
     checks = (entropy_collapse, length_collapse, length_explosion, reward_without_accuracy, format_only)

@@ -2,8 +2,8 @@
 
 best/step-000045.safetensors     every trained parameter, with the score in its header
 
-An older candidate stays until a checkpoint to resume from is newer than the best one: a run that resumes before the
-best step has forgotten that step, and goes on with the best of what it still knows.
+An older candidate is kept until there is a resumable checkpoint at or after the best one: a run that resumes before the
+best step has lost that step, and continues with the best of the earlier ones.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ BEST = "best"
 
 
 class BestWeights:
-    """Candidates below `folder`/best, of steps up to `first_step`: what an interrupted run wrote later is removed."""
+    """Opens the candidates in `folder`/best of steps up to `first_step`; removes later ones of an interrupted run."""
 
     def __init__(self, folder: Path, first_step: int):
         self._folder = folder / BEST

@@ -1,4 +1,4 @@
-"""Trainer checkpoints that are whole or not there, told sound from damaged by their hashes.
+"""Trainer checkpoints that are complete or absent; hashes show whether one is damaged.
 
 trainer/checkpoint-40/              whole: `hashes.json` holds size and SHA-256 of every other file
 trainer/.writing/checkpoint-60/     under way; renamed into place once everything is on the disk
@@ -29,14 +29,14 @@ def tokens_seen(checkpoint: Path) -> int:
 
 
 def clear_unfinished(trainer: Path) -> None:
-    """Makes room for the next checkpoint: what an interrupted save or removal left behind goes."""
+    """Removes what an interrupted save or removal left behind."""
     shutil.rmtree(trainer / WRITING, ignore_errors=True)
 
 
 def finish_checkpoint(trainer: Path, step: int, keep: int) -> Path:
-    """Puts the checkpoint written to `.writing/` in its place, durably; then all but the last `keep` intact ones go.
+    """Moves the checkpoint from `.writing/` into place, durably, then removes all but the last `keep` intact ones.
 
-    The new one has just been hashed and fsynced, so there is always a good one left.
+    The new one has just been hashed and fsynced, so there is always an intact one.
     """
     name = f"checkpoint-{step}"
     written = trainer / WRITING / name
@@ -57,8 +57,8 @@ def finish_checkpoint(trainer: Path, step: int, keep: int) -> Path:
 def last_checkpoint(trainer: Path) -> Path | None:
     """The newest sound checkpoint in a trainer's folder; None where none was ever written.
 
-    A damaged one is set aside with a warning. Raises RunError where all were damaged: starting over would throw away
-    the work that they stand for, which only their owner can decide.
+    A damaged one is set aside with a warning. Raises RunError if all are damaged: only their owner can decide to start
+    over.
     """
     logger = logging.getLogger(LOGGER)
     found = []
@@ -90,10 +90,10 @@ def file_hashes(folder: Path) -> dict[str, dict]:
 
 
 def damage(checkpoint: Path, hashes: dict[str, dict] | None = None, contents: bool = True) -> str | None:
-    """What is wrong with a checkpoint, naming file, expected and found; None where nothing is.
+    """Describe what is wrong with a checkpoint (file, expected, found); None if it is intact.
 
     `hashes` is what `file_hashes` gave (default: what stands in the checkpoint itself). Without `contents` only the
-    presence and size of files are looked at, which costs nothing.
+    presence and size of files are checked, which is fast.
     """
     try:
         expectations = json.loads((checkpoint / HASHES).read_bytes()) if hashes is None else hashes
@@ -116,7 +116,7 @@ def _checkpoints(trainer: Path) -> list[Path]:
 
 
 def _remove(checkpoint: Path) -> None:
-    """Out of the way first: a removal that is cut off must not look like a damaged checkpoint."""
+    """Moves it away before removal, so that an interrupted removal does not look like a damaged checkpoint."""
     away = checkpoint.parent / WRITING / f"old-{checkpoint.name}"
     shutil.rmtree(away, ignore_errors=True)
     away.parent.mkdir(exist_ok=True)

@@ -31,7 +31,7 @@ torch.serialization.register_package(100, lambda storage: None, _onto_cpu)
 
 
 class GuardedTrainer(ShardedTrainer):
-    """Goes left of a `transformers.Trainer` among the bases of a class.
+    """Mixin; list it before `transformers.Trainer`.
 
     A step whose loss or gradient norm is not finite leaves weights and optimizer as they are, counts as `skipped` in
     that step's figures, and writes the batch to `nonfinite.jsonl` beside the trainer's folder. After `nonfinite_steps`
@@ -43,7 +43,7 @@ class GuardedTrainer(ShardedTrainer):
     """
 
     stops_every = 1
-    """Steps between those after which a resumed run would go on as if it had not been stopped."""
+    """Interval of steps at which stopping and resuming changes no result."""
     on_checkpoint: Callable[[int], None] | None = None
 
     def __init__(self, *args, keep_checkpoints: int = 2, nonfinite_steps: int = 3, **kwargs):
@@ -62,7 +62,7 @@ class GuardedTrainer(ShardedTrainer):
             result = super().train(*args, **kwargs)
         if self._stopped:
             logging.getLogger(LOGGER).info("stopped at step %d, of which there is a checkpoint", self.state.global_step)
-            self.accelerator.wait_for_everyone()  # the others must not end, and end this one, while it writes
+            self.accelerator.wait_for_everyone()  # if the others ended now, they would end this one while it writes
         raise_if_stopped(self._stopped)
         return result
 
@@ -97,7 +97,7 @@ class GuardedTrainer(ShardedTrainer):
                     self.on_checkpoint(step)
 
     def save_beside(self, folder: Path) -> None:
-        """For what else belongs into a checkpoint. Called in all processes; the one that `should_save` writes."""
+        """Hook for further files of a checkpoint. Called in all processes; only one with `should_save` writes."""
 
     # ---- Steps that are not finite --------------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class GuardedTrainer(ShardedTrainer):
         return loss
 
     def saw_batch(self, loss: torch.Tensor, batch) -> None:
-        """To be called once a backward pass, with what `describe_batch` can tell of."""
+        """Call once per backward pass, with the batch that `describe_batch` can describe."""
         self._batch.append((loss.item(), batch))
 
     def describe_batch(self, batch) -> list[dict]:
@@ -134,7 +134,7 @@ class GuardedTrainer(ShardedTrainer):
         return bool(self.accelerator.reduce(torch.tensor(float(here), device=self.accelerator.device)).item())
 
     def _skip_step(self, model, loss: float, norm: float) -> None:
-        """Optimizers pass over parameters without a gradient, their moments included."""
+        """Clears gradients: optimizers skip parameters without one, their moments included."""
         for parameter in model.parameters():
             parameter.grad = None
         path = self._write_batch(loss, norm)
@@ -144,11 +144,11 @@ class GuardedTrainer(ShardedTrainer):
             raise RunError(
                 f"Training ended: {what}, and so it was {self._in_a_row} steps in a row (watchdog.nonfinite_steps). "
                 f"{path} has the rows of these batches{self.batch_summary()}. The last "
-                "checkpoint is kept. Lower the learning rate, mend the rows or rewards, and run the same command."
+                "checkpoint is kept. Lower the learning rate, fix the rows or rewards, and run the same command."
             )
 
     def batch_summary(self) -> str:
-        """More about the batch, for the error message."""
+        """Describe the batch further in the error message."""
         return ""
 
     def _write_batch(self, loss: float, norm: float) -> Path:

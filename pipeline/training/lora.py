@@ -12,10 +12,9 @@ from pipeline.config.lora import LoRASettings
 from pipeline.core.console import LOGGER
 
 ROUTERS = ("gate", "router")
-"""Names of what chooses experts: peft counts it among the linear layers, and it gets an adapter only where it is named.
-"""
+"""Names of expert routers: peft counts them as linear layers, but here they get an adapter only if named."""
 MERGE_LOSS = 0.02
-"""Share of an update, in norm, that merging it into narrower weights may lose."""
+"""Share of an update's norm that merging into narrower weights may lose."""
 
 
 def peft_config(settings: LoRASettings, task_type: Literal["CAUSAL_LM", "SEQ_CLS"] = "CAUSAL_LM"):
@@ -111,23 +110,23 @@ def quantised(model) -> bool:
 
 
 def plain_model(model):
-    """A model with plain weights that computes what `model` does: itself, or of a quantised one a copy, adapters
-    merged. A rollout engine takes over and a checkpoint holds plain weights alone."""
+    """Returns `model`, or a dequantised copy with adapters merged: engines and checkpoints accept only plain
+    weights."""
     return _dequantised(model) if quantised(model) else model
 
 
 def save_adapter(model, folder: Path) -> None:
-    """The adapters alone, in peft's format, where the model has any."""
+    """Save only the adapters, in peft's format, if the model has any."""
     if hasattr(model, "peft_config"):
         model.save_pretrained(folder)
 
 
 def checkpoint_model(model, dtype: str):
-    """The model that a checkpoint holds: a plain one in `dtype`, adapters merged. `model` is spent.
+    """The model to write into a checkpoint: plain, in `dtype`, adapters merged. `model` must not be used afterwards.
 
-    Adapters are merged in float32. What they add to a weight is often less than the distance between two bfloat16
-    numbers there, and rounding would take it back: how much is lost is measured and said, and where it is over
-    `MERGE_LOSS` the checkpoint is float32, so that it is the policy that was trained.
+    Adapters are merged in float32. Their updates are often smaller than the spacing of bfloat16 numbers, so that
+    rounding would undo them. The loss is measured and logged; above `MERGE_LOSS` the checkpoint is float32, so that it
+    is the policy that was trained.
     """
     import torch
 
