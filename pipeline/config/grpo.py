@@ -74,7 +74,7 @@ tokens, a fifth, and samples until enough groups have a spread; here that is bou
 class GRPOSettings(TakesAdapters):
     """Group relative policy optimization (arXiv 2402.03300), on TRL's loss definitions."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"loss", "sampled_prompts", "online_difficulty"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"loss", "sampled_prompts", "online_difficulty", "fp8_rollouts"})
 
     recipe: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
     """A published variant: sets the keys of `RECIPES`, but those that are set beside it or more specifically (in a
@@ -113,6 +113,10 @@ class GRPOSettings(TakesAdapters):
     steps_ahead: int = Field(default=0, ge=0)
     """The next rollout starts this many optimizer steps before it is due and is written while those steps train, so its
     samples are that many steps staler; the truncated importance ratio makes up for it. 0: written when due."""
+
+    fp8_rollouts: bool = False
+    """The engine gets weights rounded to block-wise FP8, and the truncated importance ratio makes up for it; the
+    sampler gap says how much there is to make up for (docs/deepseek-v3.md)."""
 
     learning_rate: float = Field(default=3e-6, gt=0)
     """Paper: 3e-6."""
@@ -201,6 +205,11 @@ class GRPOSettings(TakesAdapters):
             raise ValueError(
                 f"steps_ahead={self.steps_ahead} trains on samples of an older policy, which needs the truncated "
                 "importance ratio; set sampler_correction: token_truncate, or steps_ahead: 0"
+            )
+        if self.fp8_rollouts and (self.sampler_correction is None or self.lora):
+            raise ValueError(
+                "fp8_rollouts samples from rounded weights of the whole model, and the truncated importance ratio makes "
+                "up for it; set sampler_correction: token_truncate and lora: null, or fp8_rollouts: false"
             )
         if self.steps_ahead and self.chooses_questions:
             raise ValueError(

@@ -1,5 +1,7 @@
 """Settings of supervised fine-tuning."""
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
 from pipeline.config.lora import LoRASettings, TakesAdapters
@@ -18,6 +20,8 @@ def check_batch(batch_size: int, most: int, key: str) -> None:
 
 
 class SFTSettings(TakesAdapters):
+    LATER: ClassVar[frozenset[str]] = frozenset({"fp8"})
+
     epochs: int = Field(2, ge=1)  # paper: 2-3
     learning_rate: float = Field(5e-5, gt=0)  # paper: cosine 5e-5 -> 5e-6
     final_learning_rate_share: float = Field(0.1, ge=0, le=1)  # paper: to a tenth
@@ -32,8 +36,12 @@ class SFTSettings(TakesAdapters):
     keep_checkpoints: int = Field(2, ge=1)
     lora: LoRASettings | None = None
     """Adapters instead of all weights; null trains all."""
+    fp8: bool = False
+    """Matrix products of the decoder layers on operands in block-wise FP8, emulated (docs/deepseek-v3.md)."""
 
     @model_validator(mode="after")
     def _batch_divides(self) -> "SFTSettings":
         check_batch(self.batch_size, self.rows_per_device, "rows_per_device")
+        if self.fp8 and self.lora:
+            raise ValueError("fp8 is for training all weights, and lora trains adapters; set fp8: false, or lora: null")
         return self

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.core.errors import ConfigError
 from pipeline.models.code import check_known
-from pipeline.models.config_file import read_config
+from pipeline.models.config_file import FP8_SCALES, is_block_fp8, read_config
 
 
 def count_parameters(checkpoint: Path) -> int:
@@ -16,7 +16,7 @@ def count_parameters(checkpoint: Path) -> int:
     total = 0
     for file in sorted(checkpoint.glob("*.safetensors")):
         for name, tensor in _weights_header(file).items():
-            if name != "__metadata__":
+            if name != "__metadata__" and not name.endswith(FP8_SCALES):
                 size = 1
                 for extent in tensor["shape"]:
                     size *= extent
@@ -73,10 +73,11 @@ def _check_model_kind(file: Path) -> None:
     config = read_config(file)
     if (generation := file.with_name("generation_config.json")).is_file():
         read_config(generation)
-    if "quantization_config" in config:
+    if "quantization_config" in config and not is_block_fp8(config):
         raise ConfigError(
             f"{file} has a quantization_config, so its weights are quantised and cannot be trained. Name the model's "
-            "unquantised checkpoint; `lora: {quantize: nf4}` in a stage quantises a frozen base while it trains."
+            "unquantised checkpoint, or one in block-wise FP8; `lora: {quantize: nf4}` in a stage quantises a frozen "
+            "base while it trains."
         )
     from transformers import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

@@ -1,9 +1,14 @@
 """The JSON files of a checkpoint that are no weights."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.errors import ConfigError
+
+FP8_SCALES = "_scale_inv"
+"""What the name of a weight's scales has more than the weight's: a weight is its FP8 values *times* these."""
 
 
 def read_config(file: Path) -> dict:
@@ -27,3 +32,9 @@ def has_experts(checkpoint: Path) -> bool:
     text = config.get("text_config") or config
     keys = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
     return any((text.get(key) or 0) > 1 for key in keys)
+
+
+def is_block_fp8(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json says that weights are FP8 values with a scale a block."""
+    how = config.get("quantization_config")
+    return isinstance(how, dict) and how.get("quant_method") == "fp8" and bool(how.get("weight_block_size"))

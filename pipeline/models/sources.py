@@ -22,6 +22,7 @@ from pipeline.core.heads import settle_head
 from pipeline.core.tokens import load_tokenizer
 from pipeline.models.checkpoint_files import check_folder, check_pickled, count_parameters
 from pipeline.models.code import drop_code
+from pipeline.models.config_file import is_block_fp8, read_config
 from pipeline.models.generation import settle_generation
 from pipeline.models.gguf_config import gguf_end_ids, read_gguf_config
 from pipeline.models.gguf_tokenizer import read_gguf_tokenizer
@@ -88,6 +89,7 @@ def _put(source: str, target: Path, dtype: str) -> None:
         check_folder(Path(path), source)
         shutil.copytree(path, target, ignore=shutil.ignore_patterns("*.bin", "*.pt", "*.pth", "*.py", "optimizer*"))
         drop_code(source, target)
+        _make_plain(target, dtype)
     elif scheme == "pickled":
         check_pickled(Path(path))
         _convert_pickled(Path(path), target, dtype)
@@ -96,6 +98,7 @@ def _put(source: str, target: Path, dtype: str) -> None:
         fetch_from_hub(path, target)
         check_folder(target, source)
         drop_code(source, target)
+        _make_plain(target, dtype)
     elif scheme == "cut":
         layers, inner = split_cut(path)
         _put(inner, target, dtype)
@@ -106,6 +109,13 @@ def _put(source: str, target: Path, dtype: str) -> None:
     else:
         _convert_gguf(gguf_file(source), target, dtype)
     settle_head(target)
+
+
+def _make_plain(target: Path, dtype: str) -> None:
+    if is_block_fp8(read_config(target / "config.json")):
+        from pipeline.models.block_fp8 import dequantise_checkpoint  # loads torch
+
+        dequantise_checkpoint(target, dtype)
 
 
 def gguf_file(source: str) -> Path:

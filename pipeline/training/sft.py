@@ -13,6 +13,7 @@ from pipeline.config.sft import SFTSettings
 from pipeline.core.ranks import process_count, rows_in_a_pass
 from pipeline.core.tokens import answers_ids, prompts_ids
 from pipeline.core.watchdog import phase
+from pipeline.training.fp8 import train_in_fp8
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.training.lora import load_policy, peft_config, settle_adapters
 from pipeline.training.row_order import OrderedRows
@@ -85,8 +86,11 @@ def train_sft(
         )
     lora, processes = settings.lora, process_count()
     rows_per_device = rows_in_a_pass(settings.batch_size, settings.rows_per_device, processes)
+    model = load_policy(model_path, lora, dtype)
+    if settings.fp8:
+        train_in_fp8(model)
     trainer = Trainer(
-        load_policy(model_path, lora, dtype),
+        model,
         args=SFTConfig(
             output_dir=str(output / "trainer"),
             num_train_epochs=settings.epochs,

@@ -21,6 +21,7 @@ from pipeline.config.grpo import GRPOSettings
 from pipeline.core.watchdog import beat, phase
 from pipeline.engines import Engine
 from pipeline.training.flops import ModelFlops
+from pipeline.training.fp8 import weights_in_fp8
 from pipeline.training.grpo.loss import BatchSize, LossInputs, policy_loss
 from pipeline.training.grpo.records import StepFigures, rollout_lines
 from pipeline.training.grpo.reference import Reference, RefreshReference, remember_old_logprobs
@@ -171,10 +172,13 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         self.rollouts.settle()
         if self._synced_step != self.state.global_step:
             started = time.perf_counter()
-            with phase("weight sync"), self.plain_policy(self.engine) as policy:
+            with phase("weight sync"), self.plain_policy(self.engine) as policy, self._as_sampled(policy):
                 self.engine.sync_weights(policy)
             self._synced_step = self.state.global_step
             self.figures.seconds["sync"] += time.perf_counter() - started
+
+    def _as_sampled(self, policy) -> contextlib.AbstractContextManager:
+        return weights_in_fp8(policy) if self.settings.fp8_rollouts else contextlib.nullcontext()
 
     def totals(self, values) -> list[float]:
         """Sums over processes."""

@@ -7,7 +7,8 @@ import types
 import pytest
 import torch
 from pydantic import ValidationError
-from transformers import AutoModelForCausalLM, GenerationConfig
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, FineGrainedFP8Config, GenerationConfig
 
 from pipeline.checks.models import check_models, model_notes
 from pipeline.config.engine import Sampling
@@ -16,6 +17,7 @@ from pipeline.config.loading import load_profile
 from pipeline.config.tokenizer import TEMPLATES, TokenizerSettings
 from pipeline.core import limited as limits
 from pipeline.core.errors import ConfigError
+from pipeline.core.fp8 import quantised
 from pipeline.core.tokens import load_tokenizer, prompt_ids
 from pipeline.engines import EngineSettings, open_engine
 from pipeline.models import chat_format
@@ -191,3 +193,51 @@ def test_a_template_that_comes_with_a_model_is_held_in_limits(tmp_path, monkeypa
     monkeypatch.setattr(limits, "MEMORY_BYTES", 32 << 20)
     with pytest.raises(ConfigError, match=refused):
         check_tokenizer("mine", base(tmp_path / "model", template=template))
+
+
+def in_block_fp8(folder, block=(16, 16)):
+    """The checkpoint with the weights of its layers as DeepSeek-V3 publishes its own, in two files."""
+    weights = load_file(folder / "model.safetensors")
+    stored = dict(weights)
+    for name, weight in weights.items():
+        if "proj" in name and weight.dim() == 2:
+            stored[name], stored[name + "_scale_inv"] = quantised(weight, *block)
+    files = {"model-00001-of-00002.safetensors": {}, "model-00002-of-00002.safetensors": {}}
+    for name, tensor in stored.items():
+        files[list(files)[name.endswith("_scale_inv") and "mlp" in name]][name] = tensor
+    for file, tensors in files.items():
+        save_file(tensors, folder / file, {"format": "pt"})
+    index = {"metadata": {}, "weight_map": {name: file for file, tensors in files.items() for name in tensors}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors").unlink()
+    how = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": list(block)}
+    say(folder / "config.json", quantization_config=how)
+    return weights
+
+
+def test_a_base_in_block_fp8_is_made_plain_as_transformers_makes_it(tmp_path):
+    folder = base(tmp_path / "model")
+    weights = in_block_fp8(folder)
+    check_models(profile_with(folder))
+    parameters = fetch_base(f"folder:{folder}", tmp_path / "plain", "float32")
+    assert parameters == sum(weight.numel() for weight in weights.values())
+    ours = AutoModelForCausalLM.from_pretrained(tmp_path / "plain", dtype=torch.float32)
+    theirs = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, quantization_config=FineGrainedFP8Config(dequantize=True)
+    )
+    assert not hasattr(ours.config, "quantization_config")
+    wanted = theirs.state_dict()
+    differing = 0
+    for name, weight in ours.state_dict().items():
+        assert torch.allclose(weight, wanted[name].float(), rtol=2**-8, atol=0), name  # theirs may go by bfloat16
+        differing += not torch.equal(weight, weights.get(name, weight))
+    assert differing == 7 * ours.config.num_hidden_layers
+
+
+def test_fp8_values_without_scales_are_refused(tmp_path):
+    folder = base(tmp_path / "model")
+    in_block_fp8(folder)
+    file = folder / "model-00002-of-00002.safetensors"
+    save_file({"other": torch.zeros(1)}, file)
+    with pytest.raises(ConfigError, match=r"has no .*_scale_inv"):
+        fetch_base(f"folder:{folder}", tmp_path / "plain", "float32")
