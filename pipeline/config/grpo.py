@@ -208,8 +208,8 @@ class GRPOSettings(TakesAdapters):
             )
         if self.fp8_rollouts and (self.sampler_correction is None or self.lora):
             raise ValueError(
-                "fp8_rollouts samples from rounded weights of the whole model, which the truncated importance ratio makes "
-                "up for; set sampler_correction: token_truncate and lora: null, or fp8_rollouts: false"
+                "fp8_rollouts samples from rounded weights of the model, which the truncated importance ratio makes up "
+                "for; set sampler_correction: token_truncate and lora: null, or fp8_rollouts: false"
             )
         if self.steps_ahead and self.chooses_questions:
             raise ValueError(
