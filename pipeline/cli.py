@@ -183,7 +183,7 @@ def _check_reward(options) -> int:
 def _claims(options) -> int:
     from pipeline.checks.packages import fetch_extras
     from pipeline.config.loading import load_profile
-    from pipeline.report.claims import climb_and_judge
+    from pipeline.report.claims import run_and_judge
 
     text = options.seeds if options.seeds is not None else "0 1 2" if options.seed is None else str(options.seed)
     seeds = text.split()
@@ -193,7 +193,7 @@ def _claims(options) -> int:
         raise ConfigError(f"SEEDS={text!r} and SEED={options.seed} both name seeds. Give one of them.")
     overrides = _words(options.set, "SET")
     fetch_extras(load_profile(options.profile, overrides).profile)
-    return climb_and_judge(options.profile, overrides, [int(seed) for seed in seeds], options.run)
+    return run_and_judge(options.profile, overrides, [int(seed) for seed in seeds], options.run)
 
 
 def _report(options) -> None:

@@ -6,8 +6,8 @@ In the profile a reward names its scorer as `model: stage:helpful` or `model: st
 """
 
 from pipeline.steps.context import StageContext, StageResult
-from pipeline.steps.rl import climb
+from pipeline.steps.rl import train_by_rl
 
 
 def run(ctx: StageContext) -> StageResult:
-    return climb(ctx)
+    return train_by_rl(ctx)

@@ -4,8 +4,8 @@ make reasoning-rl PROFILE=pocket
 """
 
 from pipeline.steps.context import StageContext, StageResult
-from pipeline.steps.rl import climb
+from pipeline.steps.rl import train_by_rl
 
 
 def run(ctx: StageContext) -> StageResult:
-    return climb(ctx)
+    return train_by_rl(ctx)

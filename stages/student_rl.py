@@ -6,12 +6,12 @@ The paper's Qwen-32B-Zero. Tokens are prompts and completions: those of every ro
 """
 
 from pipeline.steps.context import StageContext, StageResult
-from pipeline.steps.rl import climb
+from pipeline.steps.rl import train_by_rl
 
 
 def run(ctx: StageContext) -> StageResult:
     budget = ctx.learns_from.manifest.tokens[ctx.config.student]
-    result = climb(ctx, token_budget=budget)
+    result = train_by_rl(ctx, token_budget=budget)
     if result.tokens["seen"] < budget:
         ctx.log.warning(
             "%s stopped at grpo.max_steps %d with %d of the %d tokens that distillation took",

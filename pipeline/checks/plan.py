@@ -87,7 +87,7 @@ def best_plans(
     """(the quickest plan with an engine in each process, then the quickest with servers apart; why others fell out).
 
     A kind that fits in no way has no entry. `lengths` are mean completions by stage, where a run has told them. Only RL
-    stages are planned: they take nearly all of a climb's time.
+    stages are planned: they take nearly all of a run's time.
     """
     found: dict[bool, Plan] = {}
     why: dict[str, None] = {}

@@ -1,4 +1,4 @@
-"""What comes out of a rollout engine."""
+"""The output of a rollout engine."""
 
 from dataclasses import dataclass, field
 from typing import Literal

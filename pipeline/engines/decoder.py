@@ -30,7 +30,7 @@ FIRST_SLOTS = 64
 
 
 def not_decoded(model: nn.Module) -> str:
-    """What a `Decoder` would not compute of this model; '' where there is nothing."""
+    """The part of this model that a `Decoder` does not support; '' if it supports all of it."""
     if type(model).__name__ not in DECODED:
         return f"it is a {type(model).__name__}"
     if other := not_packed(model.config):
@@ -118,7 +118,7 @@ class Decoding:
         """(rows, vocabulary) of the next token."""
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Go on with these rows alone, in this order."""
+        """Keep only these rows, in this order."""
         self._position = self._position[rows]
         self._hidden = None if self._hidden is None else self._hidden[rows]
         self.logits = self.logits[rows]

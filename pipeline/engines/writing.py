@@ -1,4 +1,4 @@
-"""Writing a batch of completions with a `Decoder`: draws, finds ends on the device, and lets ended rows go."""
+"""Write a batch of completions with a `Decoder`: draws tokens, finds ends on the device, and drops ended rows."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +13,7 @@ from pipeline.engines.engine import RawCompletion
 DENSE_SHARE = 0.8
 """Ended rows leave the batch once less than this share of it is still being written."""
 LOOK_EVERY = 8
-"""Tokens between two looks at how many rows have ended, where a look waits for a GPU; on a CPU every token is one."""
+"""Tokens between two checks for ended rows on a GPU, which each check waits for; on a CPU every token is checked."""
 
 
 @torch.inference_mode()

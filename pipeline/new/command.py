@@ -123,8 +123,8 @@ def _fitted(wishes: Wishes, draft: Path) -> tuple[Wishes, Profile, str]:
         check_profile(profile)
         check_processes(profile, processes)
     except ConfigError as error:
-        told = str(error).replace(str(draft), f"{wishes.name}.yaml")
-        raise ConfigError(f"Nothing is written: the profile would not pass `make check`. {told}") from error
+        reason = str(error).replace(str(draft), f"{wishes.name}.yaml")
+        raise ConfigError(f"Nothing is written: the profile would not pass `make check`. {reason}") from error
     return changed, profile, text
 
 

@@ -258,8 +258,8 @@ def _distillation_beats_rl(f: Figures, rl: Rung) -> Claim:
     )
 
 
-def climb_and_judge(profile_name: str, overrides: list[str], seeds: list[int], run_name: str = "") -> int:
-    """Climbs the whole ladder with each seed, prints each claim's verdict for each, and returns the exit code 0.
+def run_and_judge(profile_name: str, overrides: list[str], seeds: list[int], run_name: str = "") -> int:
+    """Runs the whole ladder with each seed, prints each claim's verdict for each, and returns the exit code 0.
 
     The runs are `run_name` (default: the profile's name) followed by the seed.
     """

@@ -41,10 +41,10 @@ def _made(run: RunRecord) -> str:
 def _measured(run: RunRecord, rungs: Sequence[MeasuredRung], set_name: str) -> str:
     known = {measured.name: measured for measured in rungs if measured.figures}
     teachers = [measured for measured in known.values() if not measured.rung.student]
-    climbed = [measured for measured in teachers if measured.rung.stage is not BASE]
-    if len(teachers) < 2 or not climbed:
+    trained = [measured for measured in teachers if measured.rung.stage is not BASE]
+    if len(teachers) < 2 or not trained:
         return ""
-    shown = dict.fromkeys((teachers[0].name, climbed[0].name, climbed[-1].name))
+    shown = dict.fromkeys((teachers[0].name, trained[0].name, trained[-1].name))
     parts = [", ".join(f"{name} {known[name].label}" for name in shown)]
     for measured in known.values():
         start = measured.rung.start

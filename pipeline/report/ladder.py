@@ -50,7 +50,7 @@ def main_set(run: RunRecord) -> str:
     return next((name for name, settings in sets.items() if settings["metric"] == "accuracy"), next(iter(sets)))
 
 
-def climb(run: RunRecord, set_name: str) -> list[MeasuredRung]:
+def measured_rungs(run: RunRecord, set_name: str) -> list[MeasuredRung]:
     """Every rung with its figures on one held-out set: the teacher's, then each student's, the one that RL trains last.
 
     Before `evaluate` has finished, a rung shows its figures from the held-out curves of the RL stages.

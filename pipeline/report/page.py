@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 def write_report(run: RunRecord, path: Path, overlaid: list[RunRecord] | None = None) -> None:
     """Writes the report about `run` to `path`, whole or not at all. `overlaid` runs add their curves to its own."""
     set_name = ladder.main_set(run)
-    rungs, claims = ladder.climb(run, set_name), verdicts(run)
+    rungs, claims = ladder.measured_rungs(run, set_name), verdicts(run)
     html = render(
         "report.html",
         run=run,

@@ -39,7 +39,7 @@ from rewards.builtin.reward_model import RewardModel
 HELDOUT, ALARMS = "heldout.jsonl", "alarms.jsonl"
 
 
-def climb(ctx: StageContext, token_budget: int | None = None) -> StageResult:
+def train_by_rl(ctx: StageContext, token_budget: int | None = None) -> StageResult:
     """GRPO with the stage's own settings, from the checkpoint and with the prompts that the ladder names.
 
     Stops early once `token_budget` tokens, prompts and completions, have been seen. Gives `checkpoint/`,

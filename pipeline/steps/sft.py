@@ -33,8 +33,8 @@ def fine_tune(
 ) -> SFTResult:
     """Fine-tunes `model` on the `question` and `response` of each row, prompts in the model's chat template.
 
-    Writes `checkpoint/`, `metrics.jsonl` and `result.json` into `output`. What has finished is not repeated; what was
-    interrupted goes on from its last checkpoint.
+    Writes `checkpoint/`, `metrics.jsonl` and `result.json` into `output`. A finished training is not
+    repeated; an interrupted one continues from its last checkpoint.
     """
     if next(iter(read_json_lines(rows)), None) is None:
         raise ConfigError(

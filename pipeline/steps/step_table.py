@@ -1,4 +1,4 @@
-"""The table that grows while an RL stage runs: plain lines, as readable over ssh as in a log file later.
+"""The table that an RL stage prints while it runs: plain lines, readable over ssh and in a log file.
 
 step         reward  accuracy  format  length  tokens/s   r/s/u %  MFU      left
 20/80         1.031     0.212   0.820    14.2     8,512   51/1/46  58%   0:02:31
@@ -35,7 +35,7 @@ NARROWEST = 40
 
 
 class StepTable:
-    """Says a row through `say` at the first step, then at most one in `every_seconds`, and at the last of `total`."""
+    """Passes rows to `say`: the first step, then at most one row in `every_seconds`, and the last of `total`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class StepTable:
         width: int = WIDTH,
         pace: Pace | None = None,
     ):
-        """`width` is the terminal's. `pace` is that of another display of the same steps, that is told of them."""
+        """`width` is the terminal's. `pace` is shared with another display that already receives these steps."""
         self._total, self._say, self._every, self._clock = total, say, every_seconds, clock
         self._width, self._own_pace = max(NARROWEST, width), pace is None
         self._pace = pace or Pace(clock)

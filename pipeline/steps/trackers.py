@@ -1,4 +1,4 @@
-"""Sends an RL stage's figures, while it runs, to the trackers that the profile names.
+"""Send figures of a running RL stage to the trackers that the profile names.
 
 `tensorboard` writes into the stage's own folder; `trackio` and `wandb` are asked in their own ways (environment
 variables, `wandb login`) where to write. Each is imported only when it is named.

@@ -1,4 +1,4 @@
-"""What every trainer here does beyond transformers' own: checkpoints that are whole or not there, and no step on a loss
+"""What every trainer here adds to transformers' own: complete checkpoints, and no step on a loss
 or a gradient that is not finite."""
 
 import logging

@@ -10,23 +10,23 @@ METRICS = "metrics.jsonl"
 
 
 def read_records(path: Path) -> list[dict]:
-    """The objects of a file that grows by a line at a time, none where there is no file."""
+    """Read the objects of a JSON lines file that may still grow; [] if there is none."""
     return [record for _, record in read_json_lines(path, torn=True)] if path.exists() else []
 
 
 def append_record(path: Path, record: dict) -> None:
-    """A whole line, on the disk, so that no checkpoint is ahead of its figures. What is not finite becomes null."""
+    """Append a line and sync it to disk, so that no checkpoint is ahead of it. Non-finite numbers become null."""
     append_json_line(path, finite_or_null(record))
 
 
 def forget_later_steps(path: Path, step: int) -> None:
-    """Drops from a `metrics.jsonl` what an interrupted run wrote after the step that it is resumed from."""
+    """Drop from `metrics.jsonl` the steps that an interrupted run made after `step`."""
     if path.is_file():
         write_json_lines(path, [record for record in read_records(path) if record["step"] <= step])
 
 
 def finite_or_null(value: Any) -> Any:
-    """The value, with null in place of each number that is not finite, in the objects and lists in it too."""
+    """Replace every non-finite number in the value, at any depth, by null."""
     if isinstance(value, dict):
         return {key: finite_or_null(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -55,7 +55,7 @@ def train_reward_model(
     """Fine-tunes the language model at `model_path` with a scalar head on (chosen, rejected) texts.
 
     Loss is -log sigmoid(score(chosen) - score(rejected)) (Bradley-Terry). Saves a sequence-classification checkpoint
-    with one label to `output`, and with `settings.lora` the adapters beside it. An interrupted training goes on from
+    with one label to `output`, and with `settings.lora` the adapters beside it. An interrupted training continues from
     its checkpoints in `trainer_folder(output)`, and one that has finished is not repeated. With several processes each
     calls this; `parallel` says how they share the model, and the first saves. Raises ValueError where no pair fits
     `max_tokens`, RunError after `nonfinite_steps` steps in a row whose loss or gradient is not finite.

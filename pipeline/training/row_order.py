@@ -11,8 +11,8 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 class RowOrder(Sampler):
     """Every row once an epoch, in an order of its own for each epoch.
 
-    transformers draws the order from torch's global generator when an epoch begins. A run that is resumed inside the
-    epoch draws another one then, and trains on rows that it has seen and not on some that it has not.
+    transformers draws the order from torch's global generator when an epoch begins. A run that resumes inside the epoch
+    would draw another one, and would train on some rows twice and never on others.
     """
 
     def __init__(self, size: int, seed: int, epoch: Callable[[], int], lengths: list[int] | None, batch_size: int):
@@ -31,7 +31,7 @@ class RowOrder(Sampler):
 
 
 class OrderedRows:
-    """Goes left of a `transformers.Trainer` among the bases of a class, which then trains in `RowOrder`."""
+    """Mixin; list it before `transformers.Trainer`. Trains in `RowOrder`."""
 
     def _get_train_sampler(self, dataset=None) -> RowOrder:
         rows = self.train_dataset if dataset is None else dataset

@@ -6,7 +6,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 class FallsByBudget:
-    """Goes left of a `transformers.Trainer` among the bases of a class."""
+    """Mixin; list it before `transformers.Trainer`."""
 
     token_budget: int | None = None
     """Tokens after which training ends, whatever its number of steps; to be set before it begins."""
@@ -25,11 +25,10 @@ class FallsByBudget:
 
 
 def follow_budget(scheduler: LambdaLR, warmup_steps: int, steps: int, used: Callable[[], float]) -> None:
-    """Lets `scheduler`, made for `steps` steps, fall over those that are really made.
+    """Adapts `scheduler`, made for `steps` steps, to the steps that the budget allows.
 
-    `used` gives the share of the budget that is spent. After the warm-up, whose steps stay what they are, the rate is
-    that of the step at which a run without a budget would have as much behind it: half of the budget is half of the
-    way, whatever step it was reached at.
+    `used` returns the share of the budget that is spent. After the warm-up, which is unchanged, the rate follows that
+    share: with half of the budget spent it is the rate at half of the steps.
     """
     scheduler.lr_lambdas = [_followed(factor, warmup_steps, steps, used) for factor in scheduler.lr_lambdas]
 

@@ -65,7 +65,7 @@ def train_sft(
     With `settings.lora` adapters are trained, saved to `output/adapter` and merged into the checkpoint.
 
     Weights and optimizer are float32 (bfloat16 weights would swallow small updates); `dtype` is that of the arithmetic.
-    Trainer checkpoints go to `output/trainer`; `resume_from` is the one to go on from. `on_step(step, steps, figures)`
+    Trainer checkpoints go to `output/trainer`; `resume_from` is one of them. `on_step(step, steps, figures)`
     is called after each optimizer step, `on_checkpoint(step)` for each resumable checkpoint that is whole. With several
     processes each calls this; `parallel` says how they share the model, and the first saves.
     Raises ValueError where no row fits `settings.max_tokens`, RunError after `nonfinite_steps` steps in a row whose

@@ -1,6 +1,6 @@
-"""Trainer checkpoints that were written in shards, for a trainer that holds its model whole, and the other way round.
+"""Load sharded trainer checkpoints into a trainer whose model is whole, and the other way round.
 
-Those in shards are torch.distributed.checkpoint's: any number of processes reads what any other number has written.
+Sharded ones are torch.distributed.checkpoint's: any number of processes can read what any other number has written.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ def is_in_shards(checkpoint: Path) -> bool:
 
 
 def model_from_shards(model: torch.nn.Module, checkpoint: Path) -> None:
-    """The weights into a model that is whole; of one with adapters, these."""
+    """Load the weights into a whole model, or only its adapters if it has any."""
     if is_peft_model(model):
         state = get_peft_model_state_dict(model)
         _read(checkpoint / MODEL, {"model": state})
@@ -37,14 +37,14 @@ def model_from_shards(model: torch.nn.Module, checkpoint: Path) -> None:
 
 
 def optimizer_from_shards(model: torch.nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path) -> None:
-    """The state into the optimizer of a model that is whole."""
+    """Load the state into the optimizer of a whole model."""
     state = {"optimizer": get_optimizer_state_dict(model, optimizer)}
     _read(checkpoint / OPTIMIZER, state)
     set_optimizer_state_dict(model, optimizer, state["optimizer"])
 
 
 def optimizer_into_shards(optimizer: torch.optim.Optimizer, checkpoint: Path) -> None:
-    """The state of an optimizer that was whole into one of a model in shards, whose parameters have the same order."""
+    """Load the state of a whole model's optimizer into a sharded model's, whose parameters have the same order."""
     state = torch.load(checkpoint / WHOLE_OPTIMIZER, map_location="cpu", weights_only=True)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, kept in state["state"].items():

@@ -31,7 +31,7 @@ class ShardedTrainer:
 
     @property
     def in_shards(self) -> bool:
-        """Whether each process holds a part of the model alone: what reads weights then takes them all."""
+        """Whether each process has only a part of the model, so that reading weights needs all processes."""
         return self.args.fsdp_plugin_args is not None
 
     def create_accelerator_and_postprocess(self) -> None:

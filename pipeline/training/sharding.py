@@ -82,7 +82,7 @@ def sharded_reference(trainer) -> torch.nn.Module:
 
 
 def aligned(items: Sequence[Item], filler: Item, accelerator) -> list[Item]:
-    """`items`, made up with `filler` to as many as the process with the most has."""
+    """Pad `items` with `filler` to the length of the longest list of any process."""
     here = torch.tensor([len(items)], device=accelerator.device)
     most = int(accelerator.gather(here).max())
     return [*items, *[filler] * (most - len(items))]
@@ -129,7 +129,7 @@ class WholeCopy:
         return self._model if keep else None
 
     def emptied(self) -> None:
-        """Lets go of the numbers."""
+        """Frees the weights."""
         for places in self._places.values():
             module, key = places[0]
             weight = module._parameters[key]

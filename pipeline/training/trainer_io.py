@@ -1,4 +1,4 @@
-"""What the SFT and reward-model trainers share: how they report, save, and know that they have finished."""
+"""What the SFT and reward-model trainers share: reporting, saving, and knowing that they have finished."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ class StepCallback(TrainerCallback):
 def common_arguments(
     device: str, dtype: str, seed: int, parallel: ParallelSettings, lora: LoRASettings | None
 ) -> dict[str, Any]:
-    """TRL arguments that hang on the machine and on how we log, not on what is trained."""
+    """TRL arguments that depend on the machine and on logging, not on what is trained."""
     return {
         "max_length": None,
         "logging_steps": 1,
@@ -104,7 +104,7 @@ def save_checkpoint(model, tokenizer, folder: Path) -> None:
 
 
 def stored_dtype(checkpoint: Path) -> str:
-    """What most numbers of a checkpoint are stored as: float32, bfloat16 or float16."""
+    """The dtype of most numbers of a checkpoint: float32, bfloat16 or float16."""
     from safetensors import safe_open
 
     numbers: Counter[str] = Counter()
@@ -117,9 +117,9 @@ def stored_dtype(checkpoint: Path) -> str:
 
 
 def agreed_checkpoint(trainer: Path) -> Path | None:
-    """`last_checkpoint`, looked for by the first process alone, since what is damaged is set aside, and told to all.
+    """`last_checkpoint` for all processes. Only the first looks for it, since damaged ones are moved away.
 
-    Call it once the trainer's arguments are made: they set up what processes talk through.
+    Call it after the trainer's arguments are made: they set up communication between processes.
     """
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
@@ -129,12 +129,12 @@ def agreed_checkpoint(trainer: Path) -> Path | None:
 
 
 def write_result(path: Path, result: Any, checkpoint: Path) -> None:
-    """Notes that a training has finished, what came of it, and the hashes of its checkpoint."""
+    """Records that a training has finished, its result, and the hashes of its checkpoint."""
     write_durably(path, json.dumps({"result": asdict(result), "files": file_hashes(checkpoint)}, indent=1) + "\n")
 
 
 def read_result(path: Path, kind: type[Result], checkpoint: Path) -> Result | None:
-    """What a training that has finished gave; None where it has not, or where its checkpoint is not what it saved."""
+    """The result of a finished training; None if it has not finished, or its checkpoint has changed since."""
     if not path.is_file():
         return None
     try:

@@ -96,7 +96,7 @@ def count_words(text: str) -> Counter[str]:
 
 
 def latin_language(words: Sequence[str]) -> str:
-    """The language of a sentence in Latin script, by its function words and accents; English where nothing tells."""
+    """The language of a sentence in Latin script, by its function words and accents; English if none is found."""
     scores = {language: sum(word in markers for word in words) for language, markers in _MARKERS.items()}
     for language, accents in ACCENTS.items():
         scores[language] += sum(any(accent in word for accent in accents) for word in words)

@@ -16,7 +16,7 @@ class Named:
     values: tuple[Node, ...]
     """The forms of the value that may stand for it: the last one that is exact, and rounded ones."""
     all: tuple[Node, ...]
-    """Everything that is said to be equal, the name apart."""
+    """Everything that the text states as equal, without the name."""
     signs: tuple[str, ...]
     """`=` or `approx` between neighbours of `all`."""
 

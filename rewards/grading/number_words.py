@@ -48,7 +48,7 @@ SPELLED = {
 
 
 def in_digits(words: str) -> str | None:
-    """The number that a whole answer says in words, in digits; None where it says something else."""
+    """Convert an answer that is a number in words to digits; None for any other answer."""
     return SPELLED.get(" ".join(words.casefold().replace("-", " ").split()))
 
 

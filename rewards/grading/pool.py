@@ -2,7 +2,7 @@
 
 Each worker (`rewards.grading.worker`) is a supervisor with one child: the child does the work, the supervisor watches
 its clock. The clock starts when the child starts an item, never while it waits in a queue. A child past its deadline,
-out of memory or dead is killed and forked anew from the supervisor, which has everything imported already, so a
+out of memory or dead is killed and forked again from the supervisor, which has everything imported already, so a
 replacement costs milliseconds. Results come back in the order of the jobs.
 
 What a worker is protected against: time, memory, crashes, floods on standard output. Scorers that hand what a model

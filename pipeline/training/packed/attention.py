@@ -1,7 +1,7 @@
 """The packed forward pass: a causal language model over a `PackedBatch`, giving log-probabilities and entropies.
 
 `attach_packed_forward(model)` lets any transformers model whose attention goes through `AttentionInterface` (Llama,
-Qwen2, Qwen3, Mistral, SmolLM, …) be called as `model(packed=batch)`. Called in any other way it does what it did.
+Qwen2, Qwen3, Mistral, SmolLM, …) be called as `model(packed=batch)`. Other calls are unchanged.
 Attention with a sliding window, sinks or softcapping is refused, not approximated.
 """
 
@@ -24,7 +24,7 @@ NAME = "packed_sdpa"
 VOCABULARY_CHUNK = 32_768
 """Columns of the language model head computed at once."""
 FEW_PASSES = ("LlamaAttention", "MistralAttention", "Qwen2Attention", "Qwen3Attention")
-"""Classes of attention layers that are computed here from their hidden states on."""
+"""Classes of attention layers that are computed here, starting from their hidden states."""
 UNSUPPORTED = ("sliding_window", "softcap", "s_aux", "position_bias")
 """Arguments of attention functions that change the result and that the packed form does not compute."""
 

@@ -17,7 +17,7 @@ GATED = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP")
 
 
 def use_few_passes(model: nn.Module) -> None:
-    """Let the modules of `model` that are known here compute so on a CPU; everything else stays what it is."""
+    """Replace the computation of the modules of `model` that are known here, on a CPU; others are unchanged."""
     for module in model.modules():
         if type(module).__name__ in NORMS:
             module.forward = types.MethodType(_norm_forward, module)

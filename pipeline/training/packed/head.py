@@ -1,7 +1,7 @@
 """The language model head on a CPU: log-probabilities and entropies without the (S, vocabulary) logits in memory.
 
 TRL's `ChunkedLogProbFunction` does the same with Triton on a GPU. Without Triton it makes a dozen fresh tensors of a
-whole tile, and on a CPU memory that the system has to hand out anew costs several times what is computed in it. Here
+whole tile, and on a CPU freshly allocated memory costs several times the computation in it. Here
 every elementwise pass goes over one buffer that fits the cache, and matrix products run in the arithmetic's type.
 """
 
@@ -81,7 +81,7 @@ class HeadLogProbs(torch.autograd.Function):
 
 
 def _blocks(hidden, weight, bias):
-    """(rows, their hidden states, their logits) block by block; the logits' memory is used again by the next one."""
+    """(rows, their hidden states, their logits) block by block; each block reuses the memory of the logits."""
     size = max(1, min(BLOCK_ROWS, len(hidden), BLOCK_BYTES // (len(weight) * weight.element_size())))
     buffer = hidden.new_empty((size, len(weight)))
     for start in range(0, len(hidden), size):
@@ -93,7 +93,7 @@ def _blocks(hidden, weight, bias):
 
 
 class _Tiles:
-    """A few rows of logits at a time, in float32 buffers that stay."""
+    """A few rows of logits at a time, in float32 buffers that are reused."""
 
     def __init__(self, vocabulary: int, device: torch.device, buffers: int):
         self._rows = max(1, TILE // vocabulary)

@@ -16,7 +16,7 @@ from pipeline.training.packed.packing import Row, pack
 
 
 def can_pack(model: torch.nn.Module) -> bool:
-    """Whether a packed forward pass computes this model; where it does not, the log says so."""
+    """Whether a packed forward pass can compute this model; logs the reason if not."""
     other = not_packed(model.config)
     if other:
         logging.getLogger(LOGGER).warning(
@@ -27,13 +27,13 @@ def can_pack(model: torch.nn.Module) -> bool:
 
 
 def without_adapters(trainer, model) -> torch.nn.Module:
-    """The model itself, out of what accelerate and peft put around it."""
+    """Unwraps the model from accelerate and peft."""
     plain = trainer.accelerator.unwrap_model(model)
     return plain.get_base_model() if is_peft_model(plain) else plain
 
 
 class _Packed:
-    """Goes left of a TRL trainer among the bases of a class. A subclass says how its model is called and its loss."""
+    """Mixin; list it before a TRL trainer. Subclasses define how the model is called, and the loss."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

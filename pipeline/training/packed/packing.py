@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 import torch
 
 BLOCK_FILL = 0.75
-"""A block of attention takes rows at least this share of its longest as long; shorter ones open the next block."""
+"""Rows of an attention block are at least this share of its longest row; shorter ones start the next block."""
 BLOCK_TOKENS = 1024
-"""A block below this many tokens takes shorter rows too: a further call would cost more than its padding."""
+"""A block with fewer tokens accepts shorter rows too: another call would cost more than the padding."""
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from pipeline.ladder import STAGES
 from pipeline.report import RunRecord, write_report
 from pipeline.report.claim import counted
 from pipeline.report.claims import verdicts
-from pipeline.report.ladder import climb
+from pipeline.report.ladder import measured_rungs
 from pipeline.report.picture import CLEAR, HEIGHT, TOP, picture
 from tests.pipeline.report.run_folders import make_run, smoke_profile
 from tests.pipeline.report.test_report import text_of
@@ -71,7 +71,7 @@ def points(path: str) -> list[tuple[float, float]]:
 
 def test_no_line_of_the_picture_runs_over_a_rung_that_it_does_not_join(page):
     record, _ = page()
-    rungs = climb(record, "reasoning")
+    rungs = measured_rungs(record, "reasoning")
     near = 0
     for seed in range(15):
         rng = random.Random(seed)

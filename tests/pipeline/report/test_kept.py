@@ -4,7 +4,7 @@ import dataclasses
 
 from pipeline.report import RunRecord
 from pipeline.report.curves import stage_curves
-from pipeline.report.ladder import climb
+from pipeline.report.ladder import measured_rungs
 from tests.pipeline.report.run_folders import World, make_run, smoke_profile
 
 
@@ -20,5 +20,5 @@ def test_the_step_that_was_handed_on_is_marked_and_stands_for_its_rung(home):
     record.stages["r1_zero"] = dataclasses.replace(stage, manifest=manifest)
     marks = [(mark["step"], mark["what"]) for mark in stage_curves([record], "r1_zero")["marks"]]
     assert (point["step"], "handed on") in marks
-    [zero] = [rung for rung in climb(record, "reasoning") if rung.name == "R1-Zero"]
+    [zero] = [rung for rung in measured_rungs(record, "reasoning") if rung.name == "R1-Zero"]
     assert zero.figures == point and f"step {point['step']}" in zero.source

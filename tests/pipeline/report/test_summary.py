@@ -1,4 +1,4 @@
-"""The end of a whole climb: where things are, how long it took, and what to type next."""
+"""The end of a whole run: where things are, how long it took, and what to type next."""
 
 import json
 
