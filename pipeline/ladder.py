@@ -15,6 +15,8 @@ Kind = Literal["base", "rl", "sft", "rows", "scorer", "evaluate", "report"]
 """What a stage does: fetches the base models, trains by RL, trains by SFT, samples rows to train on, trains scorers of
 answers, measures checkpoints, or writes the report."""
 
+SFT = "sft"
+NOTHING: Mapping[str, Collection[str]] = {}
 _SAMPLES, _TRAINED = ("questions", "cleaning", "templates", "dtype", "seed"), ("dtype", "seed")
 _SHARED: dict[Kind, tuple[str, ...]] = {
     "base": ("dtype",), "rl": _SAMPLES, "sft": _TRAINED, "rows": _SAMPLES, "scorer": _SAMPLES,
@@ -35,6 +37,8 @@ class StageDefinition:
     trains: Literal["teacher", "students", "one student", "teacher and students"] = "teacher"
     """Whose models it makes or, of a stage that trains none, reads. Which student `one student` is, its section of the
     profile says (`student`)."""
+    teacher: str = ""
+    """The stage whose checkpoint it is taught by token by token, where a profile distils on-policy."""
     template: str = ""
     """The prompts that its models are trained, sampled and measured with: `r1_zero` (plain text) or `chat`."""
     rung: str = ""
@@ -70,7 +74,15 @@ class StageDefinition:
     @property
     def inputs(self) -> tuple[str, ...]:
         """The stages that it reads from, each once."""
-        return tuple(dict.fromkeys(read.partition("/")[0] for read in self.reads))
+        return self.inputs_of(())
+
+    def reads_of(self, taught: Collection[str]) -> tuple[str, ...]:
+        """What it reads in a profile whose stages `taught` distil on-policy: their teacher's checkpoint too."""
+        return (*self.reads, f"{self.teacher}/checkpoint") if self.id in taught else self.reads
+
+    def inputs_of(self, taught: Collection[str]) -> tuple[str, ...]:
+        """The stages of `reads_of`, each once."""
+        return tuple(dict.fromkeys(read.partition("/")[0] for read in self.reads_of(taught)))
 
     @property
     def shared(self) -> tuple[str, ...]:
@@ -125,7 +137,7 @@ LADDER = (
         paper="v1, 2.3.4", paper_name="R1", summary="GRPO with rules and reward models"),
     StageDefinition(
         "distill", "sft", starts_from="base_model", learns_from="rejection_sampling", trains="students",
-        template="chat", rung="distilled",
+        teacher="general_rl", template="chat", rung="distilled",
         paper="v1, 2.4", paper_name="R1-Distill", summary="SFT of the students on the teacher's rows"),
     StageDefinition(
         "student_rl", "rl", starts_from="base_model", learns_from="distill", trains="one student",
@@ -161,15 +173,24 @@ class Rung:
     stage: StageDefinition
     student: str = ""
     """'' for the teacher's."""
+    method: str = ""
+    """How the student was distilled, where that is not how all are (`compare`)."""
 
     @property
     def name(self) -> str:
-        return f"{self.student} {self.stage.rung}" if self.student else self.stage.rung
+        if not self.student:
+            return self.stage.rung
+        return f"{self.student} {self.method.replace('_', '-') or self.stage.rung}"
+
+    @property
+    def output(self) -> str:
+        """What its stage calls it among those that it trains: `qwen`, or `qwen/on_policy`."""
+        return f"{self.student}/{self.method}" if self.method else self.student
 
     @property
     def checkpoint(self) -> str:
         """Where it lies in its stage's folder."""
-        return self.stage.checkpoint(self.student)
+        return self.stage.checkpoint(self.output)
 
     @property
     def start(self) -> "Rung | None":
@@ -179,15 +200,20 @@ class Rung:
 
     @property
     def teacher(self) -> "Rung | None":
-        """The rung whose answers it was trained on, where it learns from sampled rows."""
+        """The rung whose answers it was trained on, where it learns from sampled rows, or the one that taught it."""
+        if self.method and self.method != SFT:
+            return Rung(STAGES[self.stage.teacher])
         rows = STAGES.get(self.stage.learns_from)
         return Rung(STAGES[rows.starts_from]) if rows and rows.kind == "rows" else None
 
 
-def rungs(students: Collection[str], chosen: Mapping[str, str]) -> list[Rung]:
+def rungs(
+    students: Collection[str], chosen: Mapping[str, str], compared: Mapping[str, Collection[str]] = NOTHING
+) -> list[Rung]:
     """Every checkpoint that is measured: the teacher's, then the students', each in the ladder's order.
 
-    `chosen` says of each stage that trains one student which one: stage id -> student.
+    `chosen` says of each stage that trains one student which one: stage id -> student. `compared`: student -> the
+    methods that it is distilled by besides that of all students.
     """
     measured = [stage for stage in LADDER if stage.rung]
     found = [Rung(stage) for stage in measured if stage.has_teacher]
@@ -196,6 +222,8 @@ def rungs(students: Collection[str], chosen: Mapping[str, str]) -> list[Rung]:
             found.append(Rung(stage, chosen[stage.id]))
         elif stage.has_students:
             found += [Rung(stage, student) for student in students]
+            if stage is DISTILL:
+                found += [Rung(stage, student, method) for student, methods in compared.items() for method in methods]
     return found
 
 
@@ -207,10 +235,11 @@ def find_stage(name: str) -> StageDefinition:
     return stage
 
 
-def needed_for(stage: StageDefinition) -> list[StageDefinition]:
-    """The stage and everything before it that it depends on, in running order."""
+def needed_for(stage: StageDefinition, taught: Collection[str] = ()) -> list[StageDefinition]:
+    """The stage and everything before it that it depends on, in running order. `taught`: the stages that distil
+    on-policy."""
     wanted = {stage.id}
     for candidate in reversed(LADDER):
         if candidate.id in wanted:
-            wanted.update(candidate.inputs)
+            wanted.update(candidate.inputs_of(taught))
     return [candidate for candidate in LADDER if candidate.id in wanted]

@@ -2,28 +2,29 @@
 
     make distill PROFILE=pocket
 
-Gives `students/<name>/checkpoint/`.
+With `method: on_policy` it learns from samples of its own instead, of which R1 gives the probability of every token;
+`sft_then_on_policy` does one after the other. `compare` distils a student by further methods as well, with as many
+tokens. Gives `students/<name>/checkpoint/`, and `students/<name>/<method>/checkpoint/` of those.
 """
 
 from pipeline.steps.context import StageContext, StageResult
-from pipeline.steps.sft import fine_tune
+from pipeline.steps.distill import SCRATCH, check_students, distil
 
 
 def run(ctx: StageContext) -> StageResult:
-    students = ctx.folder / "students"
-    students.mkdir(exist_ok=True)
-    metrics, tokens = {}, {}
+    config, folders = ctx.config, {}
     for name in ctx.profile.stages.base_model.students:
-        rate = ctx.config.learning_rates.get(name, ctx.config.sft.learning_rate)
-        settings = ctx.config.sft.model_copy(update={"learning_rate": rate})
-        result = fine_tune(
-            ctx, ctx.start(name), ctx.learns_from.rows, settings, students / name, f"distilling into {name}"
-        )
-        metrics[name] = {"rows": result.rows, "steps": result.steps, "loss": result.final_loss}
-        tokens[name] = result.tokens
+        folders[name] = (name, config.method)
+    for name, methods in config.compare.items():
+        folders |= {f"{name}/{method}": (name, method) for method in methods}
+    check_students(ctx, {name: {m for other, m in folders.values() if other == name} for name, _ in folders.values()})
+    made = {
+        output: distil(ctx, name, method, ctx.folder / "students" / output)
+        for output, (name, method) in folders.items()
+    }
     return StageResult(
-        outputs=[ctx.stage.checkpoint(name) for name in metrics],
-        metrics=metrics,
-        tokens=tokens,
-        scratch=[f"students/{name}/trainer" for name in metrics],
+        outputs=[ctx.stage.checkpoint(output) for output in made],
+        metrics={output: {**distilled.metrics, "seconds": distilled.seconds} for output, distilled in made.items()},
+        tokens={output: distilled.tokens for output, distilled in made.items()},
+        scratch=[f"students/{output}/{name}" for output in made for name in SCRATCH],
     )

@@ -26,7 +26,7 @@ def run(ctx: StageContext) -> StageResult:
     weak = ctx.profile.allow_weak_sandbox
     results: dict[str, dict] = {}
     sampled = 0
-    for rung in rungs(ctx.profile.stages.base_model.students, ctx.profile.stages.chosen_students):
+    for rung in rungs(*ctx.profile.stages.measured):
         engine = ctx.serve(ctx.inputs[rung.stage.id].folder / rung.checkpoint, seed=ctx.config.seed)
         template = rung.stage.template
         results[rung.name] = {}

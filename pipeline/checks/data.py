@@ -14,7 +14,7 @@ from data_recipes.sources import catalogue
 from data_recipes.sources.hub import HubUnreachableError
 from pipeline.config.data import QuestionSource
 from pipeline.config.profile import Profile
-from pipeline.config.stages import RLStage, SampledData
+from pipeline.config.stages import SampledData
 from pipeline.core.errors import ConfigError, told_with
 from pipeline.steps.questions import held_out_texts, mixed_group, require_sandbox
 
@@ -90,7 +90,7 @@ def all_sources(profile: Profile) -> Iterator[tuple[str, QuestionSource, str | N
 
 def asked_for(profile: Profile) -> Iterator[tuple[str, dict[str, int | None]]]:
     """(stage, group -> how many questions it takes)."""
-    for stage, section in profile.stages.of(RLStage | SampledData).items():
+    for stage, section in {**profile.stages.policies, **profile.stages.of(SampledData)}.items():
         yield stage, section.questions
 
 

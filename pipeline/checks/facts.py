@@ -8,7 +8,6 @@ from pipeline.checks.models import estimates, model_notes, model_sources
 from pipeline.checks.questions import question_notes
 from pipeline.checks.steps import step_notes
 from pipeline.config.profile import Profile
-from pipeline.config.stages import RLStage
 from pipeline.models.memory import Estimate, intended_device
 from pipeline.models.shapes import parameters_of
 
@@ -34,7 +33,7 @@ def check_facts(profile: Profile, reload: Reload, processes: int = 1) -> dict[st
         "fits": not overfull(profile, processes),
         "smallest_change": smallest_change(profile, reload, processes),
         "questions": [_source(where, source, group) for where, source, group in all_sources(profile)],
-        "arithmetic": {name: section.grpo.describe() for name, section in profile.stages.of(RLStage).items()},
+        "arithmetic": {name: section.grpo.describe() for name, section in profile.stages.policies.items()},
         "notes": [*model_notes(profile), *data_notes(profile), *question_notes(profile), *step_notes(profile)],
     }
 

@@ -1,15 +1,18 @@
 """What can be found out about a profile's models before anything runs: where they are, whether they fit, how their
 chat templates write."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from rich.table import Table
 
 from pipeline.config.lora import LoRASettings
+from pipeline.config.policy import SFT
 from pipeline.config.profile import Profile
 from pipeline.config.stages import RLStage
 from pipeline.core.errors import ConfigError, told_with
 from pipeline.core.packable import not_packed
+from pipeline.core.tokens import token_difference
 from pipeline.ladder import StageDefinition, of_kind
 from pipeline.models.chat_format import answer_end, strips_reasoning, writes_the_date
 from pipeline.models.memory import (
@@ -35,6 +38,7 @@ LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
 
 def check_models(profile: Profile) -> None:
     """Raises ConfigError for a model that cannot be had or cannot be used, and for adapters that cannot be trained."""
+    tokenizers = {}
     for role, source in model_sources(profile).items():
         with told_with(f"stages.base_model.{'' if role == 'teacher' else 'students.'}{role}"):
             check_base(source)
@@ -47,7 +51,8 @@ def check_models(profile: Profile) -> None:
                     f"it; or, for a model that is to learn longer texts, set stages.base_model.contexts.{role}."
                 )
             _check_heads(profile, source, shape)
-            _tokenizer(profile, role)
+            tokenizers[role] = _tokenizer(profile, role)
+    _check_taught(profile, tokenizers)
     for key, lora in adapters_of(profile):
         if lacking := lora.lacks():
             raise ConfigError(f"{key}: {lacking}.")
@@ -58,6 +63,21 @@ def check_models(profile: Profile) -> None:
                 raise ConfigError(
                     f"{key}.lora.target_modules names {', '.join(unknown)}, and no linear layer of these models is "
                     f"called so. They have {', '.join(LINEAR_LAYERS)}."
+                )
+
+
+def _check_taught(profile: Profile, tokenizers: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a student with other tokens than the teacher that is to judge each of them. Those of
+    models that are not here are compared when the stage begins."""
+    students = profile.stages.base_model.students
+    for name in profile.stages.taught:
+        section = getattr(profile.stages, name)
+        for student in students if section.method != SFT else section.compare:
+            ours, theirs = tokenizers[student], tokenizers["teacher"]
+            if ours and theirs and (why := token_difference(ours, theirs)):
+                raise ConfigError(
+                    f"stages.{name} distils '{student}' on-policy, but {why}. The teacher has to give the probability "
+                    "of each token that the student writes: use method: sft, or a student base with its tokenizer."
                 )
 
 

@@ -13,7 +13,7 @@ from pipeline.config.stages import RLStage, SampledData, SFTStage
 from pipeline.core.errors import ConfigError, told_with
 from pipeline.core.ranks import rows_in_a_pass
 from pipeline.core.tables import print_table, standard_output
-from pipeline.ladder import EVALUATE, STAGES, of_kind, rungs
+from pipeline.ladder import EVALUATE, STAGES, StageDefinition, of_kind, rungs
 from pipeline.sandbox import describe
 from pipeline.steps.trackers import check_trackers
 from pipeline.training.own_loss import find_loss
@@ -31,7 +31,7 @@ def check_profile(profile: Profile) -> None:
     check_data(profile)
     check_questions(profile)
     check_trackers(profile.trackers)
-    for stage, section in profile.stages.of(RLStage).items():
+    for stage, section in profile.stages.policies.items():
         if section.grpo.loss:
             with told_with(f"stages.{stage}"):
                 find_loss(section.grpo.loss)
@@ -55,10 +55,15 @@ def check_processes(profile: Profile, count: int) -> None:
         )
 
 
+def _stage(key: str) -> StageDefinition:
+    """The stage of a section of the profile, of which that may be a part."""
+    return STAGES[key.partition(".")[0]]
+
+
 def _check_scorer(stage: str, spec: RewardSpec) -> None:
     """Raises ConfigError where the reward takes its scores from the ladder's scorers and its stage reads none."""
     scorers = [scorer.id for scorer in of_kind("scorer")]
-    if spec.scorer is not None and STAGES[stage].learns_from not in scorers:
+    if spec.scorer is not None and _stage(stage).learns_from not in scorers:
         readers = [reader.id for reader in of_kind("rl") if reader.learns_from in scorers]
         raise ConfigError(
             f"stages.{stage}.rewards: {spec.use} takes its scores from '{spec.scorer}', a scorer that {stage} does "
@@ -100,7 +105,7 @@ def arithmetic_table(profile: Profile, processes: int) -> Table:
     table = Table(title="arithmetic", title_justify="left")
     for column in ("stage", "what", "how much"):
         table.add_column(column)
-    for stage, section in profile.stages.of(RLStage).items():
+    for stage, section in profile.stages.policies.items():
         for what, much in section.grpo.describe().items():
             table.add_row(stage, what, str(much))
     for stage, section in profile.stages.of(SampledData).items():
@@ -113,7 +118,7 @@ def arithmetic_table(profile: Profile, processes: int) -> Table:
         passes = sft.batch_size // rows // processes
         by = f" × {processes} processes" if processes > 1 else ""
         table.add_row(stage, "batch", f"{rows} rows × {passes} passes{by} = {sft.batch_size}, {sft.epochs} epochs")
-    measured = len(rungs(profile.stages.base_model.students, profile.stages.chosen_students))
+    measured = len(rungs(*profile.stages.measured))
     for name, settings in profile.stages.evaluate.sets.items():
         samples = f" = {settings.questions * settings.samples}" if settings.questions else ""
         much = f"{settings.questions_in_words} questions × {settings.samples} samples{samples}, for {measured} rungs"
@@ -127,7 +132,7 @@ def rewards_table(profile: Profile) -> tuple[Table, list[str]]:
     table = Table(title="rewards, tried on a right and a wrong answer to sample rows", title_justify="left")
     for column in ("stage", "reward", "weight", "from step", "right", "wrong"):
         table.add_column(column)
-    for stage, section in profile.stages.of(RLStage).items():
+    for stage, section in profile.stages.policies.items():
         rows = _sample_rows(profile, section)
         for spec in section.rewards:
             start = str(spec.schedule.from_step) if spec.schedule else "0"
@@ -163,14 +168,14 @@ def _sample_rows(profile: Profile, section: RLStage) -> list[Question]:
 def _try_reward(stage: str, spec: RewardSpec, rows: list[Question], allow_weak_sandbox: bool) -> tuple[str, str]:
     """Scores of right and of wrong answers to the rows that the reward applies to, as text."""
     if spec.scorer is not None:
-        trained = f"after {STAGES[stage].learns_from}"
+        trained = f"after {_stage(stage).learns_from}"
         return trained, trained
     rows = [row for row in rows if row.answer is not None and (spec.domains is None or row.domain in spec.domains)]
     if not rows:
         return "no rule applies", "no rule applies"
     unscheduled = spec.model_copy(update={"schedule": None})
     rewards = build_reward(stage, unscheduled, allow_weak_sandbox)
-    shape = "<think>{q}</think><answer>{a}</answer>" if STAGES[stage].template == "r1_zero" else "<think>{q}</think>{a}"
+    shape = "<think>{q}</think><answer>{a}</answer>" if _stage(stage).template == "r1_zero" else "<think>{q}</think>{a}"
     shown = []
     try:
         for wrong in (False, True):

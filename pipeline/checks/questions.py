@@ -12,7 +12,6 @@ from data_recipes.sources import catalogue
 from pipeline.checks.data import MOST_CHEAP_ROWS, is_fetched, sample_of
 from pipeline.config.data import QuestionSource
 from pipeline.config.profile import NOTHING_TO_CHOOSE_BY, Profile
-from pipeline.config.stages import RLStage
 from pipeline.core.errors import ConfigError
 from pipeline.steps.questions import held_out_texts, mixed_group
 from pipeline.steps.rewarded import check_rewards_apply
@@ -32,7 +31,7 @@ class Known:
 def check_questions(profile: Profile) -> None:
     """Raises ConfigError for an RL stage with fewer questions than a rollout asks, and for one of whose rewards has
     nothing to say about any of its questions."""
-    for stage, section in profile.stages.of(RLStage).items():
+    for stage, section in profile.stages.policies.items():
         known, needed = known_questions(profile, section.questions), section.grpo.prompts_sampled
         if known.exact and len(known.rows) < needed:
             raise ConfigError(
@@ -81,7 +80,7 @@ def _mixed_files(profile_json: str, name: str, count: int | None) -> tuple[list[
 
 def question_notes(profile: Profile) -> Iterator[str]:
     """How often an RL stage draws each question of a file, and how many questions of the user's own are evaluated."""
-    for stage, section in profile.stages.of(RLStage).items():
+    for stage, section in profile.stages.policies.items():
         curve = section.heldout
         if curve and curve.keep_best and not profile.chooses(curve):
             yield f"warning: stages.{stage}: {NOTHING_TO_CHOOSE_BY.format(set=curve.set)}"

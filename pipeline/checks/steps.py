@@ -8,7 +8,7 @@ from pipeline.config.stages import RLStage
 
 def step_notes(profile: Profile) -> Iterator[str]:
     """A warning for each key of an RL stage that counts steps beyond the stage's end, or up to it."""
-    for stage, section in profile.stages.of(RLStage).items():
+    for stage, section in profile.stages.policies.items():
         for key, what in _beyond(section):
             yield f"warning: stages.{stage}.{key}, but the stage ends after {section.grpo.max_steps} steps: {what}."
 

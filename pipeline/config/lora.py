@@ -71,7 +71,8 @@ def with_adapters(section: Any, kind: type[Strict], lora: dict[str, Any]) -> Any
         filled["lora"] = lay_over(lora | kind.ADAPTERS, own) if isinstance(own, dict) else own
     for name, field in kind.model_fields.items():
         for part in sections_in(field.annotation):
-            if _holds_adapters(part) and (name in section or not field.is_required()):
+            is_there = name in section or isinstance(field.get_default(call_default_factory=True), Strict)
+            if _holds_adapters(part) and is_there:
                 filled[name] = with_adapters(filled.get(name, {}), part, lora)
     return filled
 

@@ -15,7 +15,6 @@ from pipeline.config.stages import (
     MadeFor,
     RejectionSamplingStage,
     RewardModelStage,
-    RLStage,
     SampledData,
     SFTStage,
     Stages,
@@ -72,11 +71,11 @@ class Profile(Strict):
         """The key of each batch that the processes of a run divide among themselves -> its size."""
         found = {
             f"stages.{name}.grpo.prompts_per_step": section.grpo.prompts_per_step
-            for name, section in self.stages.of(RLStage).items()
+            for name, section in self.stages.policies.items()
         }
         found |= {
             f"stages.{name}.grpo.sampled_prompts": section.grpo.sampled_prompts
-            for name, section in self.stages.of(RLStage).items()
+            for name, section in self.stages.policies.items()
             if section.grpo.sampled_prompts
         }
         found |= {f"stages.{name}.sft.batch_size": s.sft.batch_size for name, s in self.stages.of(SFTStage).items()}
@@ -87,7 +86,7 @@ class Profile(Strict):
 
     def adapters(self) -> dict[str, LoRASettings]:
         """The key of each section that trains adapters -> their settings."""
-        found = {f"stages.{name}.grpo": section.grpo.lora for name, section in self.stages.of(RLStage).items()}
+        found = {f"stages.{name}.grpo": section.grpo.lora for name, section in self.stages.policies.items()}
         found |= {f"stages.{name}.sft": section.sft.lora for name, section in self.stages.of(SFTStage).items()}
         found |= {f"stages.{name}": section.lora for name, section in self.stages.of(RewardModelStage).items()}
         return {key: lora for key, lora in found.items() if lora}
@@ -96,7 +95,7 @@ class Profile(Strict):
     def _groups_exist(self) -> "Profile":
         wanted = {
             f"stages.{name}.questions": section.questions
-            for name, section in self.stages.of(RLStage | SampledData).items()
+            for name, section in {**self.stages.policies, **self.stages.of(SampledData)}.items()
         }
         for name, section in self.stages.of(RejectionSamplingStage).items():
             wanted[f"stages.{name}.general_group"] = [section.general_group]
@@ -117,6 +116,7 @@ class Profile(Strict):
         named = {f"stages.{name}.student": [student] for name, student in self.stages.chosen_students.items()}
         for name, section in self.stages.of(DistillStage).items():
             named[f"stages.{name}.learning_rates"] = list(section.learning_rates)
+            named[f"stages.{name}.compare"] = list(section.compare)
         for key, names in named.items():
             for name in names:
                 if name not in students:
@@ -134,7 +134,7 @@ class Profile(Strict):
     @model_validator(mode="after")
     def _heldout_sets_exist(self) -> "Profile":
         sets = self.stages.evaluate.sets
-        for name, section in self.stages.of(RLStage).items():
+        for name, section in self.stages.policies.items():
             if section.heldout and section.heldout.set not in sets:
                 raise ValueError(
                     f"stages.{name}.heldout.set is '{section.heldout.set}', but stages.evaluate.sets has only "
@@ -145,7 +145,7 @@ class Profile(Strict):
     @model_validator(mode="after")
     def _scorers_exist(self) -> "Profile":
         scorers = [scorer for section in self.stages.of(RewardModelStage).values() for scorer in section.scorers]
-        for name, section in self.stages.of(RLStage).items():
+        for name, section in self.stages.policies.items():
             for spec in section.rewards:
                 if spec.scorer is not None and spec.scorer not in scorers:
                     raise ValueError(
@@ -159,7 +159,7 @@ class Profile(Strict):
         limit = self.engine.max_model_len
         lengths = {
             f"stages.{name}.grpo.max_completion_tokens": section.grpo.longest_completion
-            for name, section in self.stages.of(RLStage).items()
+            for name, section in self.stages.policies.items()
         }
         for name, section in self.stages.of(SampledData | RewardModelStage | EvaluateStage).items():
             lengths[f"stages.{name}.sampling.max_tokens"] = section.sampling.max_tokens

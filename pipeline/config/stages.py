@@ -11,7 +11,6 @@ from pipeline.config.data import (
     AnyRewriter,
     Asking,
     FilterSettings,
-    Heldout,
     NoRewriterSettings,
     PreferenceSettings,
     QuestionCount,
@@ -19,9 +18,8 @@ from pipeline.config.data import (
     default_samples,
 )
 from pipeline.config.engine import Sampling
-from pipeline.config.grpo import GRPOSettings
+from pipeline.config.policy import BOTH, SFT, DistillMethod, OnPolicySettings, RLStage, StudentRLStage
 from pipeline.config.reward_model import RewardTraining
-from pipeline.config.rewards import RewardSpec
 from pipeline.config.sft import MAX_TOKENS, SFTSettings
 from pipeline.config.tokenizer import TokenizerSettings
 from pipeline.core.strict import Strict
@@ -64,47 +62,6 @@ class BaseModelStage(Strict):
                 raise ValueError(
                     f"{key} names '{role}', but the models are teacher, {', '.join(self.students)}. Name one of these"
                 )
-        return self
-
-
-class Difficulty(Strict):
-    """Keeps the questions that the policy solves sometimes, measured before RL starts: a group whose answers are all
-    right or all wrong teaches nothing."""
-
-    samples: int = Field(8, ge=2)
-    """Samples a question, at the stage's own temperature and length."""
-    min_pass_rate: float = Field(0.1, ge=0, le=1)
-    max_pass_rate: float = Field(0.9, ge=0, le=1)
-    """Kept are questions whose share of right samples lies from the first to the second, ends included."""
-    shard_questions: int = Field(256, ge=1)
-    """Questions a finished shard holds: what a resumed run need not sample again."""
-
-    @model_validator(mode="after")
-    def _window_is_open(self) -> "Difficulty":
-        rates = [passed / self.samples for passed in range(self.samples + 1)]
-        if not any(self.min_pass_rate <= rate <= self.max_pass_rate for rate in rates):
-            raise ValueError(
-                f"no question can have a pass rate from {self.min_pass_rate} to {self.max_pass_rate}: over "
-                f"{self.samples} samples rates are multiples of 1/{self.samples}. Widen the window or sample more"
-            )
-        return self
-
-
-class RLStage(Strict):
-    grpo: GRPOSettings = GRPOSettings()
-    rewards: list[RewardSpec] = Field(min_length=1)
-    questions: dict[str, QuestionCount | None] = {"reasoning": None}
-    """Questions to train on from each group of the profile's `questions`; null takes all that a finite group has."""
-    difficulty: Difficulty | None = None
-    heldout: Heldout | None = None
-
-    @model_validator(mode="after")
-    def _some_step_can_be_kept(self) -> "RLStage":
-        if self.heldout and self.heldout.keep_best and self.heldout.best_from > self.grpo.max_steps:
-            raise ValueError(
-                f"heldout.best_from is {self.heldout.best_from}, but the stage ends after grpo.max_steps "
-                f"{self.grpo.max_steps}, so no checkpoint could be kept. Lower best_from"
-            )
         return self
 
 
@@ -201,16 +158,47 @@ class RewardModelStage(RewardTraining):
 
 
 class DistillStage(SFTStage):
+    """However a student is distilled, it gets the tokens of `sft.epochs` epochs over the rows, unless
+    `on_policy.budget` says otherwise: rows that it is fine-tuned on, and prompts and completions of its own."""
+
+    LATER = frozenset({"method", "on_policy", "compare"})
+
     sft: SFTSettings = SFTSettings(batch_size=64)  # paper: batch 64
     learning_rates: dict[str, float] = {}
     """A student's own peak learning rate, where it differs from `sft.learning_rate`."""
+    method: DistillMethod = SFT
+    """`sft`: on the teacher's rows (the paper). `on_policy`: on samples of its own, of which the teacher, the last rung
+    of the ladder, gives the probability of every token. `sft_then_on_policy`: the second after the first."""
+    on_policy: OnPolicySettings | None = None
+    compare: dict[str, Annotated[list[DistillMethod], Field(min_length=1)]] = {}
+    """Student -> further methods that it is distilled by as well, each a rung of its own, for the comparison."""
 
+    @property
+    def methods(self) -> set[DistillMethod]:
+        """All that are used."""
+        return {self.method, *(method for methods in self.compare.values() for method in methods)}
 
-class StudentRLStage(RLStage):
-    """RL on one student base with the tokens that distilling it took: `grpo.max_steps` is only an upper bound."""
-
-    student: str
-    grpo: GRPOSettings = GRPOSettings(learning_rate=2e-6)  # paper: the dense 32B Zero
+    @model_validator(mode="after")
+    def _methods_have_settings(self) -> "DistillStage":
+        for student, methods in self.compare.items():
+            if len({self.method, *methods}) <= len(methods):
+                raise ValueError(
+                    f"compare.{student} is {', '.join(methods)}, beside method {self.method}; name each method once, "
+                    "and not the one that every student is distilled by"
+                )
+        if self.methods != {SFT} and self.on_policy is None:
+            raise ValueError(
+                "on_policy is missing: method or compare distils students on samples of their own. Give the section "
+                "with its questions, grpo and rewards, or use method: sft"
+            )
+        both = BOTH in self.methods
+        if both and self.on_policy.budget.is_open and self.on_policy.sft_epochs >= self.sft.epochs:
+            raise ValueError(
+                f"on_policy.sft_epochs is {self.on_policy.sft_epochs} and sft.epochs {self.sft.epochs}, so that "
+                "sft_then_on_policy leaves no tokens for samples. Lower sft_epochs, raise sft.epochs, or set "
+                "on_policy.budget"
+            )
+        return self
 
 
 class EvaluationSet(Strict):
@@ -321,6 +309,27 @@ class Stages(Strict):
         """Stage id -> section, for the sections of a class or a union of classes, in the ladder's order."""
         sections = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: section for name, section in sections.items() if isinstance(section, kind)}
+
+    @property
+    def policies(self) -> dict[str, RLStage]:
+        """Key -> every section that trains a policy on its own samples: the RL stages, and on-policy distillation."""
+        found: dict[str, RLStage] = dict(self.of(RLStage))
+        return found | {f"{name}.on_policy": getattr(self, name).on_policy for name in self.taught}
+
+    @property
+    def taught(self) -> frozenset[str]:
+        """The stages that distil on-policy."""
+        return frozenset(name for name, section in self.of(DistillStage).items() if section.methods != {SFT})
+
+    @property
+    def compared(self) -> dict[str, list[DistillMethod]]:
+        """Student -> the methods that it is distilled by besides that of all students."""
+        return {student: list(m) for s in self.of(DistillStage).values() for student, m in s.compare.items()}
+
+    @property
+    def measured(self) -> tuple[dict[str, str], dict[str, str], dict[str, list[DistillMethod]]]:
+        """What decides which checkpoints are measured, as `pipeline.ladder.rungs` takes it."""
+        return self.base_model.students, self.chosen_students, self.compared
 
     @property
     def chosen_students(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 MARK = "\ufdd0"
+_PROBE = [{"role": "user", "content": "What is 2 + 3 ?"}]
 TAGS = frozenset({"<think>", "</think>", "<answer>", "</answer>"})
 """Words of the answer's own format, which may be tokens of their own and stay them."""
 _CONTROL = re.compile(r"<[|｜].*[|｜]>", re.DOTALL)
@@ -168,6 +169,26 @@ def without_end(tokenizer, text: str) -> str:
             break
         length = kept - len(end)
     return text[:length]
+
+
+def token_difference(ours, theirs) -> str | None:
+    """Why a student's tokens (`ours`) are not those of its teacher; None where they are: the same texts by the same
+    numbers, the same end of an answer, the same chat template."""
+    mine, other = ours.get_vocab(), theirs.get_vocab()
+    if mine != other:
+        differing = sorted(text for text in mine.keys() | other.keys() if mine.get(text) != other.get(text))
+        text = differing[0]
+        return (
+            f"their tokenizers differ in {len(differing)} tokens, of {len(mine)} and {len(other)}: {text!r} is "
+            f"{mine.get(text, 'no token')} to the student and {other.get(text, 'no token')} to the teacher"
+        )
+    if ours.eos_token_id != theirs.eos_token_id:
+        return f"the student's answers end with {ours.eos_token!r}, the teacher's with {theirs.eos_token!r}"
+    if bool(ours.chat_template) and bool(theirs.chat_template):
+        asked = [render_chat(tokenizer, _PROBE) for tokenizer in (ours, theirs)]
+        if asked[0] != asked[1]:
+            return f"their chat templates differ: the student is asked {asked[0]!r}, the teacher {asked[1]!r}"
+    return None
 
 
 def _encoded(tokenizer, texts: Sequence[str]) -> list[list[int]]:

@@ -33,7 +33,7 @@ def sampled_tokens(profile: Profile) -> int:
     for section in profile.stages.of(RewardModelStage).values():
         answers = sum(scorer.prompts * scorer.samples_per_prompt for scorer in section.scorers.values())
         total += answers * section.sampling.max_tokens
-    measured = len(rungs(profile.stages.base_model.students, profile.stages.chosen_students))
+    measured = len(rungs(*profile.stages.measured))
     for section in profile.stages.of(EvaluateStage).values():
         for chosen in section.sets.values():
             total += (chosen.questions or 0) * chosen.samples * measured * section.sampling.max_tokens
@@ -45,9 +45,8 @@ def disk_bytes(profile: Profile) -> float:
     section = profile.stages.base_model
     teacher = parameters_of(section.teacher) or 0
     students = {name: parameters_of(source) or 0 for name, source in section.students.items()}
-    chosen = profile.stages.chosen_students
     kept = 0.0
-    for rung in rungs(section.students, chosen):
+    for rung in rungs(*profile.stages.measured):
         kept += students[rung.student] if rung.student else teacher
     kept += teacher * sum(len(stage.scorers) for stage in profile.stages.of(RewardModelStage).values())
     checkpoints = [s.grpo.keep_checkpoints for s in profile.stages.of(RLStage).values() if s.grpo.lora is None]

@@ -50,7 +50,7 @@ def _judge(f: Figures) -> list[Claim]:
         _reasoning_kept(f),
         _none_ends_below_its_start(f),
         _zero_ends_near_its_best(f),
-        *(_student_beats_base(f, rung) for rung in f.rungs if rung.stage is DISTILL),
+        *(_student_beats_base(f, rung) for rung in f.rungs if rung.stage is DISTILL and not rung.method),
         *(_distillation_beats_rl(f, rung) for rung in f.rungs if rung.stage is STUDENT_RL),
     ]
 

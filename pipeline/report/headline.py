@@ -48,7 +48,7 @@ def _measured(run: RunRecord, rungs: Sequence[MeasuredRung], set_name: str) -> s
     parts = [", ".join(f"{name} {known[name].label}" for name in shown)]
     for measured in known.values():
         start = measured.rung.start
-        if measured.rung.stage is DISTILL and start.name in known:
+        if measured.rung.stage is DISTILL and not measured.rung.method and start.name in known:
             parts.append(f"the student {measured.rung.student} {known[start.name].label}, distilled {measured.label}")
     questions = run.evaluation["sets"][set_name]["questions"] or "all"
     return f"Right answers to {questions} held-out questions ({set_name}), in per cent: {'; '.join(parts)}."

@@ -8,6 +8,12 @@ from pipeline.ladder import STUDENT_RL, Rung
 from pipeline.report import paper
 from pipeline.report.records import RunRecord
 
+METHODS = {
+    "on_policy": "samples of the student's own, of which the teacher gives every token's probability",
+    "sft_then_on_policy": "SFT on the teacher's rows, then samples of the student's own, taught token by token",
+}
+"""What ways to distil are, beside SFT, which the stage's summary says."""
+
 
 @dataclass(frozen=True)
 class MeasuredRung:
@@ -24,6 +30,8 @@ class MeasuredRung:
     paper: float | None
     """The paper's AIME 2024 pass@1 of the rung with this role, in per cent."""
     paper_name: str
+    method: str = ""
+    """How a student was distilled; '' for rungs of other stages."""
 
     @property
     def name(self) -> str:
@@ -37,7 +45,7 @@ class MeasuredRung:
     def made_by(self) -> str:
         if self.rung.stage.kind == "base":
             return "a student before training" if self.rung.student else "pretrained"
-        return self.rung.stage.summary
+        return METHODS.get(self.method, self.rung.stage.summary)
 
     @property
     def label(self) -> str:
@@ -79,6 +87,7 @@ def _measured(run: RunRecord, results: dict, set_name: str, rung: Rung) -> Measu
         rung=rung, state=stage.state, reason=stage.reason,
         seconds=manifest.wall_seconds if manifest and rung.stage.kind != "base" else None,
         tokens=training_tokens(run, rung), figures=figures, source=source, paper=published, paper_name=paper_name,
+        method=rung.method or stage.config.get("method", ""),
     )  # fmt: skip
 
 
@@ -87,6 +96,8 @@ def _in_the_paper(run: RunRecord, rung: Rung) -> tuple[str, float | None]:
     on which distillation is compared with RL."""
     if not rung.student:
         return paper.AIME.get(rung.name, ("", None))
+    if rung.method:
+        return "", None
     compared = any(other.student == rung.student for other in run.rungs if other.stage is STUDENT_RL)
     return paper.STUDENT_AIME.get(rung.stage.rung, ("", None)) if compared else ("", None)
 
@@ -111,7 +122,7 @@ def training_tokens(run: RunRecord, rung: Rung) -> int | None:
     manifest = run.stages[rung.stage.id].manifest
     if not manifest or not manifest.tokens:
         return None
-    return manifest.tokens.get(rung.student) if rung.stage.trains == "students" else spent(manifest.tokens)
+    return manifest.tokens.get(rung.output) if rung.stage.trains == "students" else spent(manifest.tokens)
 
 
 def spent(tokens: dict[str, int]) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.config.profile import Profile
 from pipeline.core.files import read_json_lines
 from pipeline.core.manifest import Manifest
-from pipeline.ladder import BASE, EVALUATE, LADDER, REPORT, STAGES, Rung, StageDefinition, rungs
+from pipeline.ladder import BASE, DISTILL, EVALUATE, LADDER, REPORT, STAGES, Rung, StageDefinition, rungs
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.runner import stage_states
 from pipeline.steps.context import StageContext
@@ -128,7 +128,7 @@ class RunRecord:
             for name, stage in self.stages.items()
             if stage.definition.trains == "one student"
         }
-        return rungs(self.students, chosen)
+        return rungs(self.students, chosen, self.stages[DISTILL.id].config.get("compare", {}))
 
     def results(self) -> dict[str, dict[str, dict[str, Any]]]:
         """rung -> held-out set -> figures, as `evaluate` found them; empty while it has not finished."""

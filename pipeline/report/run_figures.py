@@ -66,7 +66,7 @@ class RunFigures:
         sets = profile.stages.evaluate.sets
         self.reasoning = next(name for name, settings in sets.items() if settings.metric == "accuracy")
         self.general = [name for name, settings in sets.items() if settings.metric == "quality"]
-        self.rungs = rungs(profile.stages.base_model.students, profile.stages.chosen_students)
+        self.rungs = rungs(*profile.stages.measured)
         self._rates: dict[tuple[str, str], dict[str, float]] = {}
 
     def get(self, rung: str, figure: str = "pass@1", name: str | None = None) -> float | None:

@@ -6,6 +6,7 @@ from pipeline.ladder import BASE, DISTILL, STUDENT_RL, Rung
 from pipeline.report import paper
 from pipeline.report.ladder import main_set, training_tokens
 from pipeline.report.records import RunRecord
+from pipeline.report.spent import rung_at, training_seconds
 
 Cell = dict[str, Any] | None
 """{value, low?, high?}, shares of 1; None where there is no figure."""
@@ -85,20 +86,35 @@ def students_table(run: RunRecord) -> dict[str, Any] | None:
 
 
 def distillation_table(run: RunRecord) -> dict[str, Any] | None:
-    """Table 16: one student's base, after RL, and after distillation with as many tokens."""
+    """Table 16: one student's base, after RL, and distilled, each way that it was, with as many tokens; and what the
+    held-out curves say of each after as many seconds as the quickest took."""
     results = run.results()
     if not results:
         return None
     [student] = [rung.student for rung in run.rungs if rung.stage is STUDENT_RL]
     columns = _student_columns(run, results)
+    ways = [rung for rung in run.rungs if rung.stage is DISTILL and rung.student == student]
+    trained = [Rung(STUDENT_RL, student), *sorted(ways, key=lambda rung: not rung.method)]
+    took = {rung: seconds for rung in trained if (seconds := training_seconds(run, rung)) is not None}
+    quickest = min(took.values(), default=None)
     rows = []
-    for rung in (Rung(BASE, student), Rung(STUDENT_RL, student), Rung(DISTILL, student)):
+    for rung in (Rung(BASE, student), *trained):
         if rung.name not in results:
             continue
-        name, published = paper.STUDENT_AIME.get(rung.stage.rung, ("", None))
-        cells, tokens = _student_cells(results[rung.name], columns), training_tokens(run, rung)
-        rows.append({"rung": rung.name, "cells": cells, "tokens": tokens, "paper": published, "paper_name": name})
-    return {"rows": rows, "columns": _headings(run, columns), "student": student}
+        name, published = paper.STUDENT_AIME.get(rung.stage.rung, ("", None)) if not rung.method else ("", None)
+        early = rung_at(run, rung, main_set(run), quickest) if rung in took else None
+        rows.append(
+            {
+                "rung": rung.name,
+                "cells": _student_cells(results[rung.name], columns),
+                "tokens": training_tokens(run, rung),
+                "seconds": took.get(rung),
+                "early": {"value": early} if early is not None else None,
+                "paper": published,
+                "paper_name": name,
+            }
+        )
+    return {"rows": rows, "columns": _headings(run, columns), "student": student, "quickest": quickest}
 
 
 def _student_columns(run: RunRecord, results: dict) -> list[tuple[str, str]]:

@@ -35,7 +35,8 @@ def origin_of(profile: Profile, run: RunFolder, name: str) -> Origin | None:
     no other base than the one that was used. Of what has no manifest the profile says it.
     Raises ConfigError for a student whose base is not known any more.
     """
-    stage_id, student = stage_and_student(name)
+    stage_id, output = stage_and_student(name)
+    student = output.partition("/")[0]  # `qwen/on_policy` is one of the student `qwen`
     stage = STAGES.get(stage_id)
     if stage is None:
         return None

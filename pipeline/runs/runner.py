@@ -3,6 +3,7 @@
 import importlib
 import logging
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -53,14 +54,14 @@ def stage_states(profile: Profile, run: RunFolder) -> dict[str, StageState]:
 
 def _state_of(stage: StageDefinition, profile: Profile, run: RunFolder, before: dict[str, StageState]) -> StageState:
     manifest = Manifest.read(run.stage(stage.id))
-    waiting = [name for name in stage.inputs if before[name].state != "done"]
+    waiting = [name for name in stage.inputs_of(profile.stages.taught) if before[name].state != "done"]
     if waiting:
         after = waiting[0]
         if manifest is None:
             return StageState(stage, "missing", f"comes after {after}", None)
         return StageState(stage, "stale", f"will be checked after {after}", manifest)
     config = resolved_config(profile, stage)
-    inputs = input_identities(stage, before)
+    inputs = input_identities(stage, before, profile.stages.taught)
     config_hash = hash_json(config)
     key = hash_json({"config": config_hash, "inputs": inputs})
     if manifest is not None and manifest.config_hash == config_hash and manifest.inputs == inputs:
@@ -77,14 +78,16 @@ def _state_of(stage: StageDefinition, profile: Profile, run: RunFolder, before: 
     if manifest is None:
         return StageState(stage, "missing", "", None, key)
     changes = changed_keys(manifest.config, config)
-    changes += [f"input {read}" for read in stage.reads if manifest.inputs.get(read) != inputs[read]]
+    changes += [f"input {read}" for read in inputs if manifest.inputs.get(read) != inputs[read]]
     return StageState(stage, "stale", "changed: " + ", ".join(changes), manifest, key)
 
 
-def input_identities(stage: StageDefinition, states: dict[str, StageState]) -> dict[str, str]:
-    """What the stage reads -> the identity of what is there now."""
+def input_identities(
+    stage: StageDefinition, states: dict[str, StageState], taught: Collection[str] = ()
+) -> dict[str, str]:
+    """What the stage reads -> the identity of what is there now. `taught`: the stages that distil on-policy."""
     found = {}
-    for read in stage.reads:
+    for read in stage.reads_of(taught):
         name, _, output = read.partition("/")
         found[read] = states[name].manifest.identity(output)
     return found
@@ -158,7 +161,7 @@ def run_stages(
     logger = set_up_logging()
     crew = crew or Crew()
     crew.send((profile, run.name))
-    wanted = LADDER if target is None else needed_for(target)
+    wanted = LADDER if target is None else needed_for(target, profile.stages.taught)
     run.claim()
     watchdog = watching(profile.watchdog.warn_s, profile.watchdog.stop_s)
     with run.lock(), heeding_interrupts(), watchdog, sharing_cores():
@@ -199,7 +202,8 @@ def _run_stage(
     crew: Crew,
 ) -> float:
     """Returns the seconds that it took, over all attempts."""
-    _check_inputs(stage, run, states)
+    taught = profile.stages.taught
+    _check_inputs(stage.reads_of(taught), stage.id, run, states)
     config = resolved_config(profile, stage)
     folder = run.partial(stage.id, states[stage.id].key)
     folder.mkdir(parents=True, exist_ok=True)
@@ -210,7 +214,7 @@ def _run_stage(
             f"{LEAST_FREE_BYTES / 2**20:.0f} MiB are needed. Free some room and run the same command again."
         )
     with logged_to(folder / "log.txt") as logger, dumps_to(folder / "log.txt"), phase(stage.id):
-        inputs = {name: StageInput(run.stage(name), states[name].manifest) for name in stage.inputs}
+        inputs = {name: StageInput(run.stage(name), states[name].manifest) for name in stage.inputs_of(taught)}
         order = StageOrder(stage, folder, inputs)
         ctx = _context(order, profile, run.name, engines, crew, logger)
         crew.send(order)
@@ -231,7 +235,7 @@ def _run_stage(
         profile=profile.name,
         config=config,
         config_hash=hash_json(config),
-        inputs=input_identities(stage, states),
+        inputs=input_identities(stage, states, taught),
         outputs=outputs,
         records=records,
         code=code_version(),
@@ -268,14 +272,14 @@ def _context(
     )
 
 
-def _check_inputs(stage: StageDefinition, run: RunFolder, states: dict[str, StageState]) -> None:
+def _check_inputs(reads: Collection[str], stage_id: str, run: RunFolder, states: dict[str, StageState]) -> None:
     """Raises RunError where what the stage is about to read is not what was written."""
-    for read in stage.reads:
+    for read in reads:
         name, _, output = read.partition("/")
         changed = states[name].manifest.changed_outputs(run.stage(name), output)
         if changed:
             raise RunError(
-                f"{stage.id} reads {read}, which is damaged: {', '.join(changed)} in {run.stage(name)} is not what was "
+                f"{stage_id} reads {read}, which is damaged: {', '.join(changed)} in {run.stage(name)} is not what was "
                 f"written. Put it back, or move the folder {run.stage(name)} away: the same command then makes it anew."
             )
 

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class StageContext:
     """`progress(description, total, quiet=False)`: a bar with the time left."""
     engines: EnginePool
     crew: Crew = field(default_factory=Crew)
+    part: str = ""
+    """Key of the stage's section that `config` is, where it is only a part of it (`on_policy`)."""
 
     @property
     def stage(self) -> StageDefinition:
@@ -73,6 +75,16 @@ class StageContext:
         if self.stage.trains == "one student":
             student = self.config.student
         return self.inputs[before].folder / STAGES[before].checkpoint(student)
+
+    @property
+    def key(self) -> str:
+        """Where `config` stands among the profile's `stages`."""
+        return f"{self.stage_id}.{self.part}" if self.part else self.stage_id
+
+    def within(self, part: str, folder: Path) -> "StageContext":
+        """For a training that a stage makes beside others: with a part of the stage's section, in a folder of its
+        own."""
+        return replace(self, part=part, config=getattr(self.config, part), folder=folder)
 
     @property
     def learns_from(self) -> StageInput:
@@ -91,7 +103,10 @@ class StageContext:
 
     def together(self, function: Callable, **arguments: Any) -> Any:
         """`function(ctx, **arguments)` in every process of the run, each with its own context: `Crew.together`."""
-        return self.crew.together(self, function, arguments)
+        if not self.part:
+            return self.crew.together(self, function, arguments)
+        inside = {"part": self.part, "folder": self.folder, "function": function, "arguments": arguments}
+        return self.crew.together(self, _within, inside)
 
     def serve(self, checkpoint: Path, adapter_rank: int | None = None, seed: int | None = None) -> Engine:
         """Opens an engine on a checkpoint in every process, and gives this one's: `EnginePool.serve`.
@@ -104,6 +119,11 @@ class StageContext:
     def checkpointed(self, done: int, total: int | None, unit: str) -> None:
         """Record for `status` where a resumed run would start."""
         write_progress(self.folder, done, total, unit)
+
+
+def _within(ctx: StageContext, part: str, folder: Path, function: Callable, arguments: dict[str, Any]) -> Any:
+    """In every process of the run: the leader is in the part already."""
+    return function(ctx if ctx.part else ctx.within(part, folder), **arguments)
 
 
 def _serve(ctx: StageContext, checkpoint: Path, seed: int, adapter_rank: int | None) -> Engine:

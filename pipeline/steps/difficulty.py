@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from data_recipes.cleaning.answers import WITHOUT_ANSWER
 from data_recipes.cleaning.funnel import QuestionFunnel
 from data_recipes.question import Question
-from pipeline.config.stages import Difficulty
+from pipeline.config.policy import Difficulty
 from pipeline.core.errors import RunError
 from pipeline.core.files import read_json_lines, write_json_lines
 from pipeline.engines import Sampling
@@ -51,7 +51,7 @@ def sometimes_solved(
     if not kept:
         raise RunError(
             f"{ctx.stage_id}: the policy solves none of {len(questions)} questions sometimes ({funnel}). Widen "
-            f"stages.{ctx.stage_id}.difficulty ({settings.min_pass_rate} to {settings.max_pass_rate}), take easier or "
+            f"stages.{ctx.key}.difficulty ({settings.min_pass_rate} to {settings.max_pass_rate}), take easier or "
             "harder questions, or train from a checkpoint that can solve some."
         )
     note_funnel(ctx, STEP, funnel, sampled_tokens=tokens)

@@ -12,7 +12,6 @@ from data_recipes.sources import catalogue
 from data_recipes.templates import prompts_for
 from pipeline.config.data import Heldout
 from pipeline.config.profile import Profile
-from pipeline.config.stages import RLStage
 from pipeline.core.errors import ConfigError
 from pipeline.core.files import hash_json, write_durably
 from pipeline.core.tokens import prompts_ids
@@ -141,7 +140,7 @@ def _read_held_out(profile: Profile) -> HeldOut:
 
 def _choosing(profile: Profile) -> list[Heldout]:
     """The held-out evaluations that choose a checkpoint; those that ask the same questions, once."""
-    curves = [section.heldout for section in profile.stages.of(RLStage).values()]
+    curves = [section.heldout for section in profile.stages.policies.values()]
     return list({(curve.set, curve.questions): curve for curve in curves if profile.chooses(curve)}.values())
 
 

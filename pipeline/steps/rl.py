@@ -6,6 +6,7 @@ from typing import Any
 
 from data_recipes.question import Question
 from pipeline.config.data import Heldout
+from pipeline.config.policy import Budget
 from pipeline.config.profile import NOTHING_TO_CHOOSE_BY
 from pipeline.core.console import shown_columns
 from pipeline.core.errors import RunError
@@ -33,24 +34,56 @@ from pipeline.training.alarms import find_alarms
 from pipeline.training.best import BEST
 from pipeline.training.grpo.run import GRPOResult, train_grpo
 from pipeline.training.records import METRICS
+from pipeline.training.teacher import Teaching
 from rewards import RewardContext, RewardError, RewardSet, RewardSpec
 from rewards.builtin.reward_model import RewardModel
 
 HELDOUT, ALARMS = "heldout.jsonl", "alarms.jsonl"
+NO_BUDGET = Budget()
 
 
-def train_by_rl(ctx: StageContext, token_budget: int | None = None) -> StageResult:
+def train_by_rl(ctx: StageContext, budget: Budget = NO_BUDGET) -> StageResult:
     """GRPO with the stage's own settings, from the checkpoint and with the prompts that the ladder names.
 
-    Stops early once `token_budget` tokens, prompts and completions, have been seen. Gives `checkpoint/`,
-    `metrics.jsonl`, `rollouts/` and, where the profile asks for held-out evaluation, `heldout.jsonl`.
+    Ends early once the `budget` is spent. Gives `checkpoint/`, `metrics.jsonl`, `rollouts/` and, where the profile asks
+    for held-out evaluation, `heldout.jsonl`.
     """
-    config, start, template = ctx.config, ctx.start(), ctx.stage.template
+    result, tried = train_policy(ctx, ctx.start(), budget)
+    return StageResult(
+        outputs=["checkpoint"],
+        metrics=policy_metrics(ctx, result),
+        tokens={
+            "sampled": result.tokens_generated,
+            "trained": result.tokens_trained,
+            "seen": result.tokens_seen,
+            **({"difficulty": tried} if ctx.config.difficulty else {}),
+        },
+        scratch=["trainer", SHARDS, BEST],
+    )
+
+
+def policy_metrics(ctx: StageContext, result: GRPOResult) -> dict[str, Any]:
+    """What a stage notes of a policy that was trained in the context's folder."""
+    return {
+        **result.metrics,
+        "steps": result.steps,
+        "verdicts": result.verdicts,
+        "alarms": _before(ctx.folder / ALARMS),
+        **({"kept": result.kept} if result.kept else {}),
+    }
+
+
+def train_policy(
+    ctx: StageContext, start: Path, budget: Budget = NO_BUDGET, teacher: Teaching | None = None
+) -> tuple[GRPOResult, int]:
+    """Trains the checkpoint `start` on samples of its own, with the context's settings and in its folder; with a
+    `teacher` by on-policy distillation. Also returns the tokens that measuring the questions' difficulty took."""
+    config, template = ctx.config, ctx.stage.template
     rank = None if has_experts(start) else config.grpo.served_adapter_rank(ctx.profile.engine)
     tokenizer = ctx.serve(start, rank).tokenizer  # adapters of experts reach an engine merged
     longest = config.grpo.longest_completion
     questions = training_questions(ctx, config.questions)
-    check_rewards_apply(ctx.stage_id, config.rewards, questions)
+    check_rewards_apply(ctx.key, config.rewards, questions)
     questions, prompts = fitting_prompts(ctx, questions, tokenizer, template, longest)
     tried = 0
     if config.difficulty:
@@ -60,7 +93,7 @@ def train_by_rl(ctx: StageContext, token_budget: int | None = None) -> StageResu
         raise RunError(
             f"{ctx.stage_id}: {len(questions)} questions are left ({FUNNELS} lists the others with reasons), and a "
             f"rollout asks {config.grpo.prompts_sampled} different ones. Give more questions, or lower "
-            f"stages.{ctx.stage_id}.grpo.rollout_prompts, or prompts_per_step."
+            f"stages.{ctx.key}.grpo.rollout_prompts, or prompts_per_step."
         )
     curve = config.heldout
     heldout = _curve_questions(ctx, curve) if curve else []
@@ -74,25 +107,10 @@ def train_by_rl(ctx: StageContext, token_budget: int | None = None) -> StageResu
         dataset=[{**q.columns(), "prompt": prompt} for q, prompt in zip(questions, prompts, strict=True)],
         heldout=heldout,
         rewards=[with_scorer(spec, ctx) for spec in config.rewards],
-        token_budget=token_budget,
+        budget=budget,
+        teacher=teacher,
     )
-    return StageResult(
-        outputs=["checkpoint"],
-        metrics={
-            **result.metrics,
-            "steps": result.steps,
-            "verdicts": result.verdicts,
-            "alarms": _before(ctx.folder / ALARMS),
-            **({"kept": result.kept} if result.kept else {}),
-        },
-        tokens={
-            "sampled": result.tokens_generated,
-            "trained": result.tokens_trained,
-            "seen": result.tokens_seen,
-            **({"difficulty": tried} if config.difficulty else {}),
-        },
-        scratch=["trainer", SHARDS, BEST],
-    )
+    return result, tried
 
 
 def _curve_questions(ctx: StageContext, curve: Heldout) -> list[Question]:
@@ -122,7 +140,8 @@ def _train(
     dataset: list[dict],
     heldout: list[Question],
     rewards: list[RewardSpec],
-    token_budget: int | None,
+    budget: Budget,
+    teacher: Teaching | None,
 ) -> GRPOResult:
     """In every process of the run."""
     config, engine = ctx.config, ctx.engines.current
@@ -158,7 +177,10 @@ def _train(
                 device=ctx.device,
                 log=log,
                 resume=True,
-                token_budget=token_budget,
+                token_budget=budget.tokens,
+                completion_budget=budget.completion_tokens,
+                seconds_budget=budget.seconds,
+                teacher=teacher,
                 nonfinite_steps=ctx.profile.watchdog.nonfinite_steps,
                 on_checkpoint=lambda step: ctx.checkpointed(step, config.grpo.max_steps, "step"),
                 parallel=ctx.profile.parallel,

@@ -1,5 +1,6 @@
 """What the SFT stages share: rows in, a fine-tuned checkpoint out."""
 
+import time
 from pathlib import Path
 
 from data_recipes.question import asked
@@ -10,8 +11,8 @@ from pipeline.core.files import read_json_lines
 from pipeline.core.tokens import load_tokenizer
 from pipeline.steps.context import StageContext, StageResult
 from pipeline.training.checkpoints import checkpoint_step, last_checkpoint
-from pipeline.training.records import METRICS, append_record, forget_later_steps
-from pipeline.training.sft import SFTResult, train_sft
+from pipeline.training.records import METRICS, append_record, forget_later_steps, read_records
+from pipeline.training.sft import SFTResult, encode_rows, train_sft
 from pipeline.training.trainer_io import read_result, write_result
 
 RESULT = "result.json"
@@ -60,6 +61,25 @@ def fine_tune(
     return result
 
 
+def tokens_an_epoch(model: Path, rows: Path, settings: SFTSettings) -> int:
+    """Prompt and completion tokens that an epoch over the rows trains `model` on."""
+    tokenizer, data = load_tokenizer(model), [row for _, row in read_json_lines(rows)]
+    encoded, _ = encode_rows(tokenizer, *_texts(tokenizer, data), settings.max_tokens)
+    return sum(len(row["input_ids"]) for row in encoded)
+
+
+def seconds_of(output: Path) -> float:
+    """Of all optimizer steps that `fine_tune` made in that folder; those of a run made before this was noted count
+    nothing."""
+    return sum(record.get("seconds_step", 0.0) for record in read_records(output / METRICS))
+
+
+def _texts(tokenizer, data: list[dict]) -> tuple[list[str], list[str]]:
+    """(prompts, responses) of rows."""
+    prompts = [chat_prompt(tokenizer, asked(row["question"], row.get("ask"))) for row in data]
+    return prompts, [row["response"] for row in data]
+
+
 def _train(
     ctx: StageContext,
     model: Path,
@@ -75,20 +95,24 @@ def _train(
         ctx.engines.close()  # its weights and cache take GPU memory that training needs
     tokenizer = load_tokenizer(model)
     data = [row for _, row in read_json_lines(rows)]
+    prompts, responses = _texts(tokenizer, data)
     with ctx.progress(description, None) as bar:
+        since = time.perf_counter()
 
         def on_step(step: int, steps: int, figures: dict) -> None:
+            nonlocal since
+            since, seconds = time.perf_counter(), time.perf_counter() - since
             bar.total = steps
             bar.update(step, loss=figures["loss"])
             if not ctx.crew.leads:
                 return
-            append_record(output / METRICS, {"step": step, **figures})
+            append_record(output / METRICS, {"step": step, **figures, "seconds_step": seconds})
 
         return train_sft(
             model_path=model,
             tokenizer=tokenizer,
-            prompts=[chat_prompt(tokenizer, asked(row["question"], row.get("ask"))) for row in data],
-            responses=[row["response"] for row in data],
+            prompts=prompts,
+            responses=responses,
             settings=settings,
             output=output,
             seed=ctx.seed,

@@ -41,6 +41,8 @@ def entropy_collapse(metrics: Sequence[dict], heldout: Sequence[dict]) -> Alarm 
     """The policy has become certain, and most groups give no gradient."""
     first, now = _first(metrics, "entropy"), _mean(metrics[-WINDOW:], "entropy")
     flat = _mean(metrics[-WINDOW:], "zero_spread")
+    if metrics and "teacher_kl" in metrics[-1]:  # a teacher trains groups of equal rewards too
+        return None
     if first is None or now is None or flat is None or now >= ENTROPY_SHARE * first or flat < FLAT_GROUPS:
         return None
     return _alarm(

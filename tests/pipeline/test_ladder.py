@@ -30,6 +30,7 @@ SECTIONS = {
 SPELLED = {
     ("pipeline/checks/profile.py", "r1_zero"): "a prompt template",
     ("pipeline/config/data.py", "r1_zero"): "a prompt template, and the format of answers to it",
+    ("pipeline/config/policy.py", "sft"): "a way to distil",
     ("pipeline/config/stages.py", "r1_zero"): "a format of answers",
     ("pipeline/steps/evaluation.py", "r1_zero"): "a prompt template",
     ("pipeline/new/profile.py", "r1_zero"): "a prompt template",

@@ -11,7 +11,7 @@ Stock TRL 1.16 gives the same losses and gradients (tests/pipeline/training/grpo
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ class LossInputs:
     logprobs: Tensor
     """Under the policy that is trained, with its gradient."""
     advantages: Tensor
-    """(rows,)"""
+    """(rows,), or (rows, tokens) where each token has its own."""
     mask: Tensor
     """1 where a token counts, 0 for padding and masked completions."""
     old: Tensor | None = None
@@ -40,6 +40,9 @@ class LossInputs:
     """Under the reference model. Needed where `beta` is not 0."""
     entropies: Tensor | None = None
     """Entropy of the policy at each position; a figure only, no part of the loss."""
+    teacher: Tensor | None = None
+    """Under the teacher, whose reverse KL is added to the advantages (`with_teacher`). None: there is no teacher."""
+    teacher_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,25 @@ def _old(inputs: LossInputs) -> Tensor:
     return inputs.logprobs.detach() if inputs.old is None else inputs.old
 
 
+# ---- Advantages of each token ---------------------------------------------------------------------------------------
+
+
+def with_teacher(inputs: LossInputs) -> tuple[LossInputs, Tensor]:
+    """On-policy distillation: A + weight · (log π_teacher - log π_old) as the advantage of each token.
+
+    The difference, negated, is KL(π ‖ π_teacher) at the token by one sample of π, so that minus the advantages' mean is
+    the reverse KL that is minimised: no reward is needed, and no token waits for the end of its completion (MiniLLM,
+    arXiv 2306.08543; GKD, arXiv 2306.13649; Qwen3, arXiv 2505.09388, 4.5). Also gives the difference of each token.
+    """
+    kl = (_old(inputs) - inputs.teacher).detach()
+    return replace(inputs, advantages=_by_token(inputs.advantages) - inputs.teacher_weight * kl), kl
+
+
+def _by_token(advantages: Tensor) -> Tensor:
+    """(rows, tokens), or (rows, 1) where all tokens of a row have the same."""
+    return advantages if advantages.dim() == 2 else advantages.unsqueeze(1)
+
+
 # ---- The term of each token -----------------------------------------------------------------------------------------
 
 
@@ -114,7 +136,7 @@ def clipped_term(inputs: LossInputs, ratio: Tensor, settings: GRPOSettings) -> t
     They differ in how tokens are averaged and in the level of the ratio. DAPO's ε_high ("clip-higher") is larger.
     """
     low, high = 1 - settings.epsilon, 1 + _epsilon_high(settings)
-    advantages = inputs.advantages.unsqueeze(1)
+    advantages = _by_token(inputs.advantages)
     term = -torch.min(ratio * advantages, ratio.clamp(low, high) * advantages)
     clipped_low, clipped_high = (ratio < low) & (advantages < 0), (ratio > high) & (advantages > 0)
     return term, {
@@ -126,14 +148,14 @@ def clipped_term(inputs: LossInputs, ratio: Tensor, settings: GRPOSettings) -> t
 
 def cispo_term(inputs: LossInputs, ratio: Tensor, settings: GRPOSettings) -> tuple[Tensor, dict[str, Tensor]]:
     """-sg(min(ratio, ε_high)) · A · log π: clipped tokens keep a gradient (CISPO, arXiv 2506.13585, equation 4)."""
-    highest, advantages = _epsilon_high(settings), inputs.advantages.unsqueeze(1)
+    highest, advantages = _epsilon_high(settings), _by_token(inputs.advantages)
     term = -ratio.clamp(max=highest).detach() * advantages * inputs.logprobs
     return term, {"cispo_clip_ratio": ((ratio > highest) & (advantages > 0)).float()}
 
 
 def sapo_term(inputs: LossInputs, ratio: Tensor, settings: GRPOSettings) -> tuple[Tensor, dict[str, Tensor]]:
     """-4 σ(τ (ratio - 1)) / τ · A: a soft gate in place of the clip (SAPO, arXiv 2511.20347)."""
-    advantages, (positive, other) = inputs.advantages.unsqueeze(1), SAPO_TEMPERATURES
+    advantages, (positive, other) = _by_token(inputs.advantages), SAPO_TEMPERATURES
     temperature = torch.where(advantages > 0, positive, other)
     return -torch.sigmoid(temperature * (ratio - 1)) * 4 / temperature * advantages, {}
 
@@ -211,9 +233,12 @@ def policy_loss(
 
     Raises ValueError where `settings.beta` is not 0 and `inputs.reference` is None, or `term` gives a wrong shape.
     """
-    mask = inputs.mask
+    mask, found = inputs.mask, {}
+    if inputs.teacher is not None:
+        inputs, found["teacher_kl"] = with_teacher(inputs)
     ratio = importance_ratio(inputs, settings.importance_sampling_level)
     per_token, figures = (term or POLICY_TERMS[settings.loss_type])(inputs, ratio, settings)
+    figures = figures | found
     if per_token.shape not in (mask.shape, (len(mask), 1)):
         raise ValueError(
             f"the loss function gave a tensor of {tuple(per_token.shape)}; expected one value a token, "

@@ -84,6 +84,8 @@ class StepFigures(TrainerCallback):
         pairs = sum(attended_pairs(len(row.prompt_ids), len(row.completion_ids)) for row in trained)
         passes = 4 if trainer.beta else 3  # forward, twice that backward, and the reference's forward
         self._flop_done = passes * self._flops.forward(forward, scored, pairs)
+        if trainer.teacher:
+            self._flop_done += trainer.teacher.flops.forward(forward, scored, pairs)
         accelerator = trainer.accelerator
         gap = accelerator.gather(torch.tensor([self._gap_max], device=accelerator.device)).max()
         self.record["sampler_gap_max"], self._gap_max = gap.item(), 0.0
@@ -95,12 +97,17 @@ class StepFigures(TrainerCallback):
         self.positions.zero_()
         return taken
 
+    @property
+    def step_seconds(self) -> float:
+        """From the step's first micro-step to the optimizer's."""
+        return self._optimizer_stepped - self._started
+
     def _speeds(self) -> dict[str, float]:
         """Where the step's time went, tokens a second by phase, and what of the update was of use.
 
         `seconds_rollout` is the time spent waiting for completions: with `steps_ahead` less than the engine took.
         """
-        phases, whole, record = self.seconds, self._optimizer_stepped - self._started, self.record
+        phases, whole, record = self.seconds, self.step_seconds, self.record
         self._started = None
         update = max(phases["update"], 1e-9)
         speeds = {f"seconds_{name}": value for name, value in phases.items()} | {"seconds_step": whole}
@@ -134,10 +141,10 @@ class RunRecords:
                 file.unlink()
         forget_later_steps(folder / METRICS, first_step)
 
-    def totals(self, *names: str) -> dict[str, int]:
-        """Sums of integer metrics over the steps written so far."""
+    def totals(self, *names: str) -> dict[str, float]:
+        """Sums of metrics over the steps written so far."""
         records = read_records(self._folder / METRICS)
-        return {name: sum(int(record[name]) for record in records) for name in names}
+        return {name: sum(record[name] for record in records) for name in names}
 
     def verdicts(self) -> dict[str, dict[str, int]]:
         """How often each reward has given each verdict over the steps written so far."""

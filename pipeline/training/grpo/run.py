@@ -25,7 +25,9 @@ from pipeline.training.checkpoints import checkpoint_step, tokens_seen
 from pipeline.training.grpo.records import RunRecords
 from pipeline.training.grpo.trainer import LadderGRPOTrainer
 from pipeline.training.lora import load_policy, peft_config, settle_adapters
+from pipeline.training.schedule import EndsByBudget, Spending
 from pipeline.training.sharding import shard_arguments
+from pipeline.training.teacher import Teaching
 from pipeline.training.trainer_io import agreed_checkpoint, save_trained, stored_dtype
 from rewards import RewardError
 from rewards.builtin.length import SoftOverlong
@@ -43,6 +45,8 @@ class GRPOResult:
     """Completion tokens that went through forward and backward."""
     tokens_seen: int
     """Prompt and completion tokens of all rollouts."""
+    step_s: float
+    """Seconds of all steps: sampling, scoring and updates."""
     wall_s: float
     """Seconds since the run was started or resumed."""
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -72,6 +76,9 @@ def train_grpo(
     eval_every: int | None = None,
     keep_best: bool = False,
     token_budget: int | None = None,
+    completion_budget: int | None = None,
+    seconds_budget: float | None = None,
+    teacher: Teaching | None = None,
     nonfinite_steps: int = 3,
     on_checkpoint: Callable[[int], None] | None = None,
     parallel: ParallelSettings = NOT_SHARED,
@@ -98,6 +105,9 @@ def train_grpo(
             instead of the last ones.
         token_budget: stop after the step at which this many tokens, prompts and completions of all rollouts, are
             passed. The learning rate falls by the share of it that is spent.
+        completion_budget: likewise, by completion tokens alone.
+        seconds_budget: likewise, by the seconds of steps; held-out evaluation and checkpoints do not count.
+        teacher: a model whose log-probability of each sampled token, minus the policy's, is added to the advantages.
         nonfinite_steps: end after this many steps in a row whose loss or gradient is not finite; each is skipped.
         on_checkpoint: called in the first process with the step of each checkpoint to resume from, once it is whole.
         parallel: how the processes of the run share the model.
@@ -120,13 +130,15 @@ def train_grpo(
     checkpoint = agreed_checkpoint(output_dir / "trainer")
     first_step = checkpoint_step(checkpoint) if checkpoint else 0
     records = RunRecords(output_dir, first_step, settings.log_rollouts_every, writes=leads)
-    if checkpoint and token_budget is not None and tokens_seen(checkpoint) >= token_budget:
+    totals = records.totals("rollout_tokens", "trained_tokens", "seconds_step")
+    written, passed = totals["rollout_tokens"], totals["seconds_step"]
+    spending = Spending(token_budget, completion_budget, seconds_budget, written, passed)
+    if checkpoint and spending.share(tokens_seen(checkpoint)) >= 1:
         arguments.max_steps = first_step  # the budget was used up before the interruption
-    totals = records.totals("rollout_tokens", "trained_tokens")
 
     def on_step(record: dict) -> None:
         for name in totals:
-            totals[name] += int(record[name])
+            totals[name] += record[name]
         if leads:
             records.step(record)
             if log:
@@ -145,6 +157,7 @@ def train_grpo(
         peft_config=peft_config(settings.lora) if settings.lora else None,
         nonfinite_steps=nonfinite_steps,
         parallel=parallel,
+        teacher=teacher,
     )
     trainer.on_checkpoint = on_checkpoint
     settle_adapters(trainer.model, settings.lora)
@@ -153,9 +166,9 @@ def train_grpo(
     best = BestWeights(output_dir, first_step) if keep_best and leads else None
     if eval_hook and eval_every:
         trainer.add_callback(_EvalHook(eval_hook, eval_every, trainer, keep_best, best))
-    trainer.token_budget = token_budget
-    if token_budget is not None:
-        trainer.add_callback(_TokenBudget(token_budget))
+    if (token_budget, completion_budget, seconds_budget) != (None, None, None):
+        trainer.spending = spending
+        trainer.add_callback(EndsByBudget(trainer))
     try:
         with phase("update"):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -171,6 +184,7 @@ def train_grpo(
         tokens_generated=totals["rollout_tokens"],
         tokens_trained=totals["trained_tokens"],
         tokens_seen=trainer.state.num_input_tokens_seen,
+        step_s=totals["seconds_step"],
         wall_s=time.perf_counter() - started,
         metrics=records.last(),
         verdicts=records.verdicts(),
@@ -331,14 +345,3 @@ class _EvalHook(TrainerCallback):
         with self._trainer.trained_weights() as model:  # of a model in shards in all processes
             if self._best and score is not None:
                 self._best.offer(step, score, model)
-
-
-class _TokenBudget(TrainerCallback):
-    """Ends training once prompts and completions of all rollouts pass a number of tokens."""
-
-    def __init__(self, tokens: int):
-        self._tokens = tokens
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.num_input_tokens_seen >= self._tokens:
-            control.should_training_stop = True

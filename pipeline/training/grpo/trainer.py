@@ -35,6 +35,7 @@ from pipeline.training.packed.padding import pad, padded
 from pipeline.training.question_sampler import OnlineQuestions, QuestionSampler
 from pipeline.training.schedule import FallsByBudget
 from pipeline.training.sharding import aligned, sharded_reference
+from pipeline.training.teacher import Teacher, Teaching
 from rewards.columns import with_every_column
 from rewards.reward_set import RunReward
 
@@ -69,6 +70,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         reward_funcs: Iterable[Callable],
         on_rollout=None,
         on_step=None,
+        teacher: Teaching | None = None,
         **kwargs,
     ):
         questions = with_every_column(train_dataset)
@@ -93,7 +95,9 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         self.settings = settings
         self.stops_every = settings.rollout_steps
         self._on_step = on_step
-        self._packs = settings.speedups.packing and can_pack(without_adapters(self, self.model))
+        self.teacher = Teacher(self, teacher) if teacher else None
+        models = [without_adapters(self, self.model), *([self.teacher.model] if self.teacher else [])]
+        self._packs = settings.speedups.packing and all(map(can_pack, models))
         self.shares_prompts = self._packs and settings.speedups.share_prompts
         """Whether the forward pass computes a prompt once for all rows of its group."""
         self._synced_step: int | None = None
@@ -103,7 +107,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         self.figures = StepFigures(self, ModelFlops(without_adapters(self, self.model)))
         self.add_callback(self.figures)
         if self._packs:
-            for model in filter(None, (self.model, self.ref_model)):
+            for model in filter(None, (self.model, self.ref_model, self.teacher and self.teacher.model)):
                 attach_packed_forward(without_adapters(self, model), self.temperature)
         self.reference = Reference(self)
         if self.beta != 0 and settings.reference_refresh_steps:
@@ -215,7 +219,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         """Whether the row's loss and gradient are zero whatever the policy: its share of the normaliser stays."""
         if not self.settings.speedups.skip_zero_advantage:
             return False
-        return row.masked or (row.advantage == 0 and self.beta == 0)
+        return row.masked or (row.advantage == 0 and self.beta == 0 and self.teacher is None)
 
     def _plan(self, trained: list[Row], rows: list[Row]) -> list[tuple[list[Row], float]]:
         """Micro-batches, each with the factor of its loss: 1.
@@ -253,6 +257,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
 
     def _loss_inputs(self, model, rows: list[Row]) -> LossInputs:
         reference = self.reference.logprobs(rows) if self.beta != 0 else None  # before weights are saved for backward
+        teacher = self.teacher.logprobs(rows) if self.teacher else None
         logprobs, entropies = self.logprobs_and_entropies(model, rows)
         device = logprobs.device
         on_policy = rows[0].old_logprobs is None
@@ -265,6 +270,8 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
             sampled=pad([row.sampler_logprobs for row in rows], 0.0, device) if corrected else None,
             reference=reference,
             entropies=entropies,
+            teacher=teacher,
+            teacher_weight=self.teacher.weight if self.teacher else 1.0,
         )
 
     def logprobs_and_entropies(

@@ -8,7 +8,7 @@ import pytest
 
 from data_recipes.question import Question
 from pipeline.config.loading import load_profile
-from pipeline.config.stages import Difficulty
+from pipeline.config.policy import Difficulty
 from pipeline.core.errors import RunError
 from pipeline.core.files import read_json_lines
 from pipeline.engines import Completion

@@ -69,6 +69,11 @@ def test_a_trouble_sounds_its_own_alarm_alone_with_its_figures(kind):
             "format": lambda p: 1.0,
         },  # reward falls too
         {"pass@1": lambda p: 0.1 + (0.5 if p > 0.9 else 0.0)},  # format first, then accuracy
+        {
+            "entropy": lambda p: 0.3 * (1 - p) ** 3,
+            "zero_spread": lambda p: 1.0,
+            "teacher_kl": lambda p: 0.1,
+        },  # certain, and taught token by token, without rewards
     ],
 )
 def test_the_same_sign_with_a_good_reason_is_no_alarm(changes):

@@ -24,6 +24,7 @@ from pipeline.engines.completion import Completion
 from pipeline.engines.weights import checkpoint_weights
 from pipeline.training.grpo.run import trainer_arguments
 from pipeline.training.grpo.trainer import LadderGRPOTrainer
+from pipeline.training.teacher import Teaching
 
 GROUPS, GROUP_SIZE, LIMIT = 6, 4, 24
 END = 1
@@ -135,6 +136,7 @@ def make_trainer(
     peft_config=None,
     parallel: ParallelSettings = NOT_SHARED,
     dtype: str = "float32",
+    teacher: Teaching | None = None,
     **arguments,
 ):
     """`arguments` change TRL's arguments after they have been made from `settings`."""
@@ -153,7 +155,7 @@ def make_trainer(
     }
     if kind == "ours":
         engine = ScriptedEngine(tokenizer, cases)
-        trainer = LadderGRPOTrainer(engine=engine, settings=settings, parallel=parallel, **shared)
+        trainer = LadderGRPOTrainer(engine=engine, settings=settings, parallel=parallel, teacher=teacher, **shared)
     else:
         trainer = GRPOTrainer(**shared)
         if settings.sampler_correction:
