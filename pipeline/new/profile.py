@@ -165,6 +165,8 @@ def _other_stages(wishes: Wishes, parent: Profile) -> dict[str, dict[str, Any]]:
     for name, stage in parent.stages.of(DistillStage).items():
         if stage.learning_rates:
             found[name] = {"learning_rates": _over(stage.learning_rates, _rates(stage, wishes))}
+        if gone := stage.compare.keys() - wishes.students.keys():
+            found[name] = {**found.get(name, {}), "compare": dict.fromkeys(sorted(gone))}
     rl = parent.stages.of(RLStage)
     for key, value in wishes.changes.items():
         _, _, rest = key.partition("stages.")
