@@ -9,7 +9,7 @@ from pipeline.checks.questions import question_notes
 from pipeline.checks.steps import step_notes
 from pipeline.config.profile import Profile
 from pipeline.models.memory import Estimate, intended_device
-from pipeline.models.shapes import parameters_of
+from pipeline.models.shapes import active_of, parameters_of
 
 GIB = 2**30
 
@@ -23,7 +23,7 @@ def check_facts(profile: Profile, reload: Reload, processes: int = 1) -> dict[st
         "device": str(device),
         "processes": processes,
         "models": [
-            {"role": role, "source": source, "parameters": parameters_of(source)}
+            {"role": role, "source": source, "parameters": parameters_of(source), "active": active_of(source)}
             for role, source in model_sources(profile).items()
         ],
         "memory": [

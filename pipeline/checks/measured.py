@@ -126,12 +126,12 @@ def _dot(one: list[float], other: list[float]) -> float:
 
 
 def _written(shape: ModelShape, step: Step) -> float:
-    return step["rollout_tokens"] * (shape.layers * shape.layer_parameters + shape.embedding_parameters)
+    return step["rollout_tokens"] * (shape.body_parameters + shape.embedding_parameters)
 
 
 def _trained(shape: ModelShape, step: Step) -> float:
     """Weights that tokens go through: the head is asked for those that train alone."""
-    body = step["forward_tokens"] * shape.layers * shape.layer_parameters
+    body = step["forward_tokens"] * shape.body_parameters
     return body + step["trained_tokens"] * shape.embedding_parameters
 
 

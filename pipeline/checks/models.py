@@ -28,12 +28,13 @@ from pipeline.models.memory import (
 )
 from pipeline.models.shapes import ModelShape, parameters_of, shape_of
 from pipeline.models.sources import check_base, check_tokenizer, local_folder
+from pipeline.training.lora import ROUTERS
 
 GIB = 2**30
+LATENT_ON_CPU = 576
+"""Numbers of a latent and the rotary part of keys that vLLM 0.31 has a kernel for on the CPU."""
 COMMON_HEADS = (64, 128)
 """Sizes that every engine has; vLLM is asked about others, which takes seconds."""
-LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""Names of the linear layers but the head in the models that `shape_of` knows."""
 
 
 def check_models(profile: Profile) -> None:
@@ -57,13 +58,16 @@ def check_models(profile: Profile) -> None:
         if lacking := lora.lacks():
             raise ConfigError(f"{key}: {lacking}.")
         named = [] if lora.target_modules == "all-linear" else lora.target_modules
-        if unknown := [name for name in named if name.rpartition(".")[2] not in LINEAR_LAYERS]:
-            shapes = [shape_of(source) for source in model_sources(profile).values()]
-            if all(shapes):  # all of the families whose layers are known by name
-                raise ConfigError(
-                    f"{key}.lora.target_modules names {', '.join(unknown)}, and no linear layer of these models is "
-                    f"called so. They have {', '.join(LINEAR_LAYERS)}."
-                )
+        shapes = [shape_of(source) for source in model_sources(profile).values()] if named else []
+        if not all(shapes):  # only some families' layers are known by name
+            continue
+        known = list(dict.fromkeys(name for shape in shapes for name in shape.linear_names))
+        known += ROUTERS if any(shape.experts for shape in shapes) else ()
+        if unknown := [name for name in named if name.rpartition(".")[2] not in known]:
+            raise ConfigError(
+                f"{key}.lora.target_modules names {', '.join(unknown)}, and no linear layer of these models is "
+                f"called so. They have {', '.join(known)}."
+            )
 
 
 def _check_taught(profile: Profile, tokenizers: Mapping[str, Any]) -> None:
@@ -84,6 +88,14 @@ def _check_taught(profile: Profile, tokenizers: Mapping[str, Any]) -> None:
 def _check_heads(profile: Profile, source: str, shape: ModelShape | None) -> None:
     """Raises ConfigError where vLLM's attention on the CPU has no kernel for the model's heads."""
     on_cpu = profile.engine.kind == "vllm" and intended_device(profile, 1).kind == "cpu"
+    if on_cpu and shape and shape.latent and profile.engine.latent_cache:
+        size = shape.latent.rank + shape.latent.rotary
+        if size != LATENT_ON_CPU:
+            raise ConfigError(
+                f"{source} has latents of {size} numbers, and vLLM's attention to latents on the CPU takes "
+                f"{LATENT_ON_CPU} alone, DeepSeek-V3's. Set engine.latent_cache: false."
+            )
+        return
     if not on_cpu or shape is None or shape.head_size in COMMON_HEADS or source.startswith("pocket:"):
         return
     try:
@@ -164,7 +176,7 @@ def models_table(profile: Profile) -> Table:
         table.add_row(
             role,
             source,
-            _count(shape.parameters),
+            _counts(shape),
             f"{shape.layers} × {shape.hidden}",
             str(profile.stages.base_model.contexts.get(role, shape.context)),
         )
@@ -238,6 +250,11 @@ def _unshaped(source: str, device: Device) -> list[str]:
         return [*["?"] * 5, why]
     weights = count * TRAINED_BYTES
     return [f"{weights / GIB:.1f}", *["?"] * 4, f"all weights trained: {spread(weights, device) or 'the rest unknown'}"]
+
+
+def _counts(shape: ModelShape) -> str:
+    used = f", {_count(shape.active_parameters)} of them active" if shape.experts else ""
+    return _count(shape.parameters) + used
 
 
 def _count(parameters: float) -> str:

@@ -37,8 +37,9 @@ class EngineSettings(OneOfKinds):
     """Whether it loads LoRA adapters directly; otherwise they are merged into the weights that it gets."""
     passed_over = frozenset(
         {
-            "gpu_memory_utilization", "kv_cache_gib", "enforce_eager", "server_timeout_s", "server_tries",
-            "gpus_per_server", "server_gpu_memory", "server_start_s", "server_silent_s", "weights_folder",
+            "gpu_memory_utilization", "kv_cache_gib", "enforce_eager", "latent_cache", "server_timeout_s",
+            "server_tries", "gpus_per_server", "server_gpu_memory", "server_start_s", "server_silent_s",
+            "weights_folder",
         }
     )  # fmt: skip
 
@@ -78,6 +79,9 @@ class VLLMSettings(EngineSettings):
     GiB, but always one sequence."""
     enforce_eager: bool = False
     """CUDA: skip compilation and CUDA graphs; starts faster, runs slower. On CPU always so."""
+    latent_cache: bool = True
+    """Models with multi-head latent attention (DeepSeek-V3) keep the latent of a token in the cache, not the keys and
+    values made of it. The kernels for that take the published sizes of heads alone; false computes the same for any."""
 
     def cache_bytes(self, token: float | None) -> int:
         return super().cache_bytes(token) if self.kv_cache_gib is None else self.kv_cache_gib << 30
@@ -104,6 +108,8 @@ class ServerSettings(EngineSettings):
     weights_folder: str | None = None
     """Where trainers write weights for the servers; both must see it. None: /dev/shm for `servers`, and runs/.weights
     for `server_urls`."""
+    latent_cache: bool = True
+    """Models with multi-head latent attention keep latents in the cache of `servers`, as in the engine `vllm`."""
     server_timeout_s: float = Field(default=3600.0, gt=0)
     """Longest wait for one request to a server, in seconds."""
     server_tries: int = Field(default=8, gt=0)

@@ -4,14 +4,12 @@ import json
 import os
 import socket
 import sys
-from pathlib import Path
 
 from pipeline.config.engine import CACHE_BLOCK, ServerSettings
 from pipeline.core.errors import ConfigError
-from pipeline.core.heads import has_own_head
 from pipeline.core.ranks import GPUS, default_device, processes_here
 from pipeline.engines.keeper import ServerPlan
-from pipeline.engines.vllm_needs import token_bytes
+from pipeline.engines.vllm_needs import LATENT_OFF, kernels_left_out, token_bytes, unsaid
 
 
 def server_plans(
@@ -36,6 +34,7 @@ def server_plans(
         port = _free_port(host) if first_port is None else first_port + number
         command = _command(settings, model, host, port, cpu)
         environment = {"CUDA_VISIBLE_DEVICES": cards[number], "VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1"}
+        environment[LATENT_OFF] = str(int(not settings.latent_cache))
         if cpu:
             cores = max(1, len(os.sched_getaffinity(0)) // count)
             threads = os.environ.get("OMP_NUM_THREADS") or str(cores)
@@ -74,15 +73,19 @@ def _command(settings: ServerSettings, model: str, host: str, port: int, cpu: bo
     }
     flags = ["--enable-scale-out", "--disable-uvicorn-access-log"]
     if cpu:
-        options["kv-cache-memory-bytes"] = settings.cache_bytes(token_bytes(model, settings.dtype))
+        options["kv-cache-memory-bytes"] = settings.cache_bytes(
+            token_bytes(model, settings.dtype, settings.latent_cache)
+        )
         options["block-size"] = CACHE_BLOCK
         # Prompts that are read in pieces end a CPU server as soon as a request brings a seed (vLLM 0.32).
         options["max-num-batched-tokens"] = max(settings.max_model_len, 8192)
         flags += ["--enforce-eager", "--no-enable-chunked-prefill"]
+        if left_out := kernels_left_out(model):
+            options["compilation-config"] = json.dumps({"custom_ops": left_out})
     else:
         options["gpu-memory-utilization"] = settings.server_gpu_memory
-    if has_own_head(Path(model)):  # vLLM would go by the configuration alone
-        options["hf-overrides"] = json.dumps({"tie_word_embeddings": False})
+    if overrides := unsaid(model):
+        options["hf-overrides"] = json.dumps(overrides)
     spelled = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *spelled, *flags]
 

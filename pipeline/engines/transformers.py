@@ -8,13 +8,14 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from pipeline.config.engine import Sampling, TransformersSettings
+from pipeline.core.buffers import kept_tensors
 from pipeline.core.console import LOGGER
 from pipeline.core.ranks import default_device
 from pipeline.core.watchdog import beat
 from pipeline.engines.decoder import DECODED, Decoder, not_decoded
 from pipeline.engines.drawing import drawn_from
 from pipeline.engines.engine import Engine, Finished, RawCompletion
-from pipeline.engines.weights import checkpoint_weights
+from pipeline.engines.weights import running_weights
 from pipeline.engines.writing import write
 
 Done = Callable[[int, RawCompletion], None]
@@ -110,23 +111,17 @@ class TransformersEngine(Engine):
 
     @torch.no_grad()
     def _sync(self, model) -> None:
-        self._copy(checkpoint_weights(model))
+        self._copy(running_weights(model))
 
     @torch.no_grad()
     def _load(self, folder: str) -> None:
-        self._copy(checkpoint_weights(self._open(folder)))
+        self._copy(running_weights(self._open(folder)))
 
     def _copy(self, weights: dict[str, torch.Tensor]) -> None:
-        own = checkpoint_weights(self._model)
+        own = kept_tensors(self._model)
         if own.keys() != weights.keys():
             odd = sorted(own.keys() ^ weights.keys())[:5]
             raise ValueError(f"the weights to take over and the engine's differ in their names, among them {odd}")
-        live = {parameter.data_ptr() for parameter in self._model.parameters()}
-        if any(tensor.data_ptr() not in live for tensor in own.values()):
-            raise NotImplementedError(
-                f"the engine 'transformers' cannot sync {type(self._model).__name__}, whose checkpoint stores its "
-                "weights in another form than the running model; use the engine 'vllm'"
-            )
         for name, tensor in weights.items():
             own[name].copy_(tensor)
 

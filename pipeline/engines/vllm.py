@@ -4,17 +4,15 @@ import contextlib
 import logging
 import os
 import tempfile
-from pathlib import Path
 from typing import get_args
 
 import torch
 
 from pipeline.config.engine import CACHE_BLOCK, Sampling, VLLMSettings
-from pipeline.core.heads import has_own_head
 from pipeline.core.ranks import process_count
 from pipeline.core.watchdog import beat
 from pipeline.engines.engine import Engine, Finished, MissingEngineError, RawCompletion
-from pipeline.engines.vllm_needs import repack_cpu_weights, token_bytes
+from pipeline.engines.vllm_needs import LATENT_OFF, kernels_left_out, repack_cpu_weights, token_bytes, unsaid
 from pipeline.engines.weights import has_adapters, streamed_weights
 
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # weights pass by reference, and nothing outlives this process
@@ -43,7 +41,9 @@ class VLLMEngine(Engine):
         self._cpu = current_platform.is_cpu()
         memory = (
             {
-                "kv_cache_memory_bytes": settings.cache_bytes(token_bytes(self.model_path, settings.dtype)),
+                "kv_cache_memory_bytes": settings.cache_bytes(
+                    token_bytes(self.model_path, settings.dtype, settings.latent_cache)
+                ),
                 "block_size": CACHE_BLOCK,
             }
             if self._cpu
@@ -55,9 +55,16 @@ class VLLMEngine(Engine):
             memory |= {"enable_lora": True, "max_lora_rank": _lora_rank(adapter_rank)}
         self._adapter = None
         self._adapters_made = 0
-        if has_own_head(Path(self.model_path)):  # vLLM would go by the configuration alone
-            memory["hf_overrides"] = {"tie_word_embeddings": False}
-        with _torch_state_kept(self._cpu), _uncompiled(self._cpu), _preloads_kept(self._cpu):
+        if self._cpu and (left_out := kernels_left_out(self.model_path)):
+            memory["compilation_config"] = {"custom_ops": left_out}
+        if overrides := unsaid(self.model_path):
+            memory["hf_overrides"] = overrides
+        with (
+            _latent_kept(settings.latent_cache),
+            _torch_state_kept(self._cpu),
+            _uncompiled(self._cpu),
+            _preloads_kept(self._cpu),
+        ):
             self._llm = LLM(
                 model=self.model_path,
                 skip_tokenizer_init=True,
@@ -217,6 +224,19 @@ def _uncompiled(cpu: bool):
     blank.
     """
     return torch.compiler.set_stance("force_eager") if cpu else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _latent_kept(wanted: bool):
+    """While an engine is opened, let vLLM cache latents of latent attention, or else each head's keys and values."""
+    before = os.environ.get(LATENT_OFF)
+    os.environ[LATENT_OFF] = str(int(not wanted))
+    try:
+        yield
+    finally:
+        os.environ.pop(LATENT_OFF)
+        if before is not None:
+            os.environ[LATENT_OFF] = before
 
 
 @contextlib.contextmanager

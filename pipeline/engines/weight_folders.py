@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from pipeline.core.buffers import dtype_of
 from pipeline.core.errors import RunError
 
 OWNER = "ladder-weights-"
@@ -91,7 +92,7 @@ class WeightFolders:
         """A checkpoint's own weights as a version. Raises RunError where they are not whole."""
         folder, lines = checkpoint.absolute(), []
         for opened in _opened(folder):
-            lines += [_line(name, opened.get_tensor(name).to(dtype)) for name in opened.keys()]  # noqa: SIM118
+            lines += [_line(name, opened.get_tensor(name).to(dtype_of(name, dtype))) for name in opened.keys()]  # noqa: SIM118
         return Version(self._next_name(), folder, len(lines), _digest(lines))
 
     def close(self) -> None:
@@ -128,7 +129,7 @@ def _parts(weights: Iterator[tuple[str, torch.Tensor]], dtype: torch.dtype) -> I
     part: dict[str, torch.Tensor] = {}
     size = 0
     for name, tensor in weights:
-        here = tensor.detach().to("cpu", dtype).contiguous()
+        here = tensor.detach().to("cpu", dtype_of(name, dtype)).contiguous()
         if part and size + here.nbytes > FILE_BYTES:
             yield part
             part, size = {}, 0

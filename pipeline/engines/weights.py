@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.core.buffers import kept_tensors, persistent_buffers
 from pipeline.core.heads import has_own_head
 from pipeline.core.shards import is_sharded, reshard, whole
 
@@ -18,7 +19,8 @@ to serve two checkpoints."""
 
 
 def checkpoint_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The model's parameters as its checkpoint would hold them, LoRA adapters merged in. `model` is left unchanged.
+    """The model's parameters and persistent buffers as its checkpoint would hold them, LoRA adapters merged in. `model`
+    is left unchanged.
 
     Tied weights appear once. Tensors are the live ones, except merged layers, which are copies, and those of a model in
     shards, which are gathered: then all processes must call this. One with adapters is to be whole.
@@ -26,20 +28,27 @@ def checkpoint_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     from transformers.core_model_loading import revert_weight_conversion
 
     base = model.get_base_model() if has_adapters(model) else model
-    return dict(revert_weight_conversion(base, dict(_named_weights(model))))
+    return dict(revert_weight_conversion(base, running_weights(model)))
+
+
+@torch.no_grad()
+def running_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """`checkpoint_weights` under the names and in the form of the running model, for another one of its class."""
+    return dict(_named_weights(model))
 
 
 @torch.no_grad()
 def streamed_weights(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield `checkpoint_weights` one by one, so that of a sharded model only one is gathered at a time, as `dtype`, if
     its checkpoint stores weights in the model's own form."""
-    names = {name: torch.empty_like(parameter, device="meta") for name, parameter in model.named_parameters()}
+    names = {name: torch.empty_like(tensor, device="meta") for name, tensor in kept_tensors(model).items()}
     if not is_sharded(model) or has_adapters(model) or _converted(model, names):
         yield from checkpoint_weights(model).items()
         return
     reshard(model)
     for name, parameter in model.named_parameters():
         yield name, whole(parameter, dtype)
+    yield from persistent_buffers(model)  # each process has them whole, in the precision that they need
 
 
 def _converted(model, names: dict[str, torch.Tensor]) -> bool:
@@ -61,6 +70,7 @@ def _named_weights(model) -> Iterator[tuple[str, torch.Tensor]]:
             reshard(model)
         for name, parameter in model.named_parameters():
             yield name, whole(parameter)
+        yield from persistent_buffers(model)
         return
     merged = _merged_weights(model)
     for name, parameter in model.named_parameters():
@@ -68,6 +78,8 @@ def _named_weights(model) -> Iterator[tuple[str, torch.Tensor]]:
             continue
         plain = name.removeprefix("base_model.model.").replace(".base_layer", "")
         yield plain.replace(".modules_to_save.default", ""), merged.get(id(parameter), parameter.data)
+    for name, buffer in persistent_buffers(model):
+        yield name.removeprefix("base_model.model.").replace(".base_layer", ""), buffer
 
 
 def _merged_weights(model) -> dict[int, torch.Tensor]:

@@ -9,6 +9,8 @@ from pipeline.core.errors import ConfigError
 
 FP8_SCALES = "_scale_inv"
 """What the name of a weight's scales has more than the weight's: a weight is its FP8 values *times* these."""
+EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+"""Entries by which configurations say how many experts a layer has."""
 
 
 def read_config(file: Path) -> dict:
@@ -30,8 +32,7 @@ def has_experts(checkpoint: Path) -> bool:
     """Whether the checkpoint's model is a mixture of experts."""
     config = read_config(checkpoint / "config.json")
     text = config.get("text_config") or config
-    keys = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-    return any((text.get(key) or 0) > 1 for key in keys)
+    return any((text.get(key) or 0) > 1 for key in EXPERT_COUNTS)
 
 
 def is_block_fp8(config: Mapping[str, Any]) -> bool:

@@ -115,7 +115,7 @@ def gathered_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str, dev
 
 def activation_bytes(shape: ModelShape, tokens: float, dtype: str, checkpointing: bool) -> float:
     """For one forward and backward pass over so many tokens, without the logits."""
-    layer = LAYER_NUMBERS * tokens * shape.hidden * NUMBER_BYTES[dtype]
+    layer = (LAYER_NUMBERS * shape.hidden + shape.expert_numbers) * tokens * NUMBER_BYTES[dtype]
     return layer + shape.layers * tokens * shape.hidden * NUMBER_BYTES[dtype] if checkpointing else layer * shape.layers
 
 
@@ -147,7 +147,7 @@ def rl_estimate(
         + tile,
         engine=engine.memory(
             shape.parameters * NUMBER_BYTES[engine.dtype],
-            shape.cached_numbers * NUMBER_BYTES[engine.dtype],
+            shape.cached_numbers(getattr(engine, "latent_cache", True)) * NUMBER_BYTES[engine.dtype],
             device.kind,
             device.size,
         ),

@@ -3,20 +3,54 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.models.config_file import read_config
+from pipeline.core.cache_size import cached_numbers
+from pipeline.models.config_file import EXPERT_COUNTS, read_config
 from pipeline.models.sources import gguf_file, inner_source, local_folder, split_cut, split_source
 from pipeline.models.surgery import chosen_layers
+
+DENSE = ("llama", "qwen2", "qwen3", "mistral")
+OF_EXPERTS = ("deepseek_v2", "deepseek_v3", "qwen3_moe", "olmoe")
+"""transformers' types of the models whose shapes are known."""
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The feed-forward layers of a mixture of experts."""
+
+    routed: int
+    per_token: int
+    """How many of the routed experts a token uses."""
+    width: int
+    shared: int = 0
+    """Experts that every token uses, of the same width."""
+    dense_layers: int = 0
+    """First layers that have a dense feed-forward layer instead."""
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1)."""
+
+    rank: int
+    """Size of the latent that keys and values are made of."""
+    query_rank: int | None
+    without_position: int
+    """Numbers of a head's query and key that do not turn with the position …"""
+    rotary: int
+    """… and that do; of keys all heads have these in common."""
+    values: int
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A dense decoder of the Llama and Qwen family."""
+    """A decoder of the Llama, Qwen or DeepSeek families, dense or of experts."""
 
     hidden: int
     layers: int
     heads: int
     kv_heads: int
     head_size: int
+    """Of a query."""
     intermediate: int
     vocabulary: int
     tied: bool
@@ -24,19 +58,37 @@ class ModelShape:
     """Longest text in tokens that the model was made for."""
     attention_biases: bool = False
     head_norms: bool = False
+    experts: Experts | None = None
+    latent: Latent | None = None
 
     @property
     def linear_shapes(self) -> list[tuple[int, int]]:
         """(inputs, outputs) of each linear layer but the head: where LoRA adapters go."""
-        queries, keys = self.heads * self.head_size, self.kv_heads * self.head_size
-        attention = [(self.hidden, queries), (self.hidden, keys), (self.hidden, keys), (queries, self.hidden)]
-        feed_forward = [(self.hidden, self.intermediate)] * 2 + [(self.intermediate, self.hidden)]
-        return (attention + feed_forward) * self.layers
+        return [shape for layer in range(self.layers) for shape in self._linear_shapes(layer)]
 
     @property
-    def cached_numbers(self) -> int:
-        """A token's keys and values."""
-        return 2 * self.layers * self.kv_heads * self.head_size
+    def linear_names(self) -> list[str]:
+        """Names of the linear layers but the head."""
+        attention = ["q_proj", "k_proj", "v_proj", "o_proj"]
+        if self.latent:
+            queries = ["q_a_proj", "q_b_proj"] if self.latent.query_rank else ["q_proj"]
+            attention = [*queries, "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"]
+        return [*attention, "gate_proj", "up_proj", "down_proj"]
+
+    def cached_numbers(self, latent: bool = True) -> int:
+        """Numbers kept of a token while the model writes: keys and values, or of latent attention, unless told not to,
+        the latents."""
+        entries: dict[str, int] = {"num_hidden_layers": self.layers, "num_attention_heads": self.heads}
+        entries |= {"num_key_value_heads": self.kv_heads, "head_dim": self.head_size}
+        if self.latent:
+            entries |= {"kv_lora_rank": self.latent.rank, "qk_rope_head_dim": self.latent.rotary}
+            entries |= {"qk_nope_head_dim": self.latent.without_position}
+        return cached_numbers(entries, latent)
+
+    @property
+    def attention_numbers(self) -> int:
+        """Products of all layers for a pair of a token and one that it attends to: scores and weighted sum."""
+        return self.layers * self.heads * (self.head_size + (self.latent.values if self.latent else self.head_size))
 
     @property
     def embedding_parameters(self) -> int:
@@ -45,21 +97,80 @@ class ModelShape:
 
     @property
     def layer_parameters(self) -> int:
-        """Weights of one layer."""
-        biases = (self.heads + 2 * self.kv_heads) * self.head_size if self.attention_biases else 0
-        norms = 2 * self.hidden + (2 * self.head_size if self.head_norms else 0)
-        return sum(inputs * outputs for inputs, outputs in self.linear_shapes) // self.layers + biases + norms
+        """Weights of the largest layer."""
+        return max(self._layer_parameters(layer) for layer in range(self.layers))
 
     @property
     def parameters(self) -> int:
         """Stored weights; a tied head counts once."""
-        return self.embedding_parameters * (1 if self.tied else 2) + self.layers * self.layer_parameters + self.hidden
+        layers = sum(self._layer_parameters(layer) for layer in range(self.layers))
+        return self.embedding_parameters * (1 if self.tied else 2) + layers + self.hidden
+
+    @property
+    def active_parameters(self) -> int:
+        """Those that a token uses: all but the experts that are not its own."""
+        if self.experts is None:
+            return self.parameters
+        idle = (self.experts.routed - self.experts.per_token) * 3 * self.hidden * self.experts.width
+        return self.parameters - idle * (self.layers - self.experts.dense_layers)
+
+    @property
+    def body_parameters(self) -> int:
+        """Weights of the layers that a token goes through."""
+        return self.active_parameters - self.embedding_parameters * (1 if self.tied else 2) - self.hidden
+
+    @property
+    def expert_numbers(self) -> int:
+        """Numbers that a token's routed experts keep of it in a layer for the backward pass beside what a dense layer
+        keeps: their inputs, gates, products and outputs."""
+        return self.experts.per_token * (2 * self.hidden + 3 * self.experts.width) if self.experts else 0
+
+    def _linear_shapes(self, layer: int) -> list[tuple[int, int]]:
+        return [*self._attention_shapes(), *self._feed_forward_shapes(layer)]
+
+    def _attention_shapes(self) -> list[tuple[int, int]]:
+        queries, keys = self.heads * self.head_size, self.kv_heads * self.head_size
+        if self.latent is None:
+            return [(self.hidden, queries), (self.hidden, keys), (self.hidden, keys), (queries, self.hidden)]
+        part = self.latent
+        made = self.heads * (part.without_position + part.values)
+        asked = [(self.hidden, queries)]
+        if part.query_rank:
+            asked = [(self.hidden, part.query_rank), (part.query_rank, queries)]
+        kept = [(self.hidden, part.rank + part.rotary), (part.rank, made)]
+        return [*asked, *kept, (self.heads * part.values, self.hidden)]
+
+    def _feed_forward_shapes(self, layer: int) -> list[tuple[int, int]]:
+        experts = self.experts
+        if experts is None or layer < experts.dense_layers:
+            return [(self.hidden, self.intermediate)] * 2 + [(self.intermediate, self.hidden)]
+        shared = experts.shared * experts.width
+        together = [(self.hidden, shared)] * 2 + [(shared, self.hidden)] if shared else []
+        # Gate and input of a routed expert are one tensor.
+        return together + [(self.hidden, 2 * experts.width), (experts.width, self.hidden)] * experts.routed
+
+    def _layer_parameters(self, layer: int) -> int:
+        norms = 2 * self.hidden + (2 * self.head_size if self.head_norms else 0)
+        if self.latent:
+            norms += self.latent.rank + (self.latent.query_rank or 0)
+        biases = (self.heads + 2 * self.kv_heads) * self.head_size if self.attention_biases else 0
+        router = 0
+        if self.experts and layer >= self.experts.dense_layers:
+            router = self.experts.routed * (self.hidden + (1 if self.latent else 0))  # with balancing biases
+        return sum(inputs * outputs for inputs, outputs in self._linear_shapes(layer)) + biases + norms + router
 
 
 def _qwen2(hidden, layers, heads, kv_heads, intermediate, vocabulary, tied, context=32768) -> ModelShape:
     return ModelShape(
         hidden, layers, heads, kv_heads, hidden // heads, intermediate, vocabulary, tied, context, attention_biases=True
     )
+
+
+def _deepseek(intermediate: int, vocabulary: int, context: int) -> ModelShape:
+    """Of 16 billion weights."""
+    experts, latent = Experts(64, 6, 1408, shared=2, dense_layers=1), Latent(512, None, 128, 64, 128)
+    shape = ModelShape(2048, 27, 16, 16, 192, intermediate, vocabulary, False, context)
+    return replace(shape, experts=experts, latent=latent)
 
 
 def _llama(hidden, layers, heads, kv_heads, head_size, intermediate, tied) -> ModelShape:
@@ -79,8 +190,16 @@ PUBLISHED = {
     "meta-llama/Llama-3.2-3B": _llama(3072, 28, 24, 8, 128, 8192, True),
     "meta-llama/Llama-3.1-8B": _llama(4096, 32, 32, 8, 128, 14336, False),
     "meta-llama/Llama-3.3-70B-Instruct": _llama(8192, 80, 64, 8, 128, 28672, False),
+    "deepseek-ai/DeepSeek-V2-Lite": _deepseek(10944, 102400, 163840),
+    "moonshotai/Moonlight-16B-A3B": _deepseek(11264, 163840, 8192),
+    "Qwen/Qwen3-30B-A3B-Base": ModelShape(
+        2048, 48, 32, 4, 128, 6144, 151936, False, 32768, head_norms=True, experts=Experts(128, 8, 768)
+    ),
+    "allenai/OLMoE-1B-7B-0924": ModelShape(
+        2048, 16, 16, 16, 128, 1024, 50304, False, 4096, experts=Experts(64, 8, 1024)
+    ),
 }
-"""The config.json of models that profiles here name, for machines that do not have them yet."""
+"""The config.json of models that profiles here name, or could, for machines that do not have them yet."""
 
 
 PUBLISHED_PARAMETERS = {"deepseek-ai/DeepSeek-V3-Base": 671e9}
@@ -94,8 +213,14 @@ def parameters_of(source: str) -> float | None:
     return shape.parameters if shape else PUBLISHED_PARAMETERS.get(path) if scheme == "hub" else None
 
 
+def active_of(source: str) -> float | None:
+    """How many of a source's weights a token uses; None where nothing here says it."""
+    shape = shape_of(source)
+    return shape.active_parameters if shape else None
+
+
 def shape_of(source: str) -> ModelShape | None:
-    """The shape of a model source; None where nothing here says it, or where the model is no dense decoder."""
+    """The shape of a model source; None where nothing here says it, or where its layers are of no kind known here."""
     scheme, path = split_source(source)
     if scheme == "as-qwen2":
         shape = shape_of(path)
@@ -116,21 +241,53 @@ def shape_of(source: str) -> ModelShape | None:
 def _of_config(file: Path) -> ModelShape | None:
     config = read_config(file)
     kind = config.get("model_type")
-    if kind not in ("llama", "qwen2", "qwen3", "mistral"):
+    if kind not in (*DENSE, *OF_EXPERTS) or _has_experts_here_and_there(config):
         return None
-    heads = config["num_attention_heads"]
+    heads, latent = config["num_attention_heads"], _latent_of(config)
+    head_size = config.get("head_dim") or config["hidden_size"] // heads
     return ModelShape(
         hidden=config["hidden_size"],
         layers=config["num_hidden_layers"],
         heads=heads,
         kv_heads=config.get("num_key_value_heads") or heads,
-        head_size=config.get("head_dim") or config["hidden_size"] // heads,
+        head_size=latent.without_position + latent.rotary if latent else head_size,
         intermediate=config["intermediate_size"],
         vocabulary=config["vocab_size"],
         tied=bool(config.get("tie_word_embeddings", False)),
         context=config.get("max_position_embeddings", 2**31),
         attention_biases=kind == "qwen2" or bool(config.get("attention_bias")),
-        head_norms=kind == "qwen3",
+        head_norms=kind in ("qwen3", "qwen3_moe"),
+        experts=_experts_of(config) if kind in OF_EXPERTS else None,
+        latent=latent,
+    )
+
+
+def _has_experts_here_and_there(config: dict) -> bool:
+    """Whether dense layers come between those of experts, which a `ModelShape` does not say."""
+    return bool(config.get("mlp_only_layers")) or any(
+        config.get(key, 1) != 1 for key in ("decoder_sparse_step", "moe_layer_freq")
+    )
+
+
+def _experts_of(config: dict) -> Experts:
+    return Experts(
+        routed=next(config[key] for key in EXPERT_COUNTS if config.get(key)),
+        per_token=config["num_experts_per_tok"],
+        width=config.get("moe_intermediate_size") or config["intermediate_size"],
+        shared=config.get("n_shared_experts") or 0,
+        dense_layers=config.get("first_k_dense_replace") or 0,
+    )
+
+
+def _latent_of(config: dict) -> Latent | None:
+    if config.get("kv_lora_rank") is None:
+        return None
+    return Latent(
+        rank=config["kv_lora_rank"],
+        query_rank=config.get("q_lora_rank"),
+        without_position=config["qk_nope_head_dim"],
+        rotary=config["qk_rope_head_dim"],
+        values=config["v_head_dim"],
     )
 
 

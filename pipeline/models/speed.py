@@ -39,9 +39,9 @@ class Costs:
     def of(cls, shape: ModelShape) -> "Costs":
         return cls(
             parameters=shape.parameters,
-            active=shape.parameters,
-            cache=2 * BFLOAT16 * shape.layers * shape.kv_heads * shape.head_size,
-            attention=4 * shape.layers * shape.heads * shape.head_size,
+            active=shape.active_parameters,
+            cache=BFLOAT16 * shape.cached_numbers(),
+            attention=2 * shape.attention_numbers,
             largest_layer=shape.layer_parameters,
             layers=shape.layers,
             heads=shape.heads,

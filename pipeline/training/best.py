@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from pipeline.core.buffers import kept_tensors, persistent_buffers
 from pipeline.core.files import fsync_folder, fsync_tree
 
 BEST = "best"
@@ -40,7 +41,8 @@ class BestWeights:
         """Keeps the trained parameters of `model` where no earlier score is higher."""
         if self.best is not None and score < self.best[1]:
             return
-        trained = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad} | dict(persistent_buffers(model))
+        trained = {name: tensor.detach().cpu().contiguous() for name, tensor in trained.items()}
         writing = self._folder / f".step-{step:06d}"
         save_file(trained, writing, {"score": repr(score)})
         fsync_tree(self._folder)
@@ -61,9 +63,9 @@ class BestWeights:
         """Puts the best parameters into `model`, in place."""
         kept = load_file(self._file(self.best[0]))
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
+            for name, tensor in kept_tensors(model).items():
                 if name in kept:
-                    parameter.copy_(kept[name])
+                    tensor.copy_(kept[name])
 
     def _file(self, step: int) -> Path:
         return self._folder / f"step-{step:06d}.safetensors"

@@ -19,15 +19,13 @@ class ModelFlops:
 
     def __init__(self, model: torch.nn.Module):
         config = model.config.get_text_config()
-        heads = getattr(config, "num_attention_heads", 0)
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // max(1, heads)
-        self.attention = 2 * 2 * config.num_hidden_layers * heads * head_dim
+        self.attention = 2 * config.num_hidden_layers * _attention_numbers(config)
         """Forward operations for each pair of a token and one that it attends to: scores and weighted sum."""
         used = next((getattr(config, "num_experts_per_tok", n) / n for n in _counts(config)), 1.0)
         embeddings = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
         self.head = 2 * model.get_output_embeddings().weight.numel()
         self.body = 2 * sum(
-            parameter.numel() * (used if "experts" in name else 1.0)
+            parameter.numel() * (used if ".experts." in name else 1.0)
             for name, parameter in model.named_parameters()
             if parameter.ndim > 1 and id(parameter) not in embeddings
         )
@@ -35,6 +33,14 @@ class ModelFlops:
     def forward(self, tokens: int, scored: int, pairs: float) -> float:
         """Operations of a forward pass over `tokens`, the head on `scored` of them, `pairs` in attention."""
         return self.body * tokens + self.head * scored + self.attention * pairs
+
+
+def _attention_numbers(config) -> int:
+    """Sizes of the query and the value of each head, added up. Those of latent attention differ from each other."""
+    heads = getattr(config, "num_attention_heads", 0)
+    if getattr(config, "kv_lora_rank", None):
+        return heads * (config.qk_nope_head_dim + config.qk_rope_head_dim + config.v_head_dim)
+    return 2 * heads * (getattr(config, "head_dim", None) or config.hidden_size // max(1, heads))
 
 
 def _counts(config) -> Iterable[int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config.lora import LoRASettings
+from pipeline.core.buffers import kept_tensors, persistent_buffers
 from pipeline.core.console import LOGGER
 
 ROUTERS = ("gate", "router")
@@ -138,7 +139,7 @@ def checkpoint_model(model, dtype: str):
     elif adapted:
         model = model.float().merge_and_unload()
     if not before or wanted == torch.float32:
-        return model.to(wanted)
+        return in_dtype(model, wanted)
     lost = _rounded_away(model, before, wanted)
     log = logging.getLogger(LOGGER)
     if lost > MERGE_LOSS:
@@ -150,7 +151,19 @@ def checkpoint_model(model, dtype: str):
     log.info(
         "The adapters are merged into %s weights: %.2f %% of what they learned is rounded away.", dtype, 100 * lost
     )
-    return model.to(wanted)
+    return in_dtype(model, wanted)
+
+
+def in_dtype(model, dtype):
+    """`model` with its numbers in `dtype`, in place, but for those that its class keeps in float32 always: the biases
+    of routers, whose steps bfloat16 would swallow."""
+    always = set(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
+    kept = {name: t.detach().float() for name, t in kept_tensors(model).items() if always & set(name.split("."))}
+    model.to(dtype)
+    for name, tensor in kept_tensors(model).items():
+        if name in kept:
+            tensor.data = kept[name]
+    return model
 
 
 def _adapted_weights(model) -> dict[str, Any]:
@@ -195,6 +208,8 @@ def _dequantised(model, dtype=None):
         plain = AutoModelForCausalLM.from_config(config, dtype=dtype or base.dtype)
     held = {name.replace(".base_layer", ""): parameter for name, parameter in base.named_parameters()}
     with torch.no_grad():
+        for (_, buffer), (_, own) in zip(persistent_buffers(base), persistent_buffers(plain), strict=True):
+            own.data = buffer.clone()
         for name, parameter in plain.named_parameters():
             if held[name].shape == parameter.shape:  # else packed in 4 bits, and unpacked below
                 parameter.copy_(held[name])

@@ -18,6 +18,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy
 
 from pipeline.config.lora import LoRASettings
 from pipeline.config.parallel import ParallelSettings
+from pipeline.core.buffers import persistent_buffers
 from pipeline.core.errors import ConfigError
 from pipeline.core.ranks import process_count
 from pipeline.core.shards import reshard, whole
@@ -126,6 +127,9 @@ class WholeCopy:
                 weight = torch.nn.Parameter(gathered.to(device or gathered.device), held[name].requires_grad)
                 for module, key in places:
                     module._parameters[key] = weight
+        for name, buffer in persistent_buffers(sharded) if keep else ():
+            above, _, key = name.rpartition(".")
+            self._model.get_submodule(above)._buffers[key] = buffer.detach().to(device or buffer.device, copy=True)
         return self._model if keep else None
 
     def emptied(self) -> None:

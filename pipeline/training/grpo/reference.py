@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import TrainerCallback
 
+from pipeline.core.buffers import kept_tensors
 from pipeline.core.shards import reshard, split_like, whole
 from pipeline.training.packed.packing import Row, shortest
 from pipeline.training.sharding import aligned
@@ -43,7 +44,7 @@ class Reference:
     @torch.no_grad()
     def refresh(self) -> None:
         """Make the reference the latest policy."""
-        policy = self._parameters(self._trainer.model)
+        policy = self._held_by(self._trainer.model)
         for name, kept in self._weights().items():
             kept.copy_(policy[name] if self._adapter is None else whole(policy[name]))
         self.refreshed = True
@@ -72,12 +73,12 @@ class Reference:
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """Those of the second model, in shards where it is, or the kept ones of the adapters, which are whole."""
-        return self._parameters(self.model) if self._adapter is None else self._adapter
+        return self._held_by(self.model) if self._adapter is None else self._adapter
 
-    def _parameters(self, model) -> dict[str, torch.Tensor]:
+    def _held_by(self, model) -> dict[str, torch.Tensor]:
         plain = self._trainer.accelerator.unwrap_model(model)
         reshard(plain)
-        return dict(plain.named_parameters())
+        return kept_tensors(plain)
 
     @contextlib.contextmanager
     def _adapter_in_place(self):
@@ -85,7 +86,7 @@ class Reference:
         if self._adapter is None:
             yield
             return
-        parameters = self._parameters(self._trainer.model)
+        parameters = self._held_by(self._trainer.model)
         if self._trainer.in_shards:  # gathered for a pass from memory that is theirs, so that values change places
             trained = {name: parameters[name].detach().clone() for name in self._adapter}
             try:

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.functional import silu
 
-NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm")
+NORMS = ("DeepseekV3RMSNorm", "LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm")
 """Classes that compute x / √(mean x² + ε) · weight."""
-GATED = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP")
+GATED = ("DeepseekV3MLP", "LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP")
 """Classes that compute down(activation(gate(x)) · up(x))."""
 
 

@@ -4,20 +4,23 @@ import json
 import shutil
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data_recipes.pocket.bases import base_folder
-from pipeline.checks.models import check_models, memory_table, model_notes
+from pipeline.checks.models import _check_heads, check_models, memory_table, model_notes
 from pipeline.checks.profile import rule_mistakes
 from pipeline.config.loading import load_profile
 from pipeline.config.lora import LoRASettings
 from pipeline.config.tokenizer import TokenizerSettings
+from pipeline.core.buffers import kept_tensors
 from pipeline.core.errors import ConfigError
 from pipeline.models import memory, sources
 from pipeline.models.chat_format import strips_reasoning
 from pipeline.models.hub import look_at_hub
 from pipeline.models.shapes import PUBLISHED, shape_of
 from pipeline.models.sources import check_base, check_tokenizer, count_parameters
+from pipeline.training.flops import ModelFlops
+from tests.pipeline.engines.tiny import tiny_checkpoint
 
 TURN = "{% if add_generation_prompt %}Answer:{% endif %}"
 PREFILLED = (
@@ -156,12 +159,49 @@ def test_a_shape_gives_the_parameters_that_are_stored(name):
 
 @pytest.mark.parametrize(  # as the models' cards state them, in billions
     ("name", "billions"),
-    [("HuggingFaceTB/SmolLM2-135M", 0.1345),
+    [("deepseek-ai/DeepSeek-V2-Lite", 15.7), ("moonshotai/Moonlight-16B-A3B", 16.0),
+     ("Qwen/Qwen3-30B-A3B-Base", 30.5), ("allenai/OLMoE-1B-7B-0924", 6.92),
+     ("HuggingFaceTB/SmolLM2-135M", 0.1345),
      ("Qwen/Qwen2.5-0.5B", 0.49), ("Qwen/Qwen2.5-1.5B", 1.54), ("Qwen/Qwen2.5-7B", 7.61), ("Qwen/Qwen2.5-14B", 14.7),
      ("meta-llama/Llama-3.2-1B", 1.23), ("meta-llama/Llama-3.1-8B", 8.03)],
 )  # fmt: skip
 def test_published_shapes_give_the_published_sizes(name, billions):
     assert PUBLISHED[name].parameters / 1e9 == pytest.approx(billions, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [("Qwen/Qwen3-30B-A3B-Base", 3.3), ("allenai/OLMoE-1B-7B-0924", 1.28)],
+)
+def test_published_models_of_experts_use_the_published_part_of_their_weights(name, billions):
+    assert PUBLISHED[name].active_parameters / 1e9 == pytest.approx(billions, rel=0.02)
+
+
+@pytest.mark.parametrize("architecture", ["deepseek_v3", "qwen3_moe"])
+def test_a_shape_of_experts_gives_what_is_stored_and_what_a_pass_computes(tmp_path, architecture):
+    folder = tiny_checkpoint(tmp_path, architecture)
+    shape = shape_of(f"folder:{folder}")
+    assert shape.parameters == count_parameters(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    flops = ModelFlops(model)
+    matrices = shape.active_parameters - sum(p.numel() for p in kept_tensors(model).values() if p.ndim == 1)
+    assert flops.body == 2 * (matrices - 2 * shape.embedding_parameters)
+    assert flops.attention == 2 * shape.attention_numbers
+
+
+def test_latents_that_the_cpu_has_no_kernel_for_are_refused_with_the_mend(tmp_path):
+    folder = tiny_checkpoint(tmp_path, "deepseek_v3")
+    changes = [f"stages.base_model.teacher=folder:{folder}", "device=cpu"]
+    with pytest.raises(ConfigError, match=r"latents of 32 numbers.*engine\.latent_cache: false"):
+        _check_heads(load_profile("pocket", changes).profile, f"folder:{folder}", shape_of(f"folder:{folder}"))
+    mended = load_profile("pocket", [*changes, "engine.latent_cache=false"]).profile
+    _check_heads(mended, f"folder:{folder}", shape_of(f"folder:{folder}"))
+
+
+def test_the_cache_holds_latents_or_what_is_made_of_them(tmp_path):
+    shape = shape_of(f"folder:{tiny_checkpoint(tmp_path, 'deepseek_v3')}")
+    assert shape.cached_numbers() == 2 * (16 + 16)
+    assert shape.cached_numbers(latent=False) == 2 * 2 * 2 * 32
 
 
 def test_the_tables_of_a_model_that_is_not_here_still_say_its_size():

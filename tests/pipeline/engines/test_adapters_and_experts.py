@@ -1,11 +1,14 @@
 """vLLM taking over what is no plain dense model: LoRA adapters as adapters, and experts."""
 
+import copy
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from pipeline.config.lora import LoRASettings
+from pipeline.core.buffers import kept_tensors, persistent_buffers
 from pipeline.engines import EngineSettings, Sampling, open_engine
 from pipeline.training.lora import checkpoint_model, peft_config, settle_adapters
 from tests.pipeline.engines.tiny import tiny_checkpoint
@@ -42,16 +45,22 @@ def test_each_sync_takes_the_place_of_the_one_before(tmp_path):
             engine.sync_weights(AutoModelForCausalLM.from_pretrained(folder))
 
 
-def test_experts_are_synced(tmp_path):
-    """vLLM packs experts at load; after a sync it must use the new ones."""
-    folder = tiny_checkpoint(tmp_path, "qwen3_moe")
+@pytest.mark.parametrize("architecture", ["qwen3_moe", "deepseek_v3"])
+def test_experts_are_synced(tmp_path, architecture):
+    """vLLM packs experts at load; after a sync it must use the new ones, and the new biases of routers."""
+    folder = tiny_checkpoint(tmp_path, architecture)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    with open_engine(EngineSettings(kind="vllm", dtype="float32", max_model_len=128, kv_cache_gib=1), folder) as engine:
-        assert widest_gap(model, engine) < 1e-3
-        for parameter in model.parameters():
-            parameter.data.mul_(1.3).add_(0.02 * torch.randn_like(parameter))
-        engine.sync_weights(model)
-        assert widest_gap(model, engine) < 1e-3
+    settings = {"dtype": "float32", "max_model_len": 128}
+    for kind, own in (("vllm", {"kv_cache_gib": 1, "latent_cache": False}), ("transformers", {})):
+        moved = copy.deepcopy(model)
+        with open_engine(EngineSettings(kind=kind, **settings, **own), folder) as engine:
+            assert widest_gap(moved, engine) < 1e-3
+            for tensor in kept_tensors(moved).values():
+                tensor.data.mul_(1.3).add_(0.02 * torch.randn_like(tensor))
+            for _, bias in persistent_buffers(moved):
+                bias.add_(torch.randn_like(bias))
+            engine.sync_weights(moved)
+            assert widest_gap(moved, engine) < 1e-3
 
 
 def test_only_vllm_takes_over_adapters():
@@ -60,11 +69,19 @@ def test_only_vllm_takes_over_adapters():
 
 
 @pytest.mark.parametrize(
-    "target", ["all-linear", ["gate_proj", "up_proj", "down_proj"], ["down_proj"], ["gate"]], ids=str
+    ("architecture", "target"),
+    [
+        ("qwen3_moe", "all-linear"),
+        ("qwen3_moe", ["gate_proj", "up_proj", "down_proj"]),
+        ("qwen3_moe", ["down_proj"]),
+        ("qwen3_moe", ["gate"]),
+        ("deepseek_v3", "all-linear"),
+    ],
+    ids=str,
 )
-def test_experts_with_adapters_are_synced_as_they_are_trained(tmp_path, target):
+def test_experts_with_adapters_are_synced_as_they_are_trained(tmp_path, architecture, target):
     """The two tensors of the experts have an adapter each, one around the other."""
-    folder = tiny_checkpoint(tmp_path, "qwen3_moe")
+    folder = tiny_checkpoint(tmp_path, architecture)
     settings = LoRASettings(rank=4, target_modules=target)
     adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(folder), peft_config(settings))
     settle_adapters(adapted, settings)
@@ -74,7 +91,8 @@ def test_experts_with_adapters_are_synced_as_they_are_trained(tmp_path, target):
         if "lora_" in name:
             torch.nn.init.normal_(parameter, std=0.2)
     before = {name: parameter.clone() for name, parameter in adapted.named_parameters()}
-    with open_engine(EngineSettings(kind="vllm", dtype="float32", max_model_len=128, kv_cache_gib=1), folder) as engine:
+    served = EngineSettings(kind="vllm", dtype="float32", max_model_len=128, kv_cache_gib=1, latent_cache=False)
+    with open_engine(served, folder) as engine:
         engine.sync_weights(adapted)
         assert widest_gap(adapted, engine) < 1e-3
     assert all(torch.equal(before[name], parameter) for name, parameter in adapted.named_parameters())

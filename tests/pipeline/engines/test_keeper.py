@@ -142,3 +142,16 @@ def test_plans_give_each_server_a_port_and_gpus_and_what_taking_over_weights_nee
     fixed = server_plans(settings(), str(MODEL), "cpu", "0.0.0.0", 8000)
     assert [plan.url for plan in fixed] == ["http://0.0.0.0:8000", "http://0.0.0.0:8001"]
     assert fixed[0].environment["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_plans_say_what_vllm_would_not_find_out_about_latent_attention(tmp_path):
+    folder = tiny_checkpoint(tmp_path, "deepseek_v3")
+    plan = server_plans(settings(dtype="float32", latent_cache=False), str(folder), "cpu")[0]
+
+    def value(option):
+        return plan.command[plan.command.index(option) + 1]
+
+    assert plan.environment["VLLM_MLA_DISABLE"] == "1"
+    assert json.loads(value("--compilation-config")) == {"custom_ops": ["-rotary_embedding"]}
+    assert json.loads(value("--hf-overrides"))["topk_method"] == "noaux_tc"
+    assert "--compilation-config" not in server_plans(settings(), str(MODEL), "cpu")[0].command

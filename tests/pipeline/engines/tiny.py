@@ -6,12 +6,15 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
+    DeepseekV3Config,
     LlamaConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
     Qwen3MoeConfig,
 )
+
+from pipeline.core.buffers import persistent_buffers
 
 ARCHITECTURES = ("qwen3", "qwen2", "llama")
 VOCABULARY = 512
@@ -27,6 +30,8 @@ SHAPE = {
     "pad_token_id": 0,
     "bos_token_id": None,
 }
+
+DEEPSEEK = {"kv_lora_rank": 16, "q_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 16, "v_head_dim": 32}
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
@@ -63,12 +68,28 @@ def tiny_checkpoint(folder: Path, architecture: str, seed: int = 0, **changes) -
             decoder_sparse_step=1,
             mlp_only_layers=[],
         ),
+        "deepseek_v3": lambda: DeepseekV3Config(
+            **shape | {"num_key_value_heads": 2},
+            **DEEPSEEK,
+            tie_word_embeddings=False,
+            first_k_dense_replace=1,
+            n_routed_experts=8,
+            num_experts_per_tok=2,
+            n_group=2,
+            topk_group=1,
+            n_shared_experts=1,
+            moe_intermediate_size=32,
+            routed_scaling_factor=1.5,
+            num_mtp_layers=0,
+        ),
     }[architecture]()
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
+        for _, bias in persistent_buffers(model):
+            bias.add_(0.05 * torch.randn_like(bias))
     model.save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder

@@ -216,7 +216,7 @@ def test_adam_step_where_no_gradient_is_noise(model, tmp_path):
     compare(model, tmp_path, settings(learning_rate=1e-3), flat_groups=1, optim="adamw_torch", adam_epsilon=1e-3)
 
 
-@pytest.mark.parametrize("architecture", ["qwen2", "llama", "qwen3_moe"])
+@pytest.mark.parametrize("architecture", ["qwen2", "llama", "qwen3_moe", "deepseek_v3"])
 def test_other_architectures(tmp_path, architecture):
     folder = str(tiny_checkpoint(tmp_path / "model", architecture))
     compare(folder, tmp_path, settings(beta=0.05), flat_groups=1)
