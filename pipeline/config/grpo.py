@@ -4,11 +4,12 @@ The defaults are DeepSeek-R1-Zero's figures: "the paper" is arXiv 2501.12948v2 (
 """
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.config.engine import EngineSettings, Temperature
+from pipeline.config.experts import BalanceSettings, check_moves
 from pipeline.config.lora import LoRASettings, TakesAdapters
 from pipeline.core.own_code import own_code
 from pipeline.core.strict import Strict
@@ -74,7 +75,7 @@ tokens, a fifth, and samples until enough groups have a spread; here that is bou
 class GRPOSettings(TakesAdapters):
     """Group relative policy optimization (arXiv 2402.03300), on TRL's loss definitions."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"loss", "sampled_prompts", "online_difficulty", "fp8_rollouts"})
+    LATER = frozenset({"balance", "loss", "sampled_prompts", "online_difficulty", "fp8_rollouts"})
 
     recipe: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
     """A published variant: sets the keys of `RECIPES`, but those that are set beside it or more specifically (in a
@@ -155,6 +156,8 @@ class GRPOSettings(TakesAdapters):
     sampler_correction_max: float = Field(default=3.0, gt=1)
     """Largest ratio of the correction (TRL's default)."""
 
+    balance: BalanceSettings = BalanceSettings()
+    """Of a mixture of experts: how its load is kept even."""
     lora: LoRASettings | None = None
     """Adapters instead of all weights; null trains all. The reference is then the base with the adapters as they were
     at its last refresh, which for the start is none."""
@@ -196,6 +199,7 @@ class GRPOSettings(TakesAdapters):
     @model_validator(mode="after")
     def _values_agree(self):
         steps = self.rollout_steps
+        check_moves(self.balance, self.lora)
         if self.steps_ahead > steps:
             raise ValueError(
                 f"steps_ahead={self.steps_ahead} is over the {steps} steps of a rollout (rollout_prompts / "

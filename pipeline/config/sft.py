@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
+from pipeline.config.experts import BalanceSettings, check_moves
 from pipeline.config.lora import LoRASettings, TakesAdapters
 
 MAX_TOKENS = 32_768
@@ -20,7 +21,7 @@ def check_batch(batch_size: int, most: int, key: str) -> None:
 
 
 class SFTSettings(TakesAdapters):
-    LATER: ClassVar[frozenset[str]] = frozenset({"fp8"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"balance", "fp8"})
 
     epochs: int = Field(2, ge=1)  # paper: 2-3
     learning_rate: float = Field(5e-5, gt=0)  # paper: cosine 5e-5 -> 5e-6
@@ -34,6 +35,8 @@ class SFTSettings(TakesAdapters):
     weight_decay: float = 0.0
     checkpoint_every: int = Field(200, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
+    balance: BalanceSettings = BalanceSettings()
+    """Of a mixture of experts: how its load is kept even."""
     lora: LoRASettings | None = None
     """Adapters instead of all weights; null trains all."""
     fp8: bool = False
@@ -44,4 +47,5 @@ class SFTSettings(TakesAdapters):
         check_batch(self.batch_size, self.rows_per_device, "rows_per_device")
         if self.fp8 and self.lora:
             raise ValueError("fp8 is for training all weights, and lora trains adapters; set fp8: false, or lora: null")
+        check_moves(self.balance, self.lora)
         return self

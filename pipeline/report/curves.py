@@ -73,6 +73,8 @@ def _charts(records, heldout):
     speeds = {"rollout": _key("rollout_tokens_per_second"), "update": _key("update_tokens_per_second")}
     yield "Speed, by phase", "tokens/s", speeds, {}
     yield "Gradient norm", "norm", {"before clipping": _key("grad_norm")}, {}
+    yield "Most loaded expert, above the mean", "share", {"worst layer": _key("max_violation")}, {}
+    yield "Idle experts", "experts of all layers", {"under a tenth of the mean": _key("idle_experts")}, {}
     yield "Clipped ratios", "share of tokens", {"clipped": _key("clip_ratio/region_mean")}, {}
 
 

@@ -20,6 +20,9 @@ TRUNCATED = 0.25
 FORMAT_GAIN = 0.2
 """A gain in format: at least this much more of the answers are well-formed than at first."""
 
+IDLE_EXPERTS = 1
+"""Experts of all layers, on average, that have hardly anything to do: more is alarming where it was less at first."""
+
 
 @dataclass(frozen=True)
 class Alarm:
@@ -33,7 +36,9 @@ def find_alarms(metrics: Sequence[dict], heldout: Sequence[dict]) -> list[Alarm]
     """Alarms at the last held-out evaluation; none before there are two of them."""
     if len(heldout) < 2 or len(metrics) < 2:
         return []
-    checks = (entropy_collapse, length_collapse, length_explosion, reward_without_accuracy, format_only)
+    checks = (
+        entropy_collapse, length_collapse, length_explosion, reward_without_accuracy, format_only, experts_fell_idle,
+    )  # fmt: skip
     return [alarm for check in checks if (alarm := check(metrics, heldout)) is not None]
 
 
@@ -118,6 +123,20 @@ def format_only(metrics: Sequence[dict], heldout: Sequence[dict]) -> Alarm | Non
         "well-formed answers rose from {format_first:.0%} to {format:.0%} and the reward by {reward_gain:.2g}, while "
         "held-out pass@1 went from {first:.1%} to {now:.1%}. The format alone earns the reward: lower its weight, or "
         "give easier questions",
+    )  # fmt: skip
+
+
+def experts_fell_idle(metrics: Sequence[dict], heldout: Sequence[dict]) -> Alarm | None:
+    """More experts get next to no tokens than at first."""
+    first, now = _first(metrics, "idle_experts"), _mean(metrics[-WINDOW:], "idle_experts")
+    if first is None or now is None or now < max(IDLE_EXPERTS, first + 0.5):
+        return None
+    violation = _mean(metrics[-WINDOW:], "max_violation")
+    return _alarm(
+        "idle experts", heldout, {"idle_first": first, "idle": now, "max_violation": violation},
+        "{idle:.1f} experts get under a tenth of the mean load of their layer, at first {idle_first:.1f}; the most "
+        "loaded is {max_violation:.0%} above it, with pass@1 {now:.1%}. Set or raise grpo.balance.bias_rate, or lower "
+        "the learning rate",
     )  # fmt: skip
 
 

@@ -10,12 +10,15 @@ from pathlib import Path
 import torch
 from transformers import PrinterCallback, TrainerCallback
 
+from pipeline.config.experts import NOT_BALANCED, BalanceSettings
 from pipeline.core.console import LOGGER
 from pipeline.core.errors import RunError
 from pipeline.core.files import append_json_line
 from pipeline.core.stopping import finishing, raise_if_stopped, stop_asked
 from pipeline.core.watchdog import phase
 from pipeline.training.checkpoints import WRITING, clear_unfinished, finish_checkpoint
+from pipeline.training.expert_loads import ExpertLoads
+from pipeline.training.packed.losses import without_adapters
 from pipeline.training.sharded_trainer import ShardedTrainer
 
 NONFINITE = "nonfinite.jsonl"
@@ -46,12 +49,21 @@ class GuardedTrainer(ShardedTrainer):
     """Interval of steps at which stopping and resuming changes no result."""
     on_checkpoint: Callable[[int], None] | None = None
 
-    def __init__(self, *args, keep_checkpoints: int = 2, nonfinite_steps: int = 3, **kwargs):
+    def __init__(
+        self,
+        *args,
+        keep_checkpoints: int = 2,
+        nonfinite_steps: int = 3,
+        balance: BalanceSettings = NOT_BALANCED,
+        **kwargs,
+    ):
         self._keep_checkpoints, self._nonfinite_steps = keep_checkpoints, nonfinite_steps
         self._writing = False
         self._batch: list[tuple[float, object]] = []
         self._skipped, self._in_a_row = False, 0
         super().__init__(*args, **kwargs)
+        self.experts = ExpertLoads(self, without_adapters(self, self.model), balance)
+        self.add_callback(self.experts)
         self.remove_callback(PrinterCallback)  # what it prints is shown by progress bars and kept in metrics
         self._stopped = False
         self.add_callback(_StopWhenAsked(self))
@@ -98,6 +110,11 @@ class GuardedTrainer(ShardedTrainer):
 
     def save_beside(self, folder: Path) -> None:
         """Hook for further files of a checkpoint. Called in all processes; only one with `should_save` writes."""
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the last step left weights and optimizer as they were."""
+        return self._skipped
 
     # ---- Steps that are not finite --------------------------------------------------------------------------------
 
@@ -162,7 +179,7 @@ class GuardedTrainer(ShardedTrainer):
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         if "loss" in logs:
-            logs["skipped"] = int(self._skipped)
+            logs |= {"skipped": int(self._skipped), **self.experts.figures}
         super().log(logs, *args, **kwargs)
 
 

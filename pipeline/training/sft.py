@@ -111,6 +111,7 @@ def train_sft(
         peft_config=peft_config(lora) if lora else None,
         callbacks=[StepCallback(on_step)],
         keep_checkpoints=settings.keep_checkpoints,
+        balance=settings.balance,
         nonfinite_steps=nonfinite_steps,
         parallel=parallel,
     )

@@ -6,19 +6,44 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from pipeline.config.experts import BalanceSettings
 from pipeline.core.strict import Strict
 
 
-class ArchitectureSettings(Strict):
-    """A decoder of one of the three architectures that students come in."""
+class ExpertsSettings(Strict):
+    """What a DeepSeek-V3 has beside a dense decoder: experts (arXiv 2412.19437, 2.1.2) and latent attention (2.1.1)."""
 
-    architecture: Literal["qwen2", "qwen3", "llama"] = "qwen3"
+    experts: int = 12
+    """Routed experts of each layer but the first, which is dense."""
+    experts_per_token: int = 3
+    groups: int = 4
+    """Groups of experts, on a node each at scale …"""
+    groups_per_token: int = 2
+    """… of which a token may use so many."""
+    expert_size: int = 64
+    """Width of a routed expert, and of the one that all tokens share."""
+    key_value_rank: int = 32
+    """Size of the latent that keys and values are made of: what is cached of a token, with its rotary part."""
+    query_rank: int = 64
+    head_size: int = 32
+    """Of an attention head."""
+    rotary_size: int = 16
+    """What of it turns with the position."""
+
+
+class ArchitectureSettings(Strict):
+    """A decoder of one of the three architectures that students come in, or of the teacher's own."""
+
+    architecture: Literal["qwen2", "qwen3", "llama", "deepseek_v3"] = "qwen3"
     hidden_size: int = 128
     layers: int = 4
     heads: int = 4
     key_value_heads: int = 2
+    """Of a dense decoder: a DeepSeek-V3 has one latent for all heads."""
     intermediate_size: int = 384
     context: int = 512
+    experts: ExpertsSettings = ExpertsSettings()
+    """Of a DeepSeek-V3."""
 
 
 class PretrainSettings(Strict):
@@ -28,13 +53,17 @@ class PretrainSettings(Strict):
     warmup_steps: int = 50
     weight_decay: float = 0.01
     final_learning_rate_share: float = 0.1
+    balance: BalanceSettings = BalanceSettings()
 
 
 def build_model(settings: ArchitectureSettings, tokenizer, seed: int):
-    """A randomly initialised `transformers` model in float32 with tied embeddings."""
+    """A randomly initialised `transformers` model in float32, with tied embeddings where it is dense."""
     import torch
     import transformers
 
+    if settings.architecture == "deepseek_v3":
+        torch.manual_seed(seed)
+        return transformers.DeepseekV3ForCausalLM(deepseek_config(settings, tokenizer))
     config_class, model_class = {
         "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
         "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
@@ -60,6 +89,41 @@ def build_model(settings: ArchitectureSettings, tokenizer, seed: int):
     )
 
 
+def deepseek_config(settings: ArchitectureSettings, tokenizer):
+    """The `transformers` configuration of a DeepSeek-V3, with what vLLM reads and transformers does not write."""
+    import transformers
+
+    parts = settings.experts
+    config = transformers.DeepseekV3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden_size,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.heads,
+        intermediate_size=settings.intermediate_size,
+        moe_intermediate_size=parts.expert_size,
+        n_shared_experts=1,
+        n_routed_experts=parts.experts,
+        num_experts_per_tok=parts.experts_per_token,
+        n_group=parts.groups,
+        topk_group=parts.groups_per_token,
+        first_k_dense_replace=1,
+        routed_scaling_factor=1.0,
+        kv_lora_rank=parts.key_value_rank,
+        q_lora_rank=parts.query_rank,
+        qk_rope_head_dim=parts.rotary_size,
+        qk_nope_head_dim=parts.head_size - parts.rotary_size,
+        v_head_dim=parts.head_size,
+        max_position_embeddings=settings.context,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        num_mtp_layers=0,
+    )
+    config.topk_method, config.scoring_func = "noaux_tc", "sigmoid"
+    return config
+
+
 def pretrain(
     model,
     tokenizer,
@@ -74,6 +138,8 @@ def pretrain(
     """
     import torch
 
+    from pipeline.models.routers import Routers, check_balance, load_figures
+
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.95)
     )
@@ -86,6 +152,8 @@ def pretrain(
         ),
     )
     generator = torch.Generator().manual_seed(0)
+    routers = Routers(model)
+    check_balance(routers, settings.balance, model)
     started, tokens, batches = time.perf_counter(), 0, []
     model.train()
     for step in range(settings.steps):
@@ -101,10 +169,16 @@ def pretrain(
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
+        loads = {}
+        if len(routers):
+            counts = routers.take()
+            loads = load_figures(counts)
+            if settings.balance.bias_rate:
+                routers.balance(counts, settings.balance.bias_rate)
         tokens += int((labels != -100).sum())
         if step % 50 == 0 or step == settings.steps - 1:
             seconds = time.perf_counter() - started
-            log({"step": step, "loss": loss.item(), "tokens_per_second": tokens / seconds, "seconds": seconds})
+            log({"step": step, "loss": loss.item(), "tokens_per_second": tokens / seconds, "seconds": seconds} | loads)
     model.eval()
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(output)

@@ -79,6 +79,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         args.beta = 0.0 if args.fsdp_plugin_args else beta  # TRL's reference would not be in shards by layers
         super().__init__(
             keep_checkpoints=settings.keep_checkpoints,
+            balance=settings.balance,
             train_dataset=prompts,
             reward_funcs=[RunReward.of(reward) for reward in reward_funcs],
             **kwargs,
@@ -203,6 +204,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         batches, size = self._plan(trained, rows), self._size(rows)
         total = torch.zeros((), device=self.accelerator.device)
         for i, (batch, weight) in enumerate(batches):
+            self.experts.routers.counting = weight != 0
             with contextlib.nullcontext() if i == len(batches) - 1 else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     loss = self.compute_loss(model, batch, num_items_in_batch=size) * weight

@@ -43,6 +43,7 @@ TROUBLES = {
     "length explosion": {"truncated": lambda p: 0.8 * p, "pass@1": lambda p: 0.5 if p < 0.5 else 0.48},
     "reward up, held-out down": {"pass@1": lambda p: 0.8 - 0.4 * p},
     "gain in format only": {"pass@1": lambda p: 0.1 + 0.02 * p},
+    "idle experts": {"idle_experts": lambda p: 4 * p, "max_violation": lambda p: 0.5 + p},
 }
 
 

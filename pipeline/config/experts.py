@@ -1,0 +1,28 @@
+"""Settings of mixtures of experts: how their load is kept even while they train."""
+
+from pydantic import Field
+
+from pipeline.config.lora import LoRASettings
+from pipeline.core.strict import Strict
+
+
+class BalanceSettings(Strict):
+    """Balance without an auxiliary loss (DeepSeek-V3, arXiv 2412.19437, section 2.1.2): each expert has a bias that
+    counts when experts are chosen and not in their weights. After each optimizer step it rises where the expert had
+    fewer tokens than the mean of its layer, and falls where it had more."""
+
+    bias_rate: float = Field(0.0, ge=0, lt=1)
+    """What a bias changes by in a step (paper: 0.001 over 14.3 trillion tokens, then 0). 0: biases stay what they are.
+    """
+
+
+NOT_BALANCED = BalanceSettings()
+
+
+def check_moves(balance: BalanceSettings, lora: LoRASettings | None) -> None:
+    """Raises ValueError for biases that would move beside adapters: these are saved and handed over without them."""
+    if balance.bias_rate and lora:
+        raise ValueError(
+            f"balance.bias_rate is {balance.bias_rate:g}, but lora trains adapters of a base that stays as it is, its "
+            "routers' biases too; set balance.bias_rate: 0, or lora: null"
+        )
