@@ -47,6 +47,7 @@ SPELLED = {
     ("pipeline/core/arguments.py", "report"): "a command",
     ("benchmarks/report.py", "report"): "an argument",
     ("benchmarks/grpo_rollouts.py", "stages.r1_zero"): "the stage whose steps are measured",
+    ("benchmarks/chaos_servers.py", "r1_zero"): "the stage that servers are killed in",
 }
 """Where product code spells a word that is a stage's id, and what it means there."""
 ONE_OF_ITS_KIND = ("base_model", "evaluate", "report")
