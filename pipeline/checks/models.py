@@ -32,7 +32,7 @@ from pipeline.training.lora import ROUTERS
 
 GIB = 2**30
 LATENT_ON_CPU = 576
-"""Numbers of a latent and the rotary part of keys that vLLM 0.31 has a kernel for on the CPU."""
+"""Numbers of a latent and the rotary part of keys that vLLM 0.32 has a kernel for on the CPU."""
 COMMON_HEADS = (64, 128)
 """Sizes that every engine has; vLLM is asked about others, which takes seconds."""
 

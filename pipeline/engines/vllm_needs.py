@@ -24,8 +24,8 @@ def token_bytes(model: str, dtype: str, latent: bool = True) -> int | None:
 def kernels_left_out(model: str) -> list[str]:
     """vLLM's `custom_ops` for the model on a CPU.
 
-    Its rotary kernel there turns queries of three dimensions wrongly (0.31), which latent attention hands it:
-    log-probabilities are then off by 0.1 to 0.2. What is written in torch takes its place.
+    Its rotary kernel there turns queries of three dimensions wrongly (0.31 and 0.32), which latent attention hands it:
+    log-probabilities are then off by up to 0.2. What is written in torch takes its place.
     """
     return ["-rotary_embedding"] if latent_numbers(_config(model)) else []
 
