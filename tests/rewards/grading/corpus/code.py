@@ -77,6 +77,14 @@ TO_LIST = (
     "def to_list(n):\n    found = []\n    while n:\n        found.append(n.v)\n        n = n.next\n    return found"
 )
 CASES = [
+    (
+        ROW | {"tests": [{"type": "function_call", "fn_name": "add", "input": [1, 2], "output": [3]}]},
+        fenced("def add(a, b):\n    return a + b"), C, "a call whose result is kept in a list of one",
+    ),
+    (
+        ROW | {"tests": [{"type": "function_call", "fn_name": "add", "input": [1, 2], "output": [3]}]},
+        fenced("def add(a, b):\n    return a - b"), W, "a call whose result, kept in a list of one, is another",
+    ),
     (DOUBLE, fenced("print(2 * int(input()))"), C, "the plain program"),
     (DOUBLE, fenced("import sys\nfor line in sys.stdin:\n    print(int(line) * 2)"), C, "reading with sys.stdin"),
     (DOUBLE, fenced("print(str(2 * int(input())) + '   \\n\\n')"), C, "white space at the end"),
