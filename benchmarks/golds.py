@@ -72,7 +72,8 @@ def gold_in(row: dict[str, Any], path: Path, column: str | None) -> str:
     try:
         value = look_up(row, name or "answer")
     except Absent as absent:
-        raise ConfigError(f"{path}: there is no column '{name}'. There are {', '.join(absent.there) or row}.") from None
+        there = f"There are {', '.join(absent.there) or row}. Name one with --answer."
+        raise ConfigError(f"{path}: there is no column {name or ' or '.join(COLUMNS)}. {there}") from None
     if isinstance(value, list):
         value = ", ".join(map(str, value))
     text = str(value if value is not None else "").strip()

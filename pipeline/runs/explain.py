@@ -122,10 +122,11 @@ def _sections(manifest: Manifest) -> list[str]:
     config = {key: value for key, value in manifest.config.items() if key != "files"}
     lines = ["   configuration", *_yaml(config)]
     if manifest.config.get("files"):
-        lines += ["   files that it names, with the SHA-256 of their content", *_yaml(manifest.config["files"])]
+        lines += ["   files that it names, with the SHA-256 of their content", *_yaml(manifest.config["files"], False)]
     return lines
 
 
-def _yaml(value: Any) -> list[str]:
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
+def _yaml(value: Any, brackets: bool | None = None) -> list[str]:
+    """The value as YAML, its innermost lists and mappings in brackets unless `brackets` is False."""
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100, default_flow_style=brackets)
     return [f"     {line}" for line in text.splitlines()]
