@@ -5,6 +5,7 @@ from typing import Any
 from pipeline.checks.data import all_sources, data_notes, sample_of
 from pipeline.checks.fit import Reload, overfull, smallest_change
 from pipeline.checks.models import estimates, model_notes, model_sources
+from pipeline.checks.puzzles import puzzle_notes
 from pipeline.checks.questions import question_notes
 from pipeline.checks.steps import step_notes
 from pipeline.config.profile import Profile
@@ -34,7 +35,11 @@ def check_facts(profile: Profile, reload: Reload, processes: int = 1) -> dict[st
         "smallest_change": smallest_change(profile, reload, processes),
         "questions": [_source(where, source, group) for where, source, group in all_sources(profile)],
         "arithmetic": {name: section.grpo.describe() for name, section in profile.stages.policies.items()},
-        "notes": [*model_notes(profile), *data_notes(profile), *question_notes(profile), *step_notes(profile)],
+        "notes": [
+            note
+            for notes in (model_notes, data_notes, question_notes, puzzle_notes, step_notes)
+            for note in notes(profile)
+        ],
     }
 
 

@@ -6,6 +6,7 @@ from rich.text import Text
 from data_recipes.question import Question
 from pipeline.checks.data import check_data, data_notes, data_table, sample_of
 from pipeline.checks.models import check_models, memory_table, model_notes, models_table
+from pipeline.checks.puzzles import check_puzzles, puzzle_notes
 from pipeline.checks.questions import check_questions, question_notes
 from pipeline.checks.steps import step_notes
 from pipeline.config.profile import Profile
@@ -30,6 +31,7 @@ def check_profile(profile: Profile) -> None:
     check_models(profile)
     check_data(profile)
     check_questions(profile)
+    check_puzzles(profile)
     check_trackers(profile.trackers)
     for stage, section in profile.stages.policies.items():
         if section.grpo.loss:
@@ -90,7 +92,7 @@ def print_check(profile: Profile, processes: int = 1) -> None:
     for note in model_notes(profile):
         console.print(note)
     print_table(data_table(profile), console=console)
-    for note in (*data_notes(profile), *question_notes(profile)):
+    for note in (*data_notes(profile), *question_notes(profile), *puzzle_notes(profile)):
         console.print(note)
     print_table(arithmetic_table(profile, processes), 2, console)
     for note in step_notes(profile):

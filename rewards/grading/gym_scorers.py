@@ -111,6 +111,24 @@ def same_text(answer: str, entry: Entry) -> bool:
     return answer.strip() == str(entry["answer"]).strip()
 
 
+def same_sentence(answer: str, entry: Entry) -> bool:
+    return " ".join(answer.split()).casefold() == " ".join(str(entry["answer"]).split()).casefold()
+
+
+def same_roles(answer: str, entry: Entry) -> bool:
+    """Who is what, in any order, each said once and nothing else."""
+    ours, theirs = roles(str(entry["answer"])), roles(answer)
+    return bool(ours) and ours == theirs
+
+
+BETWEEN = frozenset(("is", "a", "an", "and", "so", "thus", "hence", "therefore"))
+
+
+def roles(text: str) -> list[tuple[str, str]]:
+    words = [word for word in re.findall(r"[^\W_]+", text.casefold()) if word not in BETWEEN]
+    return sorted(zip(words[::2], words[1::2], strict=False)) if len(words) % 2 == 0 else []
+
+
 def one_of_the_boards(answer: str, entry: Entry) -> bool:
     return answer in entry["metadata"]["valid_answers"]
 
@@ -120,6 +138,11 @@ def reaches_24(answer: str, entry: Entry) -> bool:
 
 
 def reaches_target(answer: str, entry: Entry) -> bool:
+    """Some golds begin with the number that is taken away (`-72 + 2 + 274`)."""
+    taken_away = re.fullmatch(r"\s*-\s*([0-9]+)\s*\+(?P<rest>.*)", answer, re.DOTALL)
+    if taken_away:
+        rest, equals, value = taken_away["rest"].partition("=")
+        answer = f"{rest} - {taken_away[1]} {equals}{value}"
     return countdown_reached(answer, entry["metadata"]["numbers"], entry["metadata"]["target"])
 
 
@@ -134,6 +157,9 @@ SCORERS: dict[str, Callable[[str, Entry], bool]] = {
     "string_insertion": same_text,
     "spiral_matrix": same_text,
     "binary_matrix": same_text,
+    "letter_jumble": same_sentence,
+    "spell_backward": same_sentence,
+    "knights_knaves": same_roles,
     "n_queens": one_of_the_boards,
     "puzzle24": reaches_24,
     "countdown": reaches_target,
@@ -142,6 +168,10 @@ SCORERS: dict[str, Callable[[str, Entry], bool]] = {
 
 SHAPES = {
     "sokoban": re.compile(r"[UDLRudlr\s]+"),
+    "survo": re.compile(r"[-0-9\s]+"),
+    "fraction_simplification": re.compile(
+        r"\s*\$*\s*(?:\\d?frac\s*\{\s*[0-9]+\s*\}\s*\{\s*[0-9]+\s*\}|[0-9]+\s*/\s*[0-9]+)\s*\$*\s*"
+    ),
     "kakurasu": re.compile(r"[01\s]+"),
     "quantum_lock": re.compile(r"\s*+[A-Ca-c](?:\s*+(?:(?:→|->|,|-)\s*+)?[A-Ca-c])*+\s*+"),
 }

@@ -25,6 +25,36 @@ def test_reasoning_gym_judges_by_its_own_scorer(name):
     assert judge_answers(answers, [row] * 3) == [Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER]
 
 
+@pytest.mark.parametrize(
+    "name", ["knights_knaves", "survo", "fraction_simplification", "letter_jumble", "spell_backward"]
+)
+def test_reasoning_gym_pays_for_the_answer_and_for_no_words_beside_it(name):
+    row = gym_entry(name)
+    gold = row["answer"]
+    answers = [gold, f"{gold} banana", f"banana {gold}", f"not {gold}", f"{gold} or {gold}7"]
+    verdicts = judge_answers([f"<answer>{answer}</answer>" for answer in answers], [row] * len(answers))
+    assert verdicts == [Verdict.CORRECT, *[Verdict.WRONG] * 4]
+
+
+def test_who_is_what_may_be_said_in_any_order_and_only_once():
+    row = gym_entry("knights_knaves")
+    first, second = row["answer"].rstrip(".").split(", and ")
+    right, twice = f"Therefore, {second} and {first}.", f"{first}, and {second}, and {first}."
+    assert judge_answers([f"<answer>{said}</answer>" for said in (right, twice)], [row] * 2) == [
+        Verdict.CORRECT, Verdict.WRONG,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("expression", "verdict"),
+    [("-2 + 3*5", Verdict.CORRECT), ("-2 + 3*5 = 13", Verdict.CORRECT), ("-2 + 3 + 5", Verdict.WRONG)],
+)
+def test_a_sum_may_begin_with_what_is_taken_away(expression, verdict):
+    metadata = {"source_dataset": "countdown", "numbers": [3, 5, 2], "target": 13}
+    row = {"verifier": "reasoning_gym", "answer": "3*5 - 2", "metadata": metadata}
+    assert judge_answer(f"<answer>{expression}</answer>", row) is verdict
+
+
 def test_reasoning_gym_credits_another_solution_of_the_same_puzzle():
     row = {
         "verifier": "reasoning_gym",
