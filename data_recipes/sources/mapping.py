@@ -75,13 +75,16 @@ class RowMapping(Strict):
 
     def chosen_options(self, row: dict[str, Any], where: str) -> list[Any]:
         """The values of the columns that `options` names. Raises ConfigError where one is missing."""
-        try:
-            return [parsed(look_up(row, column)) for column in self.options]
-        except Absent as absent:
-            there = ", ".join(absent.there) or ", ".join(row)
-            raise ConfigError(
-                f"{where}: there is no column '{', '.join(self.options)}', which options names. Columns there: {there}."
-            ) from None
+        found = []
+        for column in self.options:
+            try:
+                found.append(parsed(look_up(row, column)))
+            except Absent as absent:
+                there = ", ".join(absent.there) or ", ".join(row)
+                raise ConfigError(
+                    f"{where}: there is no column '{column}', which options names. Columns there: {there}."
+                ) from None
+        return found
 
 
 def _from_messages(taken: dict[str, Any], where: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import pytest
 
 from data_recipes.sources.choices import multiple_choice
+from data_recipes.sources.mapping import RowMapping
 from pipeline.core.errors import ConfigError
 
 CITIES = ["Rome", "Paris", "Oslo"]
@@ -67,3 +68,9 @@ def test_the_right_text_beside_the_wrong_ones_is_shuffled_in_the_same_way_each_t
 def test_what_is_no_multiple_choice_is_refused_with_its_place(answer, cells):
     with pytest.raises(ConfigError, match=r"here, line 1: the options .* its number from 0"):
         read(answer, cells, COLUMNS[: len(cells)])
+
+
+def test_the_column_of_options_that_is_missing_is_named_alone():
+    mapping = RowMapping(options=["one", "two", "four"])
+    with pytest.raises(ConfigError, match="here, line 1: there is no column 'four', which options names"):
+        mapping.chosen_options({"one": "Rome", "two": "Paris", "three": "Oslo"}, "here, line 1")
