@@ -19,7 +19,8 @@ class QuestionSampler(Sampler):
     """Row numbers for all rollouts of a run, in one pass: `questions` rows a rollout, each `group_size` times in a row,
     the whole rollout `repeats` times (TRL reads it once a micro-step).
 
-    Rows are drawn without replacement, in a new order each time all have been asked. A run that resumes skips forward
+    Rows are drawn without replacement, in a new order each time all have been asked, so that each is asked once an
+    epoch, whatever the sizes (`orders`). A run that resumes skips forward
     in the same sequence, whatever epoch it stopped in.
     """
 
@@ -46,12 +47,30 @@ class QuestionSampler(Sampler):
         return next(itertools.islice(self._asked(), rollout, None))
 
     def _asked(self) -> Iterator[list[int]]:
-        """Rollouts without end. An order's tail too short for a rollout is left out: no rollout asks twice."""
-        generator = torch.Generator().manual_seed(self.seed)
+        """Rollouts without end."""
+        rows = itertools.chain.from_iterable(orders(self.size, self.questions, self.seed))
         while True:
-            order = torch.randperm(self.size, generator=generator).tolist()
-            for first in range(0, self.size - self.questions + 1, self.questions):
-                yield order[first : first + self.questions]
+            yield list(itertools.islice(rows, self.questions))
+
+
+def orders(size: int, questions: int, seed: int) -> Iterator[list[int]]:
+    """All `size` rows in a new order, pass after pass, for rollouts that take `questions` of them one after the other.
+
+    A rollout may begin in one pass and end in the next. The order of a pass is random but for this: as many rollouts as
+    go into a pass whole, and each of them, ask no row twice.
+    """
+    whole = size // questions * questions
+    generator = torch.Generator().manual_seed(seed)
+    begun: list[int] = []
+    """What the rollouts have asked since the last so many of them were complete."""
+    while True:
+        order = torch.randperm(size, generator=generator).tolist()
+        asked = set(begun)
+        first = [row for row in order if row not in asked][: whole - len(begun)]
+        taken = set(first)
+        order = first + [row for row in order if row not in taken]
+        yield order
+        begun = (begun + order)[size + len(begun) - (size + len(begun)) % whole :]
 
 
 class OnlineQuestions:
@@ -119,7 +138,6 @@ class OnlineQuestions:
     def _order(self, number: int) -> list[int]:
         """The order of a pass: the draws of one random stream."""
         if number not in self._orders:
-            generator = torch.Generator().manual_seed(self.seed)
-            orders = [torch.randperm(self.size, generator=generator).tolist() for _ in range(number + 1)]
-            self._orders = {number: orders[number]}
+            passes = orders(self.size, self.questions, self.seed)
+            self._orders = {number: next(itertools.islice(passes, number, None))}
         return self._orders[number]

@@ -34,6 +34,7 @@ SPELLED = {
     ("pipeline/config/stages.py", "r1_zero"): "a format of answers",
     ("pipeline/steps/evaluation.py", "r1_zero"): "a prompt template",
     ("pipeline/new/profile.py", "r1_zero"): "a prompt template",
+    ("pipeline/models/routers.py", "base_model"): "the decoder inside a model with a head",
     ("benchmarks/sharding.py", "sft"): "a kind of stages",
     ("data_recipes/templates.py", "r1_zero"): "a prompt template",
     ("data_recipes/cleaning/filters.py", "r1_zero"): "a format of answers",

@@ -18,9 +18,9 @@ QUICK = settings(max_examples=40)
 
 
 @QUICK
-@given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 3), st.booleans())
-def test_without_a_flat_group_questions_come_in_the_order_of_the_seed(questions, passes, seed, watched):
-    size = questions * 3
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 3), st.booleans(), st.integers(0, 5))
+def test_without_a_flat_group_questions_come_in_the_order_of_the_seed(questions, passes, seed, watched, more):
+    size = questions * 3 + more
     plain = QuestionSampler(size=size, questions=questions, group_size=1, repeats=1, rollouts=3 * passes, seed=seed)
     difficulty = OnlineDifficulty() if watched else None
     online = OnlineQuestions(size=size, questions=questions, seed=seed, difficulty=difficulty)

@@ -40,6 +40,19 @@ def test_no_question_twice_in_a_rollout_and_all_asked_before_any_again(questions
         assert len(set(rows)) == len(rows)
 
 
+@QUICK
+@given(st.integers(1, 12), st.integers(0, 20), st.integers(0, 3))
+def test_every_question_is_asked_once_an_epoch_whatever_was_resumed(questions, more, seed):
+    size, rollouts = questions + more, 12
+    sampler = QuestionSampler(
+        size=size, questions=questions, group_size=1, repeats=1, rollouts=rollouts, seed=seed
+    )  # fmt: skip
+    rows = list(sampler)
+    for first in range(0, len(rows) - size + 1, size):
+        assert sorted(rows[first : first + size]) == list(range(size))
+    assert [row for number in range(rollouts) for row in sampler.asked(number)] == rows  # each by its number alone
+
+
 def test_groups_are_consecutive_and_rollouts_repeat_for_each_micro_step():
     for rollout in rollouts_of(10, 4, group_size=3, repeats=2):
         assert rollout[:12] == rollout[12:]
