@@ -11,7 +11,7 @@ from pipeline.config.policy import SFT
 from pipeline.config.profile import Profile
 from pipeline.config.stages import RLStage
 from pipeline.core.errors import ConfigError, told_with
-from pipeline.core.packable import not_packed
+from pipeline.core.packable import batch_rotation, not_packed
 from pipeline.core.tokens import token_difference
 from pipeline.ladder import StageDefinition, of_kind
 from pipeline.models.chat_format import answer_end, strips_reasoning, writes_the_date
@@ -52,6 +52,7 @@ def check_models(profile: Profile) -> None:
                     f"it; or, for a model that is to learn longer texts, set stages.base_model.contexts.{role}."
                 )
             _check_heads(profile, source, shape)
+            _check_rotation(profile, source)
             tokenizers[role] = _tokenizer(profile, role)
     _check_taught(profile, tokenizers)
     for key, lora in adapters_of(profile):
@@ -110,6 +111,17 @@ def _check_heads(profile: Profile, source: str, shape: ModelShape | None) -> Non
         )
 
 
+def _check_rotation(profile: Profile, source: str) -> None:
+    """Raises ConfigError where a text's log-probabilities would depend on the texts beside it."""
+    config, longest = _config(source), profile.engine.max_model_len
+    if config is not None and (kind := batch_rotation(config, longest)):
+        raise ConfigError(
+            f"{source} has {kind} rotary embeddings, which change for a whole batch once one of its texts is longer "
+            f"than the model's original context, and engine.max_model_len is {longest}. Set it to that context or "
+            "less, or take a base with rope_type yarn or llama3, whose texts do not depend on each other."
+        )
+
+
 def model_sources(profile: Profile) -> dict[str, str]:
     """`teacher` and each student's name -> where its base comes from."""
     return {"teacher": profile.stages.base_model.teacher, **profile.stages.base_model.students}
@@ -150,12 +162,18 @@ def model_notes(profile: Profile) -> list[str]:
 
 
 def _not_packed(source: str) -> list[str]:
+    config = _config(source)
+    return [] if config is None else not_packed(config)
+
+
+def _config(source: str):
+    """The model's transformers configuration; None of a base that comes with the repository, or is not here."""
     folder = None if source.startswith("pocket:") else local_folder(source)
     if folder is None:
-        return []
+        return None
     from transformers import AutoConfig
 
-    return not_packed(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
 def _trains_packed(profile: Profile, role: str) -> bool:

@@ -24,6 +24,20 @@ OTHER_KINDS = {
 """Types of models that do not say so in an entry of their own."""
 
 
+def batch_rotation(config: Any, tokens: int) -> str | None:
+    """The kind of rotary embeddings that follow the longest row of a batch (`dynamic`, `longrope`), where texts of
+    `tokens` tokens are long enough for it; None where a row's logits do not depend on the others.
+
+    transformers 5.17 takes other frequencies for the whole batch once one row is longer than the model's original
+    context, so that log-probabilities of training and sampling would differ.
+    """
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    rope = getattr(text, "rope_parameters", None) or {}
+    kind = rope.get("rope_type", rope.get("type"))
+    original = rope.get("original_max_position_embeddings") or getattr(text, "original_max_position_embeddings", None)
+    return kind if kind in ("dynamic", "longrope") and tokens > (original or text.max_position_embeddings) else None
+
+
 def not_packed(config: Any) -> list[str]:
     """What a model of this transformers configuration computes that the packed pass does not; empty for most."""
     text = config.get_text_config() if hasattr(config, "get_text_config") else config

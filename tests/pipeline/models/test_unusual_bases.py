@@ -195,6 +195,19 @@ def test_a_template_that_comes_with_a_model_is_held_in_limits(tmp_path, monkeypa
         check_tokenizer("mine", base(tmp_path / "model", template=template))
 
 
+@pytest.mark.parametrize(("kind", "original", "refused"), [("dynamic", 64, True), ("dynamic", 4096, False),
+                                                           ("yarn", 64, False)])  # fmt: skip
+def test_rotary_embeddings_that_follow_the_longest_text_of_a_batch_are_refused(tmp_path, kind, original, refused):
+    rope = {"rope_type": kind, "factor": 4.0, "rope_theta": 1e4, "original_max_position_embeddings": original}
+    folder = base(tmp_path / "model", rope_parameters=rope, max_position_embeddings=4096)
+    profile = profile_with(folder)
+    if refused:
+        with pytest.raises(ConfigError, match=f"has {kind} rotary embeddings"):
+            check_models(profile)
+    else:
+        check_models(profile)
+
+
 def in_block_fp8(folder, block=(16, 16)):
     """The checkpoint with the weights of its layers as DeepSeek-V3 publishes its own, in two files."""
     weights = load_file(folder / "model.safetensors")
