@@ -70,8 +70,8 @@ new: .venv/ready ## write a profile of your own: NAME=mine [BASE= STUDENTS= DATA
 
 quickstart: all ## the whole ladder on the profile, from nothing to students and a report
 
-all: .venv/ready ## every stage that is missing or stale
-	@$(ladder) run all $(processes) $(options)
+all: .venv/ready ## every stage that is missing or stale (BUDGET=2h: sized so that all of it ends in that time)
+	@$(ladder) run all $(processes) $(if $(BUDGET),--budget '$(BUDGET)') $(options)
 
 $(stages): .venv/ready
 	@$(ladder) run $@ $(processes) $(options)

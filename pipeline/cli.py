@@ -97,6 +97,7 @@ def _run(options) -> int | None:
     from pipeline.checks.packages import fetch_extras
     from pipeline.checks.profile import check_processes, check_profile
     from pipeline.ladder import find_stage
+    from pipeline.runs.loading import open_budget
     from pipeline.runs.runner import follow, run_stages
     from pipeline.runs.summary import print_summary
 
@@ -104,8 +105,7 @@ def _run(options) -> int | None:
         raise ConfigError(f"PROCESSES={options.processes}: expected a whole number from 1.")
     profile, run = _load(options)
     if process_rank() > 0:
-        crew = Crew.join()
-        follow(crew)
+        follow(crew := Crew.join())
         crew.leave()
         return None
     target = None if options.stage == "all" else find_stage(options.stage)
@@ -116,8 +116,9 @@ def _run(options) -> int | None:
         from pipeline.core.launch import launch
 
         return launch(options.processes, options.given)
+    budget = open_budget(options.budget, options.stage, options.profile, _words(options.set, "SET"), options.seed, run)
     crew = Crew.join()
-    run_stages(profile, run, target, crew)
+    run_stages(profile, run, target, crew, budget)
     crew.leave()
     if target is None or target.kind in ("evaluate", "report"):
         print_summary(profile, run)
@@ -236,13 +237,12 @@ def _existing(options):
 
 
 def _verify(options) -> int:
-    from pipeline.config.loading import load_profile
+    from pipeline.runs.loading import profile_of
     from pipeline.runs.verify import verify_run
 
     run = _existing(options)
     try:
-        overrides = _words(options.set, "SET")
-        profile = load_profile(options.profile or run.profile_file, overrides, options.seed).profile
+        profile = profile_of(run, options.profile, _words(options.set, "SET"), options.seed)
     except ConfigError as error:
         if options.profile or options.set:
             raise

@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.budget import BudgetSettings
 from pipeline.config.data import Cleaning, Heldout, QuestionSource, Templates
 from pipeline.config.engine import AnyEngine
 from pipeline.config.lora import LoRASettings, with_adapters
@@ -31,7 +32,7 @@ NOTHING_TO_CHOOSE_BY = (
 class Profile(Strict):
     """What one run of the ladder is made with."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"lora", "takes_s"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"lora", "takes_s", "budget"})
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str
@@ -58,6 +59,8 @@ class Profile(Strict):
     takes_s: dict[str, float] = {}
     """Seconds that a stage takes, about, on the machine that the profile is made for: the first run's estimate, which
     goes by what stages really take as soon as some have ended. Changes no result."""
+    budget: BudgetSettings = BudgetSettings()
+    """What `make all BUDGET=2h` may change, and how far."""
     stages: Stages
 
     @model_validator(mode="before")

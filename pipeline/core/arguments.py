@@ -36,6 +36,7 @@ def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
     run = command("run", "run a stage, and those before it that are missing or stale")
     run.add_argument("stage", help="a stage id, or 'all'")
     run.add_argument("--processes", type=int, default=1, help="to start on this machine, one a GPU (default: 1)")
+    run.add_argument("--budget", default="", metavar="TIME", help="size 'all' to end in 2h, 90m or 1h30m")
     profiled(run)
     status = command("status", "show each stage's state: done, stale, partial or missing")
     status.add_argument("--json", action="store_true", help="print it as JSON")

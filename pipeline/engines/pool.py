@@ -21,6 +21,12 @@ class EnginePool:
         self.settings = settings
         self._engine: Engine | None = None
 
+    def use(self, settings: EngineSettings) -> None:
+        """Opens engines with other settings from now on."""
+        if settings != self.settings:
+            self.close()
+            self.settings = settings
+
     @property
     def current(self) -> Engine:
         """The engine that was opened last."""
@@ -30,10 +36,10 @@ class EnginePool:
 
     @phase("engine start")
     def serve(self, checkpoint: Path, seed: int, adapter_rank: int | None = None, device: str | None = None) -> Engine:
-        """An engine with the weights and the tokenizer of a checkpoint folder; `seed` starts its random stream anew,
-        and `device` (default: this machine's) is what it computes on.
+        """Return an engine with the weights and the tokenizer of a checkpoint folder. `seed` restarts its random
+        stream; it computes on `device` (default: this machine's).
 
-        With `adapter_rank` one that takes over adapters of that checkpoint, and of no other.
+        With `adapter_rank` it accepts LoRA adapters of that checkpoint, and of no other.
 
         Raises ConfigError where the engine's package is missing, RunError where the engine cannot serve the checkpoint.
         """
@@ -65,7 +71,7 @@ class EnginePool:
 
 
 def _full_memory(error: Exception) -> str:
-    """What to do about shared memory that is full, which engines start with; '' for other errors."""
+    """Advice if shared memory, which engines need to start, is full; '' for other errors."""
     if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
         return ""
     free = shutil.disk_usage(SHARED_MEMORY).free / 2**20

@@ -3,8 +3,10 @@
 import importlib
 import logging
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +27,7 @@ from pipeline.core.watchdog import dumps_to, phase, watching
 from pipeline.engines.pool import EnginePool
 from pipeline.ladder import LADDER, StageDefinition, needed_for
 from pipeline.runs.attempts import ATTEMPTS, Attempts
+from pipeline.runs.budget import Budget
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.forecast import Forecast
 from pipeline.runs.identity import resolved_config
@@ -69,9 +72,9 @@ def _state_of(stage: StageDefinition, profile: Profile, run: RunFolder, before: 
         if damaged is None:
             return StageState(stage, "done", "", manifest, key)
         return StageState(stage, "stale", f"its output {damaged} is gone", manifest, key)
-    partial = run.partial(stage.id, key)
-    if partial.is_dir():
-        progress = read_progress(partial)
+    folder = run.partial(stage.id, key)
+    if folder.is_dir():
+        progress = read_progress(folder)
         reached = f"resumable at {progress['unit']} {progress['done']}" if progress else "just begun"
         of = f" of {progress['total']}" if progress and progress["total"] else ""
         return StageState(stage, "partial", reached + of, manifest, key)
@@ -129,6 +132,7 @@ class StageOrder:
     """What the leader tells the followers of a stage that begins."""
 
     stage: StageDefinition
+    profile: Profile
     folder: Path
     inputs: dict[str, StageInput]
 
@@ -144,18 +148,23 @@ def follow(crew: Crew) -> None:
     try:
         with heeding_interrupts(), sharing_cores():
             while (order := crew.receive()) is not None:
-                ctx = _context(order, profile, run_name, engines, crew, logging.getLogger(LOGGER))
+                ctx = _context(order, run_name, engines, crew, logging.getLogger(LOGGER))
                 crew.follow(ctx, around=lambda: watching(profile.watchdog.warn_s, profile.watchdog.stop_s))
     finally:
         engines.close()
 
 
 def run_stages(
-    profile: Profile, run: RunFolder, target: StageDefinition | None, crew: Crew | None = None
+    profile: Profile,
+    run: RunFolder,
+    target: StageDefinition | None,
+    crew: Crew | None = None,
+    budget: Budget | None = None,
 ) -> list[StageState]:
     """Runs `target` (None: every stage) and what it depends on, skipping what is done; returns the final states.
 
-    With several processes this is for the leader of the `crew`; the others `follow`.
+    A `budget` chooses the sizes of each stage before it runs. With several processes this is for the leader of the
+    `crew`; the others `follow`.
     Raises ConfigError and RunError; after either, and after Ctrl-C, the same call goes on where it stopped.
     """
     logger = set_up_logging()
@@ -175,7 +184,12 @@ def run_stages(
                 if stage not in wanted:
                     continue
                 place = f"stage {len(wanted) - len(left) + 1} of {len(wanted)}"
-                still = forecast.seconds(left)
+                if budget and state.state != "done":
+                    opened = partial(_opened, run=run, states=states, engines=engines, crew=crew)
+                    left_of_all = _still_to_run(stage, profile, run, states)
+                    profile = budget.settle(stage, left_of_all, run.path / ".partial" / "measuring", opened)
+                    states[stage.id] = state = _state_of(stage, profile, run, states)
+                still = budget.seconds_left(profile, left) if budget else forecast.seconds(left)
                 left.remove(stage)
                 if state.state == "done":
                     logger.info("%s: done already", stage.id)
@@ -185,12 +199,50 @@ def run_stages(
                 about = f"; about {rough(still)} for all that is left" if still and left else ""
                 logger.info("%s, %s: %s (%s%s)%s", place, stage.id, stage.summary, why, wanted_by, about)
                 with disk_faults_told(run.path):
-                    forecast.ended(stage, _run_stage(stage, profile, run, states, engines, crew))
+                    took = _run_stage(stage, profile, run, states, engines, crew)
+                forecast.ended(stage, took)
+                if budget:
+                    budget.ended(stage, profile, took)
                 states[stage.id] = _state_of(stage, profile, run, states)
             crew.send(None)
         finally:
             engines.close()
+            if budget:
+                budget.save()
     return list(stage_states(profile, run).values())
+
+
+def _still_to_run(
+    stage: StageDefinition, profile: Profile, run: RunFolder, before: dict[str, StageState]
+) -> list[StageDefinition]:
+    """The stage, and the later ones that are not done."""
+    later, states = LADDER[LADDER.index(stage) :], dict(before)
+    for other in later:
+        states[other.id] = _state_of(other, profile, run, states)
+    return [other for other in later if other == stage or states[other.id].state != "done"]
+
+
+@contextmanager
+def _opened(
+    stage: StageDefinition,
+    profile: Profile,
+    folder: Path,
+    logger: logging.Logger,
+    *,
+    run: RunFolder,
+    states: dict[str, StageState],
+    engines: EnginePool,
+    crew: Crew,
+) -> Iterator[StageContext]:
+    """A stage about to run in a folder, in every process of the run. Other processes are let go when it is over."""
+    inputs = {
+        name: StageInput(run.stage(name), states[name].manifest) for name in stage.inputs_of(profile.stages.taught)
+    }
+    order = StageOrder(stage, profile, folder, inputs)
+    ctx = _context(order, run.name, engines, crew, logger)
+    crew.send(order)
+    yield ctx
+    crew.send(None)
 
 
 def _run_stage(
@@ -214,18 +266,14 @@ def _run_stage(
             f"{LEAST_FREE_BYTES / 2**20:.0f} MiB are needed. Free some room and run the same command again."
         )
     with logged_to(folder / "log.txt") as logger, dumps_to(folder / "log.txt"), phase(stage.id):
-        inputs = {name: StageInput(run.stage(name), states[name].manifest) for name in stage.inputs_of(taught)}
-        order = StageOrder(stage, folder, inputs)
-        ctx = _context(order, profile, run.name, engines, crew, logger)
-        crew.send(order)
         try:
             forget_peak()
         except OSError as error:
             logger.warning("%s: the memory of the stages before it counts as its own (%s)", stage.id, error)
         attempts = Attempts(folder)
-        with attempts.one_more():
+        whole = _opened(stage, profile, folder, logger, run=run, states=states, engines=engines, crew=crew)
+        with whole as ctx, attempts.one_more():
             result: StageResult = importlib.import_module(stage.module).run(ctx)
-        crew.send(None)
         memory = peak()
         over = f" over {attempts.count} attempts" if attempts.count > 1 else ""
         logger.info("%s: finished in %.1f s%s", stage.id, attempts.seconds, over)
@@ -253,10 +301,9 @@ def _run_stage(
     return attempts.seconds
 
 
-def _context(
-    order: StageOrder, profile: Profile, run_name: str, engines: EnginePool, crew: Crew, logger: logging.Logger
-) -> StageContext:
-    stage_id = order.stage.id
+def _context(order: StageOrder, run_name: str, engines: EnginePool, crew: Crew, logger: logging.Logger) -> StageContext:
+    stage_id, profile = order.stage.id, order.profile
+    engines.use(profile.engine)
     return StageContext(
         stage_id=stage_id,
         run=run_name,
