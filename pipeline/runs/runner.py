@@ -19,7 +19,7 @@ from pipeline.core.errors import RunError
 from pipeline.core.figures import as_in_a_profile, rough
 from pipeline.core.files import hash_json, read_progress
 from pipeline.core.manifest import Manifest, hash_stage
-from pipeline.core.memory import forget_peak, peak
+from pipeline.core.memory import forget_peak, peak, release_memory
 from pipeline.core.ranks import default_device
 from pipeline.core.stopping import heeding_interrupts
 from pipeline.core.versions import code_version, package_versions
@@ -148,6 +148,7 @@ def follow(crew: Crew) -> None:
     try:
         with heeding_interrupts(), sharing_cores():
             while (order := crew.receive()) is not None:
+                release_memory()
                 ctx = _context(order, run_name, engines, crew, logging.getLogger(LOGGER))
                 crew.follow(ctx, around=lambda: watching(profile.watchdog.warn_s, profile.watchdog.stop_s))
     finally:
@@ -266,6 +267,7 @@ def _run_stage(
             f"{LEAST_FREE_BYTES / 2**20:.0f} MiB are needed. Free some room and run the same command again."
         )
     with logged_to(folder / "log.txt") as logger, dumps_to(folder / "log.txt"), phase(stage.id):
+        release_memory()
         try:
             forget_peak()
         except OSError as error:
