@@ -69,9 +69,9 @@ def group_of(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[2])
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_server_that_dies_or_falls_silent_comes_back_at_its_address(sent):
-    keeper = Keeper(plans(), settings(server_silent_s=10.0))
+@pytest.mark.parametrize(("sent", "patience"), [(signal.SIGKILL, {}), (signal.SIGSTOP, {"server_silent_s": 20.0})])
+def test_a_server_that_dies_or_falls_silent_comes_back_at_its_address(sent, patience):
+    keeper = Keeper(plans(), settings(**patience))
     try:
         first, second = state(keeper)["servers"]
         os.kill(first["pid"], sent)
