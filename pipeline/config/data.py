@@ -114,7 +114,7 @@ class Heldout(Strict):
     """The name of one of `stages.evaluate.sets`."""
     every: int = Field(100, ge=1)
     """Optimizer steps between two points of the curve."""
-    questions: int = Field(64, ge=1)
+    questions: int = Field(64, ge=1, le=100_000)
     samples: int = Field(4, ge=1)
     keep_best: bool = False
     """Whether the stage hands on the weights of the best point of the curve instead of the last. The curve's questions

@@ -23,7 +23,7 @@ from pipeline.config.loading import PROFILE_FOLDER, _Loader
 from pipeline.config.profile import Profile
 from pipeline.core.strict import sections_in
 
-EXAMPLES = int(os.environ.get("CONFIG_FUZZ_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("CONFIG_FUZZ_EXAMPLES", "100"))
 
 
 def unshared(value: Any) -> Any:
