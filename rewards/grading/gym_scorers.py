@@ -170,7 +170,7 @@ SHAPES = {
     "sokoban": re.compile(r"[UDLRudlr\s]+"),
     "survo": re.compile(r"[-0-9\s]+"),
     "fraction_simplification": re.compile(
-        r"\s*\$*\s*(?:\\d?frac\s*\{\s*[0-9]+\s*\}\s*\{\s*[0-9]+\s*\}|[0-9]+\s*/\s*[0-9]+)\s*\$*\s*"
+        r"\s*+\$*+\s*+(?:\\d?frac\s*\{\s*[0-9]+\s*\}\s*\{\s*[0-9]+\s*\}|[0-9]+\s*/\s*[0-9]+)\s*+\$*+\s*+"
     ),
     "kakurasu": re.compile(r"[01\s]+"),
     "quantum_lock": re.compile(r"\s*+[A-Ca-c](?:\s*+(?:(?:→|->|,|-)\s*+)?[A-Ca-c])*+\s*+"),
