@@ -8,8 +8,8 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
+from benchmarks.processes import alive
 from pipeline.core.errors import RunError
 from pipeline.ladder import LADDER, find_stage, needed_for
 
@@ -93,12 +93,4 @@ class Climb:
         return len(alive)
 
     def _session(self) -> list[int]:
-        found = []
-        for status in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = status.read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == self.process.pid and fields[0] != "Z":
-                found.append(int(status.parent.name))
-        return found
+        return [pid for pid, process in alive().items() if process.session == self.process.pid]

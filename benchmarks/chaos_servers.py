@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.processes import alive
 from pipeline.core.errors import LadderError, RunError
 from pipeline.core.files import read_json_lines, write_durably
 from pipeline.core.versions import code_version, package_versions
@@ -75,7 +76,7 @@ class Storm:
             self.process.wait()
             return "trainer SIGKILL"
         groups = [server["pid"] for file in self.folder.glob(f"*/{STATE}") for server in _state(file)]
-        victims = [pid for pid in _processes() if _group(pid) in groups]
+        victims = [pid for pid, process in alive().items() if process.group in groups]
         if not victims:
             return ""
         victim, sent = rng.choice(victims), rng.choice([signal.SIGKILL, signal.SIGSTOP])
@@ -88,7 +89,7 @@ class Storm:
     def left(self) -> list[int]:
         """Processes of the run that are still there `LEFT_S` after it ended; they are ended."""
         until = time.monotonic() + LEFT_S
-        while (found := [pid for pid in _processes() if _marked(pid, str(self.folder))]) and time.monotonic() < until:
+        while (found := [pid for pid in alive() if _marked(pid, str(self.folder))]) and time.monotonic() < until:
             time.sleep(0.2)
         for pid in found:
             os.kill(pid, signal.SIGKILL)
@@ -145,21 +146,9 @@ def _state(file: Path) -> list[dict]:
         return []
 
 
-def _processes() -> list[int]:
-    return [int(path.name) for path in Path("/proc").glob("[0-9]*")]
-
-
-def _group(pid: int) -> int | None:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[2])
-
-
 def _marked(pid: int, mark: str) -> bool:
     try:
-        return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes() and _group(pid) is not None
+        return f"{MARK}={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return False
 

@@ -100,15 +100,7 @@ def scanned(task: str, questions: int, seconds: float) -> dict[str, Any]:
         return {"error": outcome.failure}
     shares = {label: (right / count, count) for label, (right, count) in outcome.value.items() if count}
     constants = {label: share for label, share in shares.items() if label.startswith("the constant ")}
-    own = {
-        "the gold answer",
-        "denied",
-        "hedged",
-        "with another behind `or`",
-        "with the other sign",
-        "cut off at the point",
-    }
-    copied = {label: share for label, share in shares.items() if label not in constants and label not in own}
+    copied = {label: share for label, share in shares.items() if label not in {*constants, GOLD, *CHANGES}}
     return {
         "constant": best(constants),
         "copy": best(copied),

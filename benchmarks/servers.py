@@ -2,7 +2,7 @@
 
     make prove-servers
 
-Starts two CPU servers on each pocket base (tied and untied head), hands over a policy that a large update has changed,
+Starts two CPU servers on two pocket bases (both with a tied head), hands over a policy that a large update has changed,
 and compares the log-probabilities that the servers report with those of transformers under the new weights; then under
 the old ones, and again. Then the same prompts are sampled by two servers and by vLLM in this process, at the same
 number of threads in all, each twice; the second time counts. Written to `benchmarks/results/servers.json`.

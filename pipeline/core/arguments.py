@@ -16,14 +16,6 @@ def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
         sub.set_defaults(command=commands[name])
         return sub
 
-    def profiled(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "--profile", default=DEFAULT_PROFILE, help="name of a file in configs/, or a path (default: %(default)s)"
-        )
-        sub.add_argument("--run", default="", help="name of the run folder (default: the profile's name, and its seed)")
-        _add_words(sub, "--set", "'KEY=VALUE …'", "overrides, such as seed=3")
-        sub.add_argument("--seed", type=int, help="replaces the profile's seed")
-
     new = command("new", "write a profile for models, data, rewards and hardware of your own")
     new.add_argument("name", nargs="?", default="", help="of the profile, which becomes configs/NAME.yaml")
     new.add_argument("--base", default="", help="folder, .gguf file, OWNER/NAME on the Hub, or 'pocket'")
@@ -102,6 +94,16 @@ def parser(commands: Mapping[str, Callable]) -> argparse.ArgumentParser:
     bases = command("pocket-bases", "pretrain the pocket base models again")
     bases.add_argument("names", nargs="*", help="which (default: all of the recipe)")
     return whole
+
+
+def profiled(command: argparse.ArgumentParser) -> None:
+    """Adds the options that name a profile and its run."""
+    command.add_argument(
+        "--profile", default=DEFAULT_PROFILE, help="name of a file in configs/, or a path (default: %(default)s)"
+    )
+    command.add_argument("--run", default="", help="name of the run folder (default: the profile's name, and its seed)")
+    _add_words(command, "--set", "'KEY=VALUE …'", "overrides, such as seed=3")
+    command.add_argument("--seed", type=int, help="replaces the profile's seed")
 
 
 class _Joined(argparse.Action):

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config.engine import ServerSettings
-from pipeline.core.arguments import DEFAULT_PROFILE
+from pipeline.core.arguments import profiled
 from pipeline.core.errors import ConfigError, LadderError, RunError
 from pipeline.core.ranks import GPUS
 from pipeline.engines.keeper import GaveUp, ServerPlan, Watch
@@ -56,10 +56,7 @@ async def _serve(watch: Watch, plans: list[ServerPlan], host: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make serve", description="Start vLLM servers that take over weights.")
-    parser.add_argument("--profile", default=DEFAULT_PROFILE, help="its engine's settings are theirs")
-    parser.add_argument("--run", default="", help="name of the run folder with the checkpoint")
-    parser.add_argument("--set", default="", metavar="'KEY=VALUE …'", help="overrides, such as engine.servers=2")
-    parser.add_argument("--seed", type=int, help="replaces the profile's seed")
+    profiled(parser)
     parser.add_argument("--model", default=BASE.id, help="a stage or a checkpoint folder (default: the base)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
     parser.add_argument("--port", type=int, default=8000, help="of the first server; the others follow")

@@ -54,7 +54,7 @@ def train_in_fp8(model: nn.Module) -> None:
 
     Raises ConfigError where the model has none.
     """
-    for layer in _linear_layers(model).values():
+    for layer in _linear_layers(model):
         layer.__class__ = FP8Linear
 
 
@@ -68,7 +68,7 @@ def weights_in_fp8(model: nn.Module) -> Iterator[None]:
         raise ConfigError("fp8_rollouts rounds whole weights, and these are in shards. Set parallel.shard: none.")
     kept = {}
     with torch.no_grad():
-        for layer in _linear_layers(model).values():
+        for layer in _linear_layers(model):
             kept[layer] = layer.weight.detach().clone()
             layer.weight.copy_(rounded(layer.weight))
     try:
@@ -79,14 +79,10 @@ def weights_in_fp8(model: nn.Module) -> Iterator[None]:
                 layer.weight.copy_(weight)
 
 
-def _linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
+def _linear_layers(model: nn.Module) -> list[nn.Linear]:
     """Those of the decoder layers: not the head, which is outside of them, nor routers, whose classes are others."""
-    found = {
-        f"{number}.{name}": module
-        for number, layer in enumerate(getattr(model.get_decoder(), "layers", ()))
-        for name, module in layer.named_modules()
-        if type(module) in (nn.Linear, FP8Linear)
-    }
+    layers = getattr(model.get_decoder(), "layers", ())
+    found = [module for layer in layers for module in layer.modules() if type(module) in (nn.Linear, FP8Linear)]
     if not found:
         raise ConfigError(f"fp8: {type(model).__name__} has no linear layers in decoder layers. Switch fp8 off.")
     return found

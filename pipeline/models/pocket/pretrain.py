@@ -73,20 +73,27 @@ def build_model(settings: ArchitectureSettings, tokenizer, seed: int):
     torch.manual_seed(seed)
     return model_class(
         config_class(
-            vocab_size=len(tokenizer),
-            hidden_size=settings.hidden_size,
-            num_hidden_layers=settings.layers,
-            num_attention_heads=settings.heads,
+            **_sizes(settings, tokenizer),
             num_key_value_heads=settings.key_value_heads,
-            intermediate_size=settings.intermediate_size,
-            max_position_embeddings=settings.context,
             tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
             **extra,
         )
     )
+
+
+def _sizes(settings: ArchitectureSettings, tokenizer) -> dict[str, int | None]:
+    """Entries of a `transformers` configuration that every architecture has."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": settings.hidden_size,
+        "num_hidden_layers": settings.layers,
+        "num_attention_heads": settings.heads,
+        "intermediate_size": settings.intermediate_size,
+        "max_position_embeddings": settings.context,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
 
 
 def deepseek_config(settings: ArchitectureSettings, tokenizer):
@@ -95,12 +102,8 @@ def deepseek_config(settings: ArchitectureSettings, tokenizer):
 
     parts = settings.experts
     config = transformers.DeepseekV3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=settings.hidden_size,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
+        **_sizes(settings, tokenizer),
         num_key_value_heads=settings.heads,
-        intermediate_size=settings.intermediate_size,
         moe_intermediate_size=parts.expert_size,
         n_shared_experts=1,
         n_routed_experts=parts.experts,
@@ -114,10 +117,6 @@ def deepseek_config(settings: ArchitectureSettings, tokenizer):
         qk_rope_head_dim=parts.rotary_size,
         qk_nope_head_dim=parts.head_size - parts.rotary_size,
         v_head_dim=parts.head_size,
-        max_position_embeddings=settings.context,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
         num_mtp_layers=0,
     )
     config.topk_method, config.scoring_func = "noaux_tc", "sigmoid"

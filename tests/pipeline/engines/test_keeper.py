@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.processes import alive
 from pipeline.config.engine import EngineSettings
 from pipeline.core.errors import ConfigError
 from pipeline.core.ranks import GPUS
@@ -53,20 +54,7 @@ def state(keeper) -> dict:
 def pids(keeper) -> list[int]:
     """Of the servers and of all that they have started."""
     groups = {server["pid"] for server in state(keeper)["servers"]}
-    return [pid for pid in running() if group_of(pid) in groups]
-
-
-def running() -> list[int]:
-    return [int(path.name) for path in Path("/proc").glob("[0-9]*")]
-
-
-def group_of(pid: int) -> int | None:
-    """The process's group; None for one that is gone, or ended and only not yet waited for."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[2])
+    return [pid for pid, process in alive().items() if process.group in groups]
 
 
 @pytest.mark.parametrize(("sent", "patience"), [(signal.SIGKILL, {}), (signal.SIGSTOP, {"server_silent_s": 20.0})])
@@ -79,7 +67,7 @@ def test_a_server_that_dies_or_falls_silent_comes_back_at_its_address(sent, pati
         again, other = state(keeper)["servers"]
         assert other == second
         assert again["url"] == first["url"]
-        assert group_of(first["pid"]) is None
+        assert first["pid"] not in alive()
         assert len(pids(keeper)) == 4  # nothing of the first one's is left
         keeper.check()
     finally:
@@ -91,7 +79,7 @@ def test_closed_it_leaves_no_process_and_no_file():
     started = pids(keeper)
     assert len(started) == 4
     keeper.close()
-    assert [pid for pid in started if group_of(pid)] == []
+    assert set(started) & alive().keys() == set()
     assert not keeper.folder.exists()
 
 
@@ -110,10 +98,10 @@ def test_no_server_outlives_what_keeps_it(killed, tmp_path):
     groups = {server["pid"] for server in json.loads((Path(folder) / STATE).read_text())["servers"]}
     os.kill(run.pid if killed == "the run" else int(keeper), signal.SIGKILL)
     if killed == "the run":
-        until(lambda: not any(group_of(pid) in groups for pid in running()))
+        until(lambda: not any(process.group in groups for process in alive().values()))
         until(lambda: not Path(folder).exists())
     else:
-        until(lambda: not any(group_of(pid) for pid in groups))
+        until(lambda: not groups & alive().keys())
         run.kill()
     run.wait()
 
