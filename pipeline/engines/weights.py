@@ -41,8 +41,7 @@ def running_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def streamed_weights(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield `checkpoint_weights` one by one, so that of a sharded model only one is gathered at a time, as `dtype`, if
     its checkpoint stores weights in the model's own form."""
-    names = {name: torch.empty_like(tensor, device="meta") for name, tensor in kept_tensors(model).items()}
-    if not is_sharded(model) or has_adapters(model) or _converted(model, names):
+    if not is_sharded(model) or has_adapters(model) or stored_otherwise(model):
         yield from checkpoint_weights(model).items()
         return
     reshard(model)
@@ -51,10 +50,11 @@ def streamed_weights(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[tup
     yield from persistent_buffers(model)  # each process has them whole, in the precision that they need
 
 
-def _converted(model, names: dict[str, torch.Tensor]) -> bool:
-    """Whether the checkpoint has other tensors, or other names, than the model."""
+def stored_otherwise(model) -> bool:
+    """Whether the checkpoint has other tensors, or other names, than the model, as with experts."""
     from transformers.core_model_loading import revert_weight_conversion
 
+    names = {name: torch.empty_like(tensor, device="meta") for name, tensor in kept_tensors(model).items()}
     stored = dict(revert_weight_conversion(model, names))
     return stored.keys() != names.keys() or any(stored[name] is not tensor for name, tensor in names.items())
 
