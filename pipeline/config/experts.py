@@ -1,4 +1,4 @@
-"""Settings of mixtures of experts: how their load is kept even while they train."""
+"""Settings of what DeepSeek-V3 has and others have not: experts whose load is kept even, multi-token prediction."""
 
 from pydantic import Field
 
@@ -16,6 +16,10 @@ class BalanceSettings(Strict):
     """
 
 
+MTP_WEIGHT = 0.3
+"""Of the loss of multi-token prediction in pretraining (arXiv 2412.19437, section 4.2): for the first 10 trillion
+tokens, then 0.1."""
+
 NOT_BALANCED = BalanceSettings()
 
 
@@ -25,4 +29,13 @@ def check_moves(balance: BalanceSettings, lora: LoRASettings | None) -> None:
         raise ValueError(
             f"balance.bias_rate is {balance.bias_rate:g}, but lora trains adapters of a base that stays as it is, its "
             "routers' biases too; set balance.bias_rate: 0, or lora: null"
+        )
+
+
+def check_module_trains(mtp_weight: float, lora: LoRASettings | None) -> None:
+    """Raises ValueError for a multi-token prediction module that would train beside adapters."""
+    if mtp_weight and lora:
+        raise ValueError(
+            f"mtp_weight is {mtp_weight:g}, but lora trains adapters of a base that stays as it is, its multi-token "
+            "prediction module too; set mtp_weight: 0, or lora: null"
         )

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from pipeline.config.experts import BalanceSettings, check_moves
+from pipeline.config.experts import BalanceSettings, check_module_trains, check_moves
 from pipeline.config.lora import LoRASettings, TakesAdapters
 
 MAX_TOKENS = 32_768
@@ -21,7 +21,7 @@ def check_batch(batch_size: int, most: int, key: str) -> None:
 
 
 class SFTSettings(TakesAdapters):
-    LATER: ClassVar[frozenset[str]] = frozenset({"balance", "fp8"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"balance", "fp8", "mtp_weight"})
 
     epochs: int = Field(2, ge=1)  # paper: 2-3
     learning_rate: float = Field(5e-5, gt=0)  # paper: cosine 5e-5 -> 5e-6
@@ -37,6 +37,9 @@ class SFTSettings(TakesAdapters):
     keep_checkpoints: int = Field(2, ge=1)
     balance: BalanceSettings = BalanceSettings()
     """Of a mixture of experts: how its load is kept even."""
+    mtp_weight: float = Field(0.0, ge=0, le=1)
+    """Weight of the loss of the token after the next, which trains the model's multi-token prediction module (paper of
+    DeepSeek-V3: 0.3, later 0.1). 0: the module stays as it is."""
     lora: LoRASettings | None = None
     """Adapters instead of all weights; null trains all."""
     fp8: bool = False
@@ -48,4 +51,5 @@ class SFTSettings(TakesAdapters):
         if self.fp8 and self.lora:
             raise ValueError("fp8 is for training all weights, and lora trains adapters; set fp8: false, or lora: null")
         check_moves(self.balance, self.lora)
+        check_module_trains(self.mtp_weight, self.lora)
         return self

@@ -5,10 +5,11 @@ import logging
 from collections.abc import Callable
 
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from pipeline.config.engine import Sampling, TransformersSettings
 from pipeline.core.buffers import kept_tensors
+from pipeline.core.causal_lm import load_causal_lm
 from pipeline.core.console import LOGGER
 from pipeline.core.ranks import default_device
 from pipeline.core.watchdog import beat
@@ -41,7 +42,7 @@ class TransformersEngine(Engine):
         self._pad_id = min(self.end_ids) if pad is None else pad
 
     def _open(self, folder: str):
-        model = AutoModelForCausalLM.from_pretrained(
+        model = load_causal_lm(
             folder, dtype=getattr(torch, self.settings.dtype), use_safetensors=True, trust_remote_code=False
         )
         model.generation_config = GenerationConfig()  # `generate` fills what a request leaves open from the model's own

@@ -75,14 +75,16 @@ class Routers:
 
 def load_figures(counts: torch.Tensor) -> dict[str, float]:
     """Figures of (layers, experts) `counts`: `max_violation`, (most loaded − mean) / mean of the worst layer, and
-    `max_violation_N` of each; `idle_experts`, how many had under `IDLE_SHARE` of the mean of their layer. Empty where
-    nothing was counted."""
+    `max_violation_N` of each; `idle_experts`, how many had under `IDLE_SHARE` of the mean of their layer. Layers that
+    nothing went through, those of multi-token prediction without training, are left out."""
     loads = counts.double()
-    means = loads.mean(1)
-    if not len(loads) or not bool((means > 0).all()):
+    used = loads.sum(1) > 0
+    if not bool(used.any()):
         return {}
-    violations = loads.amax(1) / means - 1
-    by_layer = {f"max_violation_{place}": value for place, value in enumerate(violations.tolist(), 1)}
+    means = loads.mean(1)
+    violations = (loads.amax(1) / means - 1)[used]
+    places = (used.nonzero()[:, 0] + 1).tolist()
+    by_layer = {f"max_violation_{n}": v for n, v in zip(places, violations.tolist(), strict=True)}
     idle = int((loads < IDLE_SHARE * means[:, None]).sum())
     return {"max_violation": violations.max().item(), "idle_experts": idle, **by_layer}
 

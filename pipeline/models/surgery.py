@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from pipeline.core.causal_lm import load_causal_lm
 from pipeline.core.errors import ConfigError
 from pipeline.models.generation import settle_generation
 
@@ -42,12 +43,12 @@ def _evenly(kept: int, layers: int) -> list[int]:
 def cut_layers(checkpoint: Path, layers: str) -> None:
     """Leaves the checkpoint in the folder with the named layers only."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype="auto")
+    model = load_causal_lm(checkpoint, dtype="auto")
     config = model.config
     kept = chosen_layers(layers, config.num_hidden_layers)
-    model.model.layers = torch.nn.ModuleList([model.model.layers[index] for index in kept])
+    further = model.model.layers[config.num_hidden_layers :]  # multi-token prediction modules
+    model.model.layers = torch.nn.ModuleList([*(model.model.layers[index] for index in kept), *further])
     config.num_hidden_layers = len(kept)
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[index] for index in kept]
@@ -63,7 +64,7 @@ def llama_as_qwen2(checkpoint: Path) -> None:
     Raises ConfigError where the model is no Llama or uses what Qwen2 cannot express.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+    from transformers import AutoConfig, Qwen2Config, Qwen2ForCausalLM
 
     old = AutoConfig.from_pretrained(checkpoint)
     if old.model_type != "llama":
@@ -76,7 +77,7 @@ def llama_as_qwen2(checkpoint: Path) -> None:
         "num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps", "rope_parameters",
         "tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id",
     )  # fmt: skip
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype="auto")
+    model = load_causal_lm(checkpoint, dtype="auto")
     with torch.device("meta"):
         new = Qwen2ForCausalLM(Qwen2Config(**{key: getattr(old, key) for key in shared}))
     weights = model.state_dict()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from pipeline.config.tokenizer import TokenizerSettings
+from pipeline.core.causal_lm import load_causal_lm
 from pipeline.core.errors import ConfigError
 from pipeline.core.tokens import control_tokens, load_tokenizer
 from pipeline.models.surgery import replace_model
@@ -56,9 +57,8 @@ def _add_rows(checkpoint: Path, pieces: dict[int, list[int]]) -> None:
     where it is too short; a head that is the embedding stays so.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype="auto")
+    model = load_causal_lm(checkpoint, dtype="auto")
     matrices = {id(weight): weight for weight in _vocabulary_matrices(model)}.values()
     rows = [{number: weight.data[ids].float().mean(0) for number, ids in pieces.items() if ids} for weight in matrices]
     if max(pieces) >= model.get_input_embeddings().weight.shape[0]:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_recipes.templates import r1_zero_prompt
+from pipeline.core.causal_lm import load_causal_lm
 from pipeline.core.errors import ConfigError
 from pipeline.core.tokens import prompt_ids, render_chat, spelled_out
 from pipeline.engines.engine import end_token_ids
@@ -32,10 +33,10 @@ class Conversation:
 
     def __init__(self, checkpoint: Path, device: str, dtype: str, sampling, context: int, template: str | None):
         import torch
-        from transformers import AutoModelForCausalLM, GenerationConfig
+        from transformers import GenerationConfig
 
         self.tokenizer = load_tokenizer(checkpoint, chat=template is None)
-        self.model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=getattr(torch, dtype)).to(device).eval()
+        self.model = load_causal_lm(checkpoint, dtype=getattr(torch, dtype)).to(device).eval()
         self._ends = end_token_ids(self.tokenizer, str(checkpoint))
         self.model.generation_config = GenerationConfig()  # its settings would fill what a request leaves open
         self.sampling, self.context, self.template = sampling, context, template

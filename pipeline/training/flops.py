@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 import torch
 
+from pipeline.core.causal_lm import multi_token_modules
+
 PEAK_SHAPES = ((2048, 576, 1536), (2048, 1536, 576), (1536, 1536, 1536))
 CUDA_SHAPES = ((8192, 8192, 8192),)
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
@@ -22,12 +24,14 @@ class ModelFlops:
         self.attention = 2 * config.num_hidden_layers * _attention_numbers(config)
         """Forward operations for each pair of a token and one that it attends to: scores and weighted sum."""
         used = next((getattr(config, "num_experts_per_tok", n) / n for n in _counts(config)), 1.0)
+        ahead = [weight for module in multi_token_modules(model) for weight in module.parameters()]
+        idle = {id(weight) for weight in ahead if not weight.requires_grad}  # no pass goes through them
         embeddings = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
         self.head = 2 * model.get_output_embeddings().weight.numel()
         self.body = 2 * sum(
             parameter.numel() * (used if ".experts." in name else 1.0)
             for name, parameter in model.named_parameters()
-            if parameter.ndim > 1 and id(parameter) not in embeddings
+            if parameter.ndim > 1 and id(parameter) not in embeddings | idle
         )
 
     def forward(self, tokens: int, scored: int, pairs: float) -> float:

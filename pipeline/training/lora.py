@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pipeline.config.lora import LoRASettings
 from pipeline.core.buffers import kept_tensors, persistent_buffers
+from pipeline.core.causal_lm import load_causal_lm, settle_multi_token
 from pipeline.core.console import LOGGER
 
 ROUTERS = ("gate", "router")
@@ -31,14 +32,14 @@ def peft_config(settings: LoRASettings, task_type: Literal["CAUSAL_LM", "SEQ_CLS
     )
 
 
-def load_policy(checkpoint: str | Path, lora: LoRASettings | None, dtype: str, dropout: bool = True):
-    """The model that a stage trains.
+def load_policy(checkpoint: str | Path, lora: LoRASettings | None, dtype: str, dropout: bool = True, mtp_weight=0.0):
+    """The model that a stage trains, with its multi-token prediction module where that has a weight in the loss.
 
     Trained weights are float32. A frozen base is in the arithmetic's `dtype`, since no update has to fit into it, or
     in 4 bits. Without `dropout` what the base's configuration sets of it is zero.
     """
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
     options = {"dtype": getattr(torch, dtype) if lora else torch.float32}
     if not dropout:
@@ -50,7 +51,9 @@ def load_policy(checkpoint: str | Path, lora: LoRASettings | None, dtype: str, d
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=options["dtype"],
         )
-    return _for_training(AutoModelForCausalLM.from_pretrained(checkpoint, **options))
+    model = _for_training(load_causal_lm(checkpoint, **options))
+    settle_multi_token(model, mtp_weight)
+    return model
 
 
 def dropouts(checkpoint: str | Path) -> dict[str, float]:
@@ -200,12 +203,12 @@ def _unpacked(weight):
 def _dequantised(model, dtype=None):
     import torch
     from bitsandbytes.nn import Linear4bit
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = AutoConfig.for_model(**{k: v for k, v in base.config.to_dict().items() if k != "quantization_config"})
     with torch.device(base.device):
-        plain = AutoModelForCausalLM.from_config(config, dtype=dtype or base.dtype)
+        plain = type(base)._from_config(config, dtype=dtype or base.dtype)
     held = {name.replace(".base_layer", ""): parameter for name, parameter in base.named_parameters()}
     with torch.no_grad():
         for (_, buffer), (_, own) in zip(persistent_buffers(base), persistent_buffers(plain), strict=True):

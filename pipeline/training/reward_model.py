@@ -10,6 +10,7 @@ from pipeline.core.ranks import process_count, rows_in_a_pass
 from pipeline.core.watchdog import beat, phase
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.training.lora import load_scorer, peft_config, settle_adapters
+from pipeline.training.packed.losses import PackedPairs
 from pipeline.training.packed.padding import pad
 from pipeline.training.row_order import OrderedRows
 from pipeline.training.trainer_io import (
@@ -63,8 +64,6 @@ def train_reward_model(
     from datasets import Dataset
     from transformers import set_seed
     from trl import RewardConfig, RewardTrainer
-
-    from pipeline.training.packed.losses import PackedPairs
 
     class Trainer(PackedPairs, OrderedRows, GuardedTrainer, RewardTrainer):
         pass

@@ -16,6 +16,7 @@ from pipeline.core.watchdog import phase
 from pipeline.training.fp8 import train_in_fp8
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.training.lora import load_policy, peft_config, settle_adapters
+from pipeline.training.packed.losses import PackedAnswers
 from pipeline.training.row_order import OrderedRows
 from pipeline.training.trainer_io import StepCallback, common_arguments, save_trained
 
@@ -74,8 +75,6 @@ def train_sft(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from pipeline.training.packed.losses import PackedAnswers
-
     class Trainer(PackedAnswers, OrderedRows, GuardedTrainer, SFTTrainer):
         pass
 
@@ -86,7 +85,7 @@ def train_sft(
         )
     lora, processes = settings.lora, process_count()
     rows_per_device = rows_in_a_pass(settings.batch_size, settings.rows_per_device, processes)
-    model = load_policy(model_path, lora, dtype)
+    model = load_policy(model_path, lora, dtype, mtp_weight=settings.mtp_weight)
     if settings.fp8:
         train_in_fp8(model)
     trainer = Trainer(
@@ -112,6 +111,7 @@ def train_sft(
         callbacks=[StepCallback(on_step)],
         keep_checkpoints=settings.keep_checkpoints,
         balance=settings.balance,
+        mtp_weight=settings.mtp_weight,
         nonfinite_steps=nonfinite_steps,
         parallel=parallel,
     )

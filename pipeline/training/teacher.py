@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM
 
+from pipeline.core.causal_lm import load_causal_lm
 from pipeline.core.errors import ConfigError
 from pipeline.core.tokens import load_tokenizer, token_difference
 from pipeline.training.flops import ModelFlops
@@ -32,7 +32,7 @@ class Teacher:
     def __init__(self, trainer, teaching: Teaching):
         self._trainer, self.weight = trainer, teaching.weight
         dtype = torch.bfloat16 if trainer.args.bf16 else torch.float32
-        model = AutoModelForCausalLM.from_pretrained(teaching.checkpoint, dtype=dtype, trust_remote_code=False)
+        model = load_causal_lm(teaching.checkpoint, dtype=dtype, trust_remote_code=False)
         self.model = model.requires_grad_(False).eval().to(trainer.accelerator.device)
         self.flops = ModelFlops(self.model)
 

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from pipeline.config.experts import BalanceSettings
+from pydantic import Field
+
+from pipeline.config.experts import MTP_WEIGHT, BalanceSettings
+from pipeline.core.causal_lm import multi_token_modules, settle_multi_token
 from pipeline.core.strict import Strict
 
 
@@ -29,6 +32,8 @@ class ExpertsSettings(Strict):
     """Of an attention head."""
     rotary_size: int = 16
     """What of it turns with the position."""
+    mtp_modules: Literal[0, 1] = 0
+    """Multi-token prediction modules (2.2) behind the layers."""
 
 
 class ArchitectureSettings(Strict):
@@ -54,6 +59,8 @@ class PretrainSettings(Strict):
     weight_decay: float = 0.01
     final_learning_rate_share: float = 0.1
     balance: BalanceSettings = BalanceSettings()
+    mtp_weight: float = Field(MTP_WEIGHT, ge=0, le=1)
+    """Weight of the loss of the token after the next, where the model has a module that predicts it."""
 
 
 def build_model(settings: ArchitectureSettings, tokenizer, seed: int):
@@ -62,8 +69,10 @@ def build_model(settings: ArchitectureSettings, tokenizer, seed: int):
     import transformers
 
     if settings.architecture == "deepseek_v3":
+        from pipeline.core.multi_token import DeepseekV3ForCausalLM
+
         torch.manual_seed(seed)
-        return transformers.DeepseekV3ForCausalLM(deepseek_config(settings, tokenizer))
+        return DeepseekV3ForCausalLM(deepseek_config(settings, tokenizer))
     config_class, model_class = {
         "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
         "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
@@ -117,7 +126,7 @@ def deepseek_config(settings: ArchitectureSettings, tokenizer):
         qk_rope_head_dim=parts.rotary_size,
         qk_nope_head_dim=parts.head_size - parts.rotary_size,
         v_head_dim=parts.head_size,
-        num_mtp_layers=0,
+        num_mtp_layers=parts.mtp_modules,
     )
     config.topk_method, config.scoring_func = "noaux_tc", "sigmoid"
     return config
@@ -139,6 +148,8 @@ def pretrain(
 
     from pipeline.models.routers import Routers, check_balance, load_figures
 
+    mtp_weight = settings.mtp_weight if multi_token_modules(model) else 0.0
+    settle_multi_token(model, mtp_weight)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.95)
     )
@@ -162,8 +173,13 @@ def pretrain(
         input_ids, labels = batches.pop()
         mask = (labels != -100).long()
         # Divided by the pool's mean, every token counts the same, whether its batch is of short or long documents.
-        loss = model(input_ids=input_ids, attention_mask=mask, labels=labels, num_items_in_batch=mean_tokens).loss
-        loss.backward()
+        further = None
+        if mtp_weight:
+            loss, further = model.losses(input_ids, mask, labels, mean_tokens)
+            (loss + mtp_weight * further).backward()
+        else:
+            loss = model(input_ids=input_ids, attention_mask=mask, labels=labels, num_items_in_batch=mean_tokens).loss
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -177,7 +193,9 @@ def pretrain(
         tokens += int((labels != -100).sum())
         if step % 50 == 0 or step == settings.steps - 1:
             seconds = time.perf_counter() - started
-            log({"step": step, "loss": loss.item(), "tokens_per_second": tokens / seconds, "seconds": seconds} | loads)
+            ahead = {} if further is None else {"mtp_loss": further.item()}
+            rates = {"tokens_per_second": tokens / seconds, "seconds": seconds}
+            log({"step": step, "loss": loss.item()} | ahead | rates | loads)
     model.eval()
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(output)

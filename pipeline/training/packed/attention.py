@@ -37,7 +37,8 @@ def attach_packed_forward(model: torch.nn.Module, temperature: float) -> None:
     """Let `model(packed=PackedBatch)` return `(log_probs, entropies)`, each (S,), of the scored positions.
 
     With `entropy=False` the second is None, and costs nothing. Logits are divided by `temperature`. The (S, vocabulary)
-    logits exist only a tile at a time.
+    logits exist only a tile at a time. With `ahead` a third comes: log-probabilities, (D,), that the multi-token
+    prediction module gives the tokens of `PackedBatch.further`; with `detached` only the module gets their gradient.
 
     Raises:
         UnsupportedModelError: the model scales its logits or uses another attention than softmax over all keys.
@@ -46,18 +47,31 @@ def attach_packed_forward(model: torch.nn.Module, temperature: float) -> None:
     original = model.forward
 
     @functools.wraps(type(model).forward)
-    def forward(self, *args, packed: PackedBatch | None = None, entropy: bool = True, **kwargs):
+    def forward(
+        self,
+        *args,
+        packed: PackedBatch | None = None,
+        entropy: bool = True,
+        ahead: bool = False,
+        detached: bool = False,
+        **kwargs,
+    ):
         if packed is None:
             return original(*args, **kwargs)
-        hidden = _scored_positions(self, packed)
+        hidden = _last_hidden(self, packed)
         head = self.get_output_embeddings()
-        if hidden.device.type == "cpu":
-            return HeadLogProbs.apply(hidden, head.weight, head.bias, packed.labels, temperature, entropy)
-        outputs = ("entropy",) if entropy else ()
-        log_probs, entropies, *_ = ChunkedLogProbFunction.apply(
-            hidden, head.weight, head.bias, packed.labels, temperature, VOCABULARY_CHUNK, None, 1.0, outputs
+        scored = _log_probs(
+            hidden[0, packed.first_scored :], head.weight, head.bias, packed.labels, temperature, entropy
         )
-        return log_probs, entropies
+        if not ahead:
+            return scored
+        further = self.ahead(
+            hidden, packed.next_ids, packed.position_ids, _no_mask(packed), detached, packed_batch=packed
+        )
+        places, labels = packed.further()
+        further = further[0, packed.first_scored + places]
+        weight = head.weight.detach() if detached else head.weight
+        return *scored, _log_probs(further, weight, head.bias, labels, temperature, False)[0]
 
     model.forward = types.MethodType(forward, model)
 
@@ -74,7 +88,9 @@ def attach_packed_scores(model: torch.nn.Module) -> None:
 
     @functools.wraps(type(model).forward)
     def forward(self, *args, packed: PackedBatch | None = None, **kwargs):
-        return original(*args, **kwargs) if packed is None else self.score(_scored_positions(self, packed))[:, 0]
+        if packed is None:
+            return original(*args, **kwargs)
+        return self.score(_last_hidden(self, packed)[0, packed.first_scored :])[:, 0]
 
     model.forward = types.MethodType(forward, model)
 
@@ -92,16 +108,31 @@ def _prepare(model: torch.nn.Module) -> None:
             module.forward = types.MethodType(_attention_in_few_passes, module)
 
 
-def _scored_positions(model: torch.nn.Module, packed: PackedBatch) -> torch.Tensor:
-    """(S, width) last hidden states."""
+def _last_hidden(model: torch.nn.Module, packed: PackedBatch) -> torch.Tensor:
+    """(1, N, width) last hidden states."""
     return model.base_model(
         input_ids=packed.input_ids,
         position_ids=packed.position_ids,
-        # Passed through as it is; empty, so that attention that ignores `packed_batch` fails instead of leaking.
-        attention_mask=packed.input_ids.new_empty((1, 1, 0, 0), dtype=torch.bool),
+        attention_mask=_no_mask(packed),
         use_cache=False,
         packed_batch=packed,
-    ).last_hidden_state[0, packed.first_scored :]
+    ).last_hidden_state
+
+
+def _no_mask(packed: PackedBatch) -> torch.Tensor:
+    """Passed through as it is; empty, so that attention that ignores `packed_batch` fails instead of leaking."""
+    return packed.input_ids.new_empty((1, 1, 0, 0), dtype=torch.bool)
+
+
+def _log_probs(hidden, weight, bias, labels, temperature: float, entropy: bool):
+    """Log-probabilities of labels (S,) behind hidden states (S, width), and entropies or None."""
+    if hidden.device.type == "cpu":
+        return HeadLogProbs.apply(hidden, weight, bias, labels, temperature, entropy)
+    outputs = ("entropy",) if entropy else ()
+    log_probs, entropies, *_ = ChunkedLogProbFunction.apply(
+        hidden, weight, bias, labels, temperature, VOCABULARY_CHUNK, None, 1.0, outputs
+    )
+    return log_probs, entropies
 
 
 def packed_attention(

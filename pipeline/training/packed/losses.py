@@ -63,7 +63,17 @@ class _Packed:
 
 
 class PackedAnswers(_Packed):
-    """For `SFTTrainer`: positions that predict no label do not go through the head."""
+    """For `SFTTrainer`: positions that predict no label do not go through the head.
+
+    With `mtp_weight` the loss of the model's multi-token prediction module is added (DeepSeek-V3, arXiv 2412.19437,
+    equations 24 and 25): of the token after the next, where a label is the next.
+    """
+
+    def __init__(self, *args, mtp_weight: float = 0.0, **kwargs):
+        self._mtp_weight = mtp_weight
+        super().__init__(*args, **kwargs)
+        if mtp_weight and not self._packs:
+            raise ValueError(f"mtp_weight is {mtp_weight:g}, but this model is trained without packing; set it to 0")
 
     def attach(self, model: torch.nn.Module) -> None:
         attach_packed_forward(model, temperature=1.0)
@@ -73,13 +83,21 @@ class PackedAnswers(_Packed):
         unlabelled = (inputs["labels"] == -100).int().cumprod(1).sum(1).tolist()
         # Nothing comes before a text's first token, so nothing predicts it, labelled or not.
         rows = [_row(ids[: max(1, first)], ids[max(1, first) :]) for ids, first in zip(texts, unlabelled, strict=True)]
-        log_probs, entropies = model(packed=pack([r for r in rows if r.completion_ids], False, inputs["labels"].device))
+        batch = pack([r for r in rows if r.completion_ids], False, inputs["labels"].device)
+        options = {"ahead": True} if self._mtp_weight else {}
+        log_probs, entropies, *further = model(packed=batch, **options)
         here = log_probs.new_tensor(len(log_probs))
-        loss = -log_probs.sum() / torch.as_tensor(here if tokens is None else tokens).clamp(min=1)
+        summed = log_probs.sum() + self._mtp_weight * sum(each.sum() for each in further)
+        loss = -summed / torch.as_tensor(here if tokens is None else tokens).clamp(min=1)
         if tokens is not None and self.args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes  # they average gradients, and `tokens` counts those of all
         entropy, count = self.accelerator.gather(torch.stack([entropies.sum(), here])[None]).sum(0)
         self.note(entropy=entropy / count)
+        for each in further:
+            missed, of = self.accelerator.gather(
+                torch.stack([-each.detach().sum(), here.new_tensor(len(each))])[None]
+            ).sum(0)
+            self.note(mtp_loss=missed / of.clamp(min=1))
         return loss
 
 

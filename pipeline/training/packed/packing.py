@@ -68,6 +68,8 @@ class PackedBatch:
     """(1, N)"""
     labels: torch.Tensor
     """(S,) the token that each scored position predicts."""
+    next_ids: torch.Tensor
+    """(1, N) the token behind each position in its text, and the last of them the one that it predicts."""
     first_scored: int
     """Positions `first_scored` … N are scored, in the order of the rows."""
     to_slots: torch.Tensor
@@ -82,6 +84,15 @@ class PackedBatch:
     def tokens(self) -> int:
         return self.input_ids.shape[1]
 
+    def further(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(D,) the scored positions, counted from the first of them, that two tokens of their row follow, and (D,) the
+        second of these."""
+        last = torch.tensor([length for length in self.lengths if length]).cumsum(0) - 1
+        inside = torch.ones(len(self.labels), dtype=torch.bool)
+        inside[last] = False
+        places = inside.nonzero()[:, 0].to(self.labels.device)
+        return places, self.labels[places + 1]
+
     def unpack(self, flat: torch.Tensor) -> torch.Tensor:
         """(S,) values of the scored positions as (rows, longest completion), zero where a row has ended."""
         lengths = torch.tensor(self.lengths, device=flat.device)
@@ -94,11 +105,13 @@ def pack(rows: list[Row], share_prompts: bool, device: torch.device) -> PackedBa
     owner: dict[int, int] = {}  # group (or row, when nothing is shared) -> number of its prefix
     prefixes: list[list[int]] = []
     prefix_of_row = []
+    next_ids: list[int] = []
     for i, row in enumerate(rows):
         key = row.group if share_prompts else i
         if key not in owner:
             owner[key] = len(prefixes)
             prefixes.append(row.prompt_ids[:-1])
+            next_ids += row.prompt_ids[1:]
         prefix_of_row.append(owner[key])
 
     ids = [token for prefix in prefixes for token in prefix]
@@ -107,6 +120,7 @@ def pack(rows: list[Row], share_prompts: bool, device: torch.device) -> PackedBa
     for row in rows:
         ids.append(row.prompt_ids[-1])
         ids += row.completion_ids[:-1]
+        next_ids += row.completion_ids
         positions += range(len(row.prompt_ids) - 1, len(row.prompt_ids) - 1 + len(row.completion_ids))
 
     prefix_starts = _starts([len(p) for p in prefixes], 0)
@@ -133,6 +147,7 @@ def pack(rows: list[Row], share_prompts: bool, device: torch.device) -> PackedBa
         input_ids=torch.tensor([ids], device=device),
         position_ids=torch.tensor([positions], device=device),
         labels=torch.tensor([token for row in rows for token in row.completion_ids], device=device),
+        next_ids=torch.tensor([next_ids], device=device),
         first_scored=first_scored,
         to_slots=to_slots.to(device),
         from_slots=from_slots.to(device),

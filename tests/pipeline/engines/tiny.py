@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from pipeline.core.buffers import persistent_buffers
+from pipeline.core.multi_token import DeepseekV3ForCausalLM
 
 ARCHITECTURES = ("qwen3", "qwen2", "llama")
 VOCABULARY = 512
@@ -69,7 +70,7 @@ def tiny_checkpoint(folder: Path, architecture: str, seed: int = 0, **changes) -
             mlp_only_layers=[],
         ),
         "deepseek_v3": lambda: DeepseekV3Config(
-            **shape | {"num_key_value_heads": 2},
+            **{"num_mtp_layers": 0} | shape | {"num_key_value_heads": 2},
             **DEEPSEEK,
             tie_word_embeddings=False,
             first_k_dense_replace=1,
@@ -80,11 +81,11 @@ def tiny_checkpoint(folder: Path, architecture: str, seed: int = 0, **changes) -
             n_shared_experts=1,
             moe_intermediate_size=32,
             routed_scaling_factor=1.5,
-            num_mtp_layers=0,
         ),
     }[architecture]()
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config)
+    ahead = getattr(config, "num_mtp_layers", 0)  # modules that transformers' own class lacks
+    model = DeepseekV3ForCausalLM(config) if ahead else AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
