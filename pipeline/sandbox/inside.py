@@ -3,6 +3,7 @@
 Only the standard library, and as little of it as can be: every import costs each run. `CONFIG` is set by the starter.
 """
 
+import builtins
 import os
 import resource
 import sys
@@ -65,6 +66,8 @@ if CONFIG["harden"]:  # noqa: F821
 confine(CONFIG)  # noqa: F821
 if CONFIG["harden"]:  # noqa: F821
     harden(CONFIG["filter"], CONFIG["role"] == "program")  # noqa: F821
+if CONFIG["role"] != "judge":  # noqa: F821
+    builtins.exit = builtins.quit = sys.exit  # which `site` would give to scripts
 if CONFIG["role"] != "program":  # noqa: F821
     open(os.__file__).close()  # where its user cannot read the library, the program is not to blame
 if not CONFIG["keep_output"]:  # noqa: F821

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline import sandbox
 from rewards.grading.code_tests import read_tests
-from rewards.grading.programs import last_program
+from rewards.grading.programs import last_program, with_method
 from rewards.grading.verdict import Verdict
 from rewards.grading.verifiers import Job, Judged
 
@@ -33,11 +33,14 @@ def code(text: str, row: dict[str, Any]) -> Judged:
     program = last_program(text)
     if program is None:
         return Verdict.NO_ANSWER
+    function = next((test["function"] for test in tests if "function" in test), None)
+    if function:
+        program = with_method(program, function)
     cpu_s, memory_mb = math.ceil(row.get("time_limit_s") or 5), int(row.get("memory_limit_mb") or 512)
     payload = {
         "program": program,
         "tests": tests,
-        "entry_point": row.get("entry_point"),
+        "entry_point": row.get("entry_point") or function,
         "float_tolerance": row.get("float_tolerance"),
         "cpu_s": cpu_s,
         "memory_mb": memory_mb,

@@ -1,8 +1,9 @@
 """The tests of a program, in the forms in which data sets keep them.
 
 Ours: `{"input": …, "output": …}` and `{"assert": …}`. Read as well: APPS and TACO (`{"inputs": […], "outputs": […]}`,
-with `fn_name` for calls), open-r1, PRIME and LiveCodeBench (`type` or `testtype` beside `input` and `output`),
-`{"assert_case": […]}`, HumanEval's and LeetCode's `def check(candidate)`, MBPP's `test_imports` and `test_setup_code`.
+with `fn_name` for calls), open-r1, PRIME and LiveCodeBench (`type` or `testtype` beside `input` and `output`; a list of
+them under `test_cases`), `{"assert_case": […]}`, HumanEval's and LeetCode's `def check(candidate)`, MBPP's
+`test_imports` and `test_setup_code`.
 """
 
 import ast
@@ -23,7 +24,7 @@ def read_tests(tests: Any, row: Mapping[str, Any] | None = None) -> list[dict[st
     if isinstance(tests, str):
         tests = from_text(tests)
     if isinstance(tests, Mapping):
-        tests = from_columns(tests)
+        tests = tests["test_cases"] if "test_cases" in tests else from_columns(tests)
     if not isinstance(tests, list | tuple) or not tests:
         return None
     setup = setup_of(row)
@@ -68,7 +69,7 @@ def read_test(test: Any, row: Mapping[str, Any], setup: str) -> dict[str, str] |
     if not {"input", "output"} <= set(given) or set(given) - {"input", "output", "wrapped"} - NOTES:
         return None
     kind = next((str(given[name]).lower() for name in TYPES if name in given), "")
-    name = given.get("fn_name") or (row.get("entry_point") or row.get("fn_name") if kind in CALLS else None)
+    name = given.get("fn_name") or (function_of(row) if kind in CALLS else None)
     if kind in CALLS and not name:
         return None
     if name:
@@ -76,6 +77,18 @@ def read_test(test: Any, row: Mapping[str, Any], setup: str) -> dict[str, str] |
         return call(str(name), given["input"], given["output"], setup, wrapped)
     ours, theirs = lines(given["input"]), lines(given["output"])
     return None if ours is None or theirs is None else {"input": ours, "output": theirs}
+
+
+def function_of(row: Mapping[str, Any]) -> str | None:
+    """The function that a row's tests call: a column of it, or LiveCodeBench's `func_name` in its metadata."""
+    metadata = row.get("metadata")
+    if isinstance(metadata, str):
+        try:
+            metadata = json.loads(metadata)
+        except (ValueError, RecursionError):
+            metadata = None
+    named = metadata.get("func_name") if isinstance(metadata, Mapping) else None
+    return row.get("entry_point") or row.get("fn_name") or named
 
 
 def lines(value: Any) -> str | None:
@@ -88,7 +101,7 @@ def lines(value: Any) -> str | None:
 
 
 def call(name: str, given: Any, wanted: Any, setup: str, wrapped: bool) -> dict[str, str] | None:
-    """An assertion that a function gives what is wanted for its arguments."""
+    """An assertion that a function gives what is wanted for its arguments, with the function's name."""
     arguments = values(given)
     expected = value(wanted)
     if not re.fullmatch(r"[A-Za-z_][\w.()]*", name) or arguments is None:
@@ -100,7 +113,7 @@ def call(name: str, given: Any, wanted: Any, setup: str, wrapped: bool) -> dict[
         code += f"assert result == {expected!r} or result == {expected[0]!r}"
     else:
         code += f"assert result == {expected!r}"
-    return {"assert": setup + code}
+    return {"assert": setup + code, "function": name}
 
 
 def values(given: Any) -> list[Any] | None:
