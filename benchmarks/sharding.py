@@ -22,6 +22,7 @@ from pipeline.config.lora import LoRASettings
 from pipeline.config.parallel import ParallelSettings
 from pipeline.config.reward_model import RewardTraining
 from pipeline.config.sft import SFTSettings
+from pipeline.core.memory import forget_peak, peak
 from pipeline.core.ranks import process_rank
 from pipeline.core.tokens import load_tokenizer
 from pipeline.training.checkpoints import last_checkpoint
@@ -68,6 +69,18 @@ TRAININGS = {
 RESUMED = ("SFT", "SFT, adapters")
 """Those that are also cut off, and go on with another number of processes."""
 FIGURES = "losses and gradient norms"
+HELD, LARGE = "what a process holds", "a model of 100 million weights"
+HOLDINGS = {
+    HELD: {"kind": "held", "arguments": ADAM},
+    LARGE: {"kind": "held", "model": "large", "arguments": ADAM},
+}
+"""Two steps of GRPO each: bytes of weights, of the optimizer's state, and the peak of the process that leads."""
+LARGE_SHAPE = {
+    "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 24, "num_key_value_heads": 8,
+    "intermediate_size": 3072,
+}  # fmt: skip
+MOST_HELD, MOST_PEAK = 0.52, 0.72
+"""Shares of one process's weights and optimizer, and of the peak of two that hold all, that two shards may take."""
 
 
 def job(name: str, folder: Path, processes: int, **more: Any) -> dict[str, Any]:
@@ -76,8 +89,8 @@ def job(name: str, folder: Path, processes: int, **more: Any) -> dict[str, Any]:
     `more`: `until`, the step after which SFT is cut off; `trained_in`, the folder that it goes on in; `called`, what
     its file is called in place of the case's name.
     """
-    case = {**STEPS, **TRAININGS}[name]
-    parallel = {**SHARDED, **case.get("parallel", {})} if processes > 1 else {}
+    case = {**STEPS, **TRAININGS, **HOLDINGS}[name]
+    parallel = more.pop("parallel", {**SHARDED, **case.get("parallel", {})} if processes > 1 else {})
     told = {"kind": "step", "model": "qwen3", **case, "name": name, "models": str(folder), "parallel": parallel}
     return {**told, **more}
 
@@ -88,7 +101,8 @@ class CutOff(Exception):
 
 def make_models(folder: Path, names: list[str]) -> None:
     for kind in {job(name, folder, 1)["model"] for name in names}:
-        tiny_checkpoint(folder / kind, kind)
+        architecture, shape = ("qwen3", LARGE_SHAPE) if kind == "large" else (kind, {})
+        tiny_checkpoint(folder / kind, architecture, **shape)
 
 
 def run_jobs(jobs: list[dict[str, Any]], out: Path) -> None:
@@ -96,7 +110,8 @@ def run_jobs(jobs: list[dict[str, Any]], out: Path) -> None:
     for number, given in enumerate(jobs):
         folder = Path(given.get("trained_in") or out / f"{number}")
         try:
-            tensors = {"step": _step, "sft": _sft, "scorer": _scorer}[given["kind"]](given, folder)
+            train = {"step": _step, "sft": _sft, "scorer": _scorer, "held": _held}[given["kind"]]
+            tensors = train(given, folder)
         except CutOff:
             continue
         if process_rank() == 0:
@@ -165,6 +180,27 @@ def _step(given: dict[str, Any], folder: Path) -> dict[str, torch.Tensor]:
         | {f"handed over.{name}": tensor.float().contiguous() for name, tensor in handed.items()}
         | {"loss": torch.tensor(result["loss"], dtype=torch.float64)}
     )
+
+
+def _held(given: dict[str, Any], folder: Path) -> dict[str, torch.Tensor]:
+    settings = GRPOSettings.model_validate({**ONE_STEP, "max_steps": 2, "learning_rate": 1e-4})
+    forget_peak()
+    trainer = make_trainer(
+        "ours", str(Path(given["models"]) / given["model"]), folder, written(), settings, None,
+        ParallelSettings.model_validate(given["parallel"]), **given["arguments"],
+    )  # fmt: skip
+    trainer.engine.sync_weights = lambda model: None  # the stand-in for an engine would keep copies
+    trainer.train()
+    states = [value for state in trainer.optimizer.state.values() for value in state.values()]
+    parts = (list(trainer.model.parameters()), [value for value in states if torch.is_tensor(value)])
+    held = [sum(getattr(part, "to_local", lambda here=part: here)().nbytes for part in every) for every in parts]
+    return {"held": torch.tensor([*held, peak()], dtype=torch.float64)}
+
+
+def held_shares(one: Path, sharded: Path) -> tuple[float, float]:
+    """Of what is held (weights and optimizer), and of the peak: how much the second has of the first's."""
+    whole, part = (load_file(file)["held"] for file in (one, sharded))
+    return (part[:2].sum() / whole[:2].sum()).item(), (part[2] / whole[2]).item()
 
 
 def _sft(given: dict[str, Any], folder: Path) -> dict[str, torch.Tensor]:
@@ -253,7 +289,17 @@ def main() -> int:
             for before, after in ((2, 1), (1, 2), (2, 4), (4, 2)):
                 error = show(f"{name}, cut off on {before}, ended on {after}", *resumed(name, folder, before, after))
                 worst = max(worst, error)
-    return int(worst > 1)
+        return max(int(worst > 1), _show_holdings(folder))
+
+
+def _show_holdings(folder: Path) -> int:
+    """1 where a process in shards holds too much."""
+    make_models(folder, [LARGE])
+    for label, parallel in (("whole", {"shard": "none"}), ("shards", SHARDED)):
+        launch([job(LARGE, folder, 2, parallel=parallel)], folder / label, 2)
+    held, highest = held_shares(*(folder / label / f"{LARGE}.safetensors" for label in ("whole", "shards")))
+    print(f"{LARGE}: weights and optimizer {held:.3f} of {MOST_HELD} allowed, peak {highest:.3f} of {MOST_PEAK}")
+    return int(held > MOST_HELD or highest > MOST_PEAK)
 
 
 if __name__ == "__main__":

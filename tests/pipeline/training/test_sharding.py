@@ -9,7 +9,18 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from benchmarks.sharding import BOUND, difference, job, launch, make_models, run_jobs, without_first_step
+from benchmarks.sharding import (
+    BOUND,
+    HELD,
+    MOST_HELD,
+    difference,
+    held_shares,
+    job,
+    launch,
+    make_models,
+    run_jobs,
+    without_first_step,
+)
 
 NAMES = [
     "KL, Adam",
@@ -31,10 +42,10 @@ def results(tmp_path_factory) -> Path:
     (folder / "1").mkdir()
     begun = {count: {"trained_in": str(folder / f"begun on {count}"), "until": 1} for count in (1, 2)}
     ended = {count: {**begun[count], "until": 2, "called": "resumed"} for count in (1, 2)}
-    run_jobs([job(name, folder, 1) for name in NAMES], folder / "1")
+    run_jobs([job(name, folder, 1) for name in [*NAMES, HELD]], folder / "1")
     run_jobs([job("SFT", folder, 1, **begun[1])], folder / "1")
     both = [job("SFT", folder, 2, **begun[2]), job("SFT", folder, 2, **ended[1])]
-    launch([job(name, folder, 2) for name in NAMES] + both, folder / "2", timeout_s=900)
+    launch([job(name, folder, 2) for name in [*NAMES, HELD]] + both, folder / "2", timeout_s=900)
     run_jobs([job("SFT", folder, 1, **ended[2])], folder / "1")
     return folder
 
@@ -73,3 +84,8 @@ def test_adapters_are_saved_beside(results):
     assert ours.keys() == theirs.keys() and (folder / "adapter_config.json").is_file()
     for name, tensor in theirs.items():
         assert (ours[name] - tensor).norm() <= BOUND * tensor.norm() + 1e-9, name
+
+
+def test_two_shards_hold_half_of_weights_and_optimizer_each(results):
+    held, _ = held_shares(*(results / count / f"{HELD}.safetensors" for count in "12"))
+    assert held <= MOST_HELD
