@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,7 @@ def test_no_server_outlives_what_keeps_it(killed, tmp_path):
     else:
         until(lambda: not groups & alive().keys())
         run.kill()
+        shutil.rmtree(folder)
     run.wait()
 
 

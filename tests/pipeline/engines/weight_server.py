@@ -25,6 +25,8 @@ class WeightServer(FakeServer):
         self.root, self.breaks = Path(root), breaks
         self.log: list[tuple[str, str]] = []
         self.sees_folders = True
+        self.scale = 1.0
+        """Of log-probabilities."""
         self._restarted()
         fake, handler = self, self._server.RequestHandlerClass
         answer = threading.RLock()
@@ -97,7 +99,7 @@ class WeightServer(FakeServer):
             {
                 "index": i,
                 "token_ids": [self.number, length, (sampling["seed"] + i) % 97 + 2],
-                "logprobs": {"content": [{"logprob": -self.weights}] * 3},
+                "logprobs": {"content": [{"logprob": -self.weights * self.scale}] * 3},
                 "finish_reason": "length",
                 "weight_versions": [{"version": self.version, "start": 0, "end": 3}],
             }
