@@ -50,6 +50,15 @@ class EngineSettings(OneOfKinds):
     max_sequences: int = Field(default=256, gt=0)
     """Sequences written at once."""
 
+    @classmethod
+    def replaced(cls, below: dict, above: dict) -> dict[str, str]:
+        """Besides keys of another kind: servers to start take the place of servers that stand, and the reverse."""
+        found = super().replaced(below, above)
+        for given, other in (("servers", "server_urls"), ("server_urls", "servers")):
+            if above.get(given) and other not in above and below.get(other):
+                found.setdefault(other, f"{given} is set")
+        return found
+
     def memory(self, weights: float, token: float, device: str, size: float) -> float:
         """Bytes that it takes beside training on a `device` (`cpu`, `cuda`) of `size` bytes, with `weights` bytes of
         weights and `token` bytes of keys and values a token."""

@@ -263,7 +263,7 @@ def test_a_context_of_the_profile_is_written_into_the_configuration(folder, tmp_
     assert json.loads((tmp_path / "out" / "config.json").read_text())["max_position_embeddings"] == 2048
 
 
-@pytest.mark.parametrize("name", ["smollm2-135m", "qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-7b", "paper"])
+@pytest.mark.parametrize("name", ["smollm2-135m", "qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-7b", "qwen2.5-32b", "paper"])
 def test_the_profiles_load_and_have_students_of_both_architectures(name):
     students = load_profile(name).profile.stages.base_model.students
     assert any("qwen" in source.lower() for source in students.values())

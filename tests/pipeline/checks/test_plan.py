@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.checks import measured
+from pipeline.checks.fit import overfull
 from pipeline.checks.plan import best_plans, layouts, limits, planned
 from pipeline.checks.plan_experts import PAPERS_HOURS, PUBLISHED_COSTS, hours_apart_from_memory, server_size
 from pipeline.checks.plan_tables import print_plan
@@ -70,6 +71,19 @@ def test_full_weights_of_7b_need_shards(seven):
     whole = memory.Device("cuda", 8, 80 * GIB, 8)
     assert memory.spread(memory.rl_estimate(shape, seven, full, whole).total, whole)
     assert not memory.spread(memory.rl_estimate(shape, seven, full, device(8)).total, device(8))
+
+
+@pytest.mark.parametrize(
+    ("name", "trainers", "gpus", "servers"), [("qwen2.5-7b-full", 8, 8, 0), ("qwen2.5-32b", 16, 32, 4)]
+)
+def test_profiles_with_all_weights_fit_the_way_they_say_they_are_run(name, trainers, gpus, servers):
+    profile = load_profile(name).profile
+    assert profile.stages.r1_zero.grpo.lora is None and profile.parallel == SHARDED
+    assert overfull(profile, trainers) == []
+    [quickest, *_] = sorted(best_plans(profile, H100, gpus)[0], key=lambda plan: plan.hours)
+    assert (quickest.layout.trainers, quickest.layout.servers) == (trainers, servers)
+    assert getattr(profile.engine, "servers", 0) == servers
+    assert quickest.layout.gpus_per_server == getattr(profile.engine, "gpus_per_server", 1)
 
 
 def test_the_plan_says_what_the_memory_table_says(seven):

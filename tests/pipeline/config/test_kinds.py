@@ -143,6 +143,21 @@ def test_part_of_an_annotator_changes_that_part_of_the_parents(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("below", "above"), [("servers=4", "server_urls=[http://a:8000]"), ("server_urls=[http://a:8000]", "servers=4")]
+)
+def test_servers_that_stand_and_servers_to_start_replace_each_other(tmp_path, below, above):
+    key, _, value = below.partition("=")
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: pocket\nname: mine\nengine: {{kind: vllm-server, {key}: {value}}}\n")
+    loaded = load_profile(str(path), [f"engine.{above}"])
+    alone = load_profile("pocket", ["engine.kind=vllm-server", f"engine.{above}"])
+    assert loaded.profile.engine == alone.profile.engine
+    assert any(f"engine.{key} of {path} is replaced" in note for note in loaded.notes)
+    with pytest.raises(ConfigError, match="set one of the two"):
+        load_profile("pocket", ["engine.kind=vllm-server", f"engine.{above}", f"engine.{below}"])
+
+
 def test_a_key_without_a_value_says_nothing_of_another_kind():
     once = "stages.cold_start_data.rewriter.temperature=0.0"
     nothing = [once, "engine.server_urls=[]", "stages.reward_model.url=null", "stages.reward_model.model=null"]

@@ -62,7 +62,7 @@ def test_what_does_not_divide_is_named(key, value):
     check_processes(profile, 1)
 
 
-@pytest.mark.parametrize("name", ["qwen2.5-7b", "pocket", "smoke"])
+@pytest.mark.parametrize("name", ["qwen2.5-7b", "qwen2.5-7b-full", "qwen2.5-32b", "pocket", "smoke"])
 def test_a_profile_divides_among_the_gpus_that_it_is_made_for(name):
     profile = load_profile(name).profile
     check_processes(profile, profile.made_for.gpus if profile.made_for else 2)
