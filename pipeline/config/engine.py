@@ -155,9 +155,13 @@ class TransformersSettings(EngineSettings):
     implementation: ClassVar[str] = "pipeline.engines.transformers:TransformersEngine"
 
     kind: Literal["transformers"] = "transformers"
+    mtp_drafts: Literal[0, 1] = 0
+    """Tokens that a model's multi-token prediction module drafts at a time, where it has one (DeepSeek-V3). What is
+    written is distributed as without, by rejection sampling."""
 
     def memory(self, weights: float, token: float, device: str, size: float) -> float:
-        return weights + self.max_sequences * self.max_model_len * token
+        slots = self.max_model_len * (1 + self.mtp_drafts)  # a draft that is rejected leaves its slot empty
+        return weights + self.max_sequences * slots * token
 
 
 AnyEngine = EngineSettings.any_kind()

@@ -17,26 +17,28 @@ def drawn_from(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
 
 
 def draw(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """(rows, vocabulary) logits of a model → (rows,) tokens and (rows,) log-probabilities of them.
+    """(rows, vocabulary) logits of a model → (rows,) tokens and (rows,) log-probabilities of them."""
+    logits = drawn_from(logits, sampling)
+    normaliser = logits.logsumexp(-1, keepdim=True)
+    tokens = logits.argmax(-1) if sampling.temperature == 0 else picked((logits - normaliser).exp_(), generator)
+    return tokens, (logits.gather(-1, tokens[:, None]) - normaliser)[:, 0]
+
+
+def picked(weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """(rows,) tokens drawn in proportion to (rows, vocabulary) weights, of which each row has one above zero.
 
     On a CPU by inverse transform sampling: one random number a row, where `torch.multinomial` draws one an entry of
     the vocabulary. On a GPU running sums need not rise, so a token of no probability could be hit.
     """
-    logits = drawn_from(logits, sampling)
-    normaliser = logits.logsumexp(-1, keepdim=True)
-    if sampling.temperature == 0:
-        tokens = logits.argmax(-1, keepdim=True)
-    elif logits.device.type == "cpu":
-        below = (logits - normaliser).exp_().cumsum(-1)
-        whole = below[:, -1:]
-        point = torch.rand(len(logits), 1, generator=generator) * whole
-        # Below the whole sum, which rounding might reach: the first sum above the point then belongs to a token with
-        # some probability.
-        point = torch.minimum(point, torch.nextafter(whole, torch.zeros_like(whole)))
-        tokens = torch.searchsorted(below, point, right=True)
-    else:
-        tokens = torch.multinomial((logits - normaliser).exp_(), 1, generator=generator)
-    return tokens[:, 0], (logits.gather(-1, tokens) - normaliser)[:, 0]
+    if weights.device.type != "cpu":
+        return torch.multinomial(weights, 1, generator=generator)[:, 0]
+    below = weights.cumsum(-1)
+    whole = below[:, -1:]
+    point = torch.rand(len(weights), 1, generator=generator) * whole
+    # Below the whole sum, which rounding might reach: the first sum above the point then belongs to a token with some
+    # probability.
+    point = torch.minimum(point, torch.nextafter(whole, torch.zeros_like(whole)))
+    return torch.searchsorted(below, point, right=True)[:, 0]
 
 
 def _keep_top_p(scores: torch.Tensor, top_p: float) -> torch.Tensor:

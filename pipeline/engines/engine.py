@@ -30,6 +30,10 @@ class EngineStats:
     """Completion tokens written."""
     seconds: float = 0.0
     """Time spent in `generate`."""
+    drafted: int = 0
+    """Tokens that a multi-token prediction module drafted …"""
+    accepted: int = 0
+    """… and of these the ones that the model itself took."""
 
 
 @dataclass(slots=True)

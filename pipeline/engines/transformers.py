@@ -9,13 +9,14 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from pipeline.config.engine import Sampling, TransformersSettings
 from pipeline.core.buffers import kept_tensors
-from pipeline.core.causal_lm import load_causal_lm
+from pipeline.core.causal_lm import load_causal_lm, multi_token_modules
 from pipeline.core.console import LOGGER
 from pipeline.core.ranks import default_device
 from pipeline.core.watchdog import beat
 from pipeline.engines.decoder import DECODED, Decoder, not_decoded
 from pipeline.engines.drawing import drawn_from
 from pipeline.engines.engine import Engine, Finished, RawCompletion
+from pipeline.engines.speculating import write_with_drafts
 from pipeline.engines.weights import running_weights
 from pipeline.engines.writing import write
 
@@ -26,7 +27,8 @@ Done = Callable[[int, RawCompletion], None]
 class TransformersEngine(Engine):
     """A second copy of the model that writes left-padded batches of at most `max_sequences` rows.
 
-    Models that a `Decoder` computes are written with it. All others go through `generate`, several times slower.
+    Models that a `Decoder` computes are written with it, those with a multi-token prediction module with its drafts
+    where `mtp_drafts` says so. All others go through `generate`, several times slower.
     """
 
     def __init__(self, settings: TransformersSettings, model, tokenizer, seed: int, adapter_rank=None, device=None):
@@ -34,9 +36,11 @@ class TransformersEngine(Engine):
         self._device = torch.device(device or default_device())
         self._model = self._open(self.model_path)
         self._decoder = None
-        if other := not_decoded(self._model):
+        self._drafts = bool(settings.mtp_drafts and multi_token_modules(self._model))
+        other = not_decoded(self._model)
+        if other and not self._drafts:
             _say_slow(other)
-        else:
+        elif not other:
             self._decoder = Decoder(self._model, settings.max_model_len)
         pad = self.tokenizer.pad_token_id
         self._pad_id = min(self.end_ids) if pad is None else pad
@@ -58,7 +62,7 @@ class TransformersEngine(Engine):
                 del groups[row // n]
                 finished(row // n, [group[one] for one in sorted(group)])
 
-        if self._decoder is None:
+        if self._decoder is None and not self._drafts:
             self._generate_slowly(prompts, n, sampling, done)
             return
         generator = torch.Generator(self._device).manual_seed(sampling.seed)
@@ -66,7 +70,12 @@ class TransformersEngine(Engine):
             asked = range(rows[0] // n, rows[-1] // n + 1)
             counts = [min(rows.stop, (place + 1) * n) - max(rows.start, place * n) for place in asked]
             some = [prompts[place] for place in asked]
-            for row, completion in write(self._decoder, some, counts, sampling, sorted(self.end_ids), generator):
+            ends = sorted(self.end_ids)
+            if self._drafts:
+                written = write_with_drafts(self._model, some, counts, sampling, ends, generator, self.stats)
+            else:
+                written = write(self._decoder, some, counts, sampling, ends, generator)
+            for row, completion in written:
                 done(rows.start + row, completion)
 
     def _batches(self, rows: int) -> list[range]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from pipeline.core.buffers import kept_tensors, persistent_buffers
+from pipeline.core.causal_lm import held_modules
 from pipeline.core.heads import has_own_head
 from pipeline.core.shards import is_sharded, reshard, whole
 
@@ -133,4 +134,5 @@ def _shape(path: str | Path) -> dict:
     config = AutoConfig.from_pretrained(str(path)).to_dict()
     if config.get("tie_word_embeddings") and has_own_head(Path(path)):
         config["tie_word_embeddings"] = False
+    config["multi-token modules"] = held_modules(Path(path))
     return {key: value for key, value in config.items() if key not in NO_FUNCTION and "drop" not in key}

@@ -45,6 +45,7 @@ class StepFigures(TrainerCallback):
         self._started: float | None = None
         self._optimizer_stepped = 0.0
         self._flop_done = 0.0
+        self._drafts = self._drafts_so_far()
 
     def begin(self) -> None:
         """The step's first micro-step starts now."""
@@ -92,10 +93,20 @@ class StepFigures(TrainerCallback):
 
     def take(self) -> dict:
         """All figures of the step."""
-        taken = self.record | self._speeds()
+        taken = self.record | self._speeds() | self._acceptance()
         self.seconds, self.record = dict.fromkeys(PHASES, 0.0), {}
         self.positions.zero_()
         return taken
+
+    def _drafts_so_far(self) -> tuple[int, int]:
+        """Tokens that the engine has drafted, and those of them that were accepted."""
+        return self._trainer.engine.stats.drafted, self._trainer.engine.stats.accepted
+
+    def _acceptance(self) -> dict[str, float]:
+        """The share of the step's drafted tokens that the policy took, where any were."""
+        before, self._drafts = self._drafts, self._drafts_so_far()
+        drafted, accepted = self._trainer.totals([now - then for now, then in zip(self._drafts, before, strict=True)])
+        return {"draft_acceptance": accepted / drafted} if drafted else {}
 
     @property
     def step_seconds(self) -> float:
