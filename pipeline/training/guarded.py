@@ -8,17 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from accelerate.utils import is_peft_model
 from transformers import PrinterCallback, TrainerCallback
 
 from pipeline.config.experts import NOT_BALANCED, BalanceSettings
-from pipeline.core.buffers import kept_tensors
 from pipeline.core.console import LOGGER
 from pipeline.core.errors import RunError
 from pipeline.core.files import append_json_line
 from pipeline.core.stopping import finishing, raise_if_stopped, stop_asked
 from pipeline.core.watchdog import phase
-from pipeline.engines.weights import stored_otherwise
 from pipeline.training.checkpoints import WRITING, clear_unfinished, finish_checkpoint
 from pipeline.training.expert_loads import ExpertLoads
 from pipeline.training.packed.losses import without_adapters
@@ -118,18 +115,6 @@ class GuardedTrainer(ShardedTrainer):
     def skipped(self) -> bool:
         """Whether the last step left weights and optimizer as they were."""
         return self._skipped
-
-    @torch.no_grad()
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        """transformers (5.17) looks for the tensors of the running model in the file, and passes over what is stored
-        otherwise: the experts, which would begin again where the base has them."""
-        model = self.model if model is None else model
-        if self.is_fsdp_enabled or is_peft_model(model) or not stored_otherwise(model):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-            return
-        saved = kept_tensors(type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype))
-        for name, tensor in kept_tensors(model).items():
-            tensor.copy_(saved[name])
 
     # ---- Steps that are not finite --------------------------------------------------------------------------------
 

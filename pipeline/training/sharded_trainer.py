@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from accelerate.utils import is_peft_model
 from transformers.trainer import SCHEDULER_NAME
 
 from pipeline.config.parallel import NOT_SHARED, ParallelSettings
+from pipeline.core.buffers import kept_tensors
 from pipeline.engines import Engine
+from pipeline.engines.weights import stored_otherwise
 from pipeline.training.lora import plain_model
 from pipeline.training.shard_checkpoints import (
     is_in_shards,
@@ -50,14 +53,27 @@ class ShardedTrainer:
         """The weights of a checkpoint that is whole, as transformers loads them into a model that is."""
         self.is_fsdp_enabled = False
         try:
-            super()._load_from_checkpoint(checkpoint)
+            self._load_whole(checkpoint, self.model)
         finally:
             self.is_fsdp_enabled = True
 
+    @torch.no_grad()
+    def _load_whole(self, checkpoint: str, model) -> None:
+        """transformers (5.17) looks for the tensors of the running model in the file, and passes over what is stored
+        otherwise: the experts, which would begin again where the base has them."""
+        if is_peft_model(model) or not stored_otherwise(model):
+            super()._load_from_checkpoint(checkpoint, model)
+            return
+        saved = kept_tensors(type(model).from_pretrained(checkpoint, dtype=model.dtype))
+        for name, tensor in kept_tensors(model).items():
+            tensor.copy_(saved[name])
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         checkpoint = Path(resume_from_checkpoint)
-        if self.in_shards == is_in_shards(checkpoint):
+        if self.in_shards and is_in_shards(checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
+        elif not self.in_shards and not is_in_shards(checkpoint):
+            self._load_whole(resume_from_checkpoint, self.model if model is None else model)
         elif not self.in_shards:
             model_from_shards(self.model, checkpoint)
 
