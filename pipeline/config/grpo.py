@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.engine import EngineSettings, Temperature
-from pipeline.config.experts import BalanceSettings, check_moves
+from pipeline.config.experts import BalanceSettings, check_module_trains, check_moves
 from pipeline.config.lora import LoRASettings, TakesAdapters
 from pipeline.core.own_code import own_code
 from pipeline.core.strict import Strict
@@ -75,7 +75,7 @@ tokens, a fifth, and samples until enough groups have a spread; here that is bou
 class GRPOSettings(TakesAdapters):
     """Group relative policy optimization (arXiv 2402.03300), on TRL's loss definitions."""
 
-    LATER = frozenset({"balance", "loss", "sampled_prompts", "online_difficulty", "fp8_rollouts"})
+    LATER = frozenset({"balance", "loss", "sampled_prompts", "online_difficulty", "fp8_rollouts", "mtp_weight"})
 
     recipe: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
     """A published variant: sets the keys of `RECIPES`, but those that are set beside it or more specifically (in a
@@ -158,6 +158,9 @@ class GRPOSettings(TakesAdapters):
 
     balance: BalanceSettings = BalanceSettings()
     """Of a mixture of experts: how its load is kept even."""
+    mtp_weight: float = Field(default=0.0, ge=0, le=1)
+    """Weight of the loss of the token after the next, by which the model's multi-token prediction module follows the
+    policy; no gradient of it reaches the policy (docs/deepseek-v3.md). 0: the module stays as it is."""
     lora: LoRASettings | None = None
     """Adapters instead of all weights; null trains all. The reference is then the base with the adapters as they were
     at its last refresh, which for the start is none."""
@@ -200,6 +203,7 @@ class GRPOSettings(TakesAdapters):
     def _values_agree(self):
         steps = self.rollout_steps
         check_moves(self.balance, self.lora)
+        check_module_trains(self.mtp_weight, self.lora)
         if self.steps_ahead > steps:
             raise ValueError(
                 f"steps_ahead={self.steps_ahead} is over the {steps} steps of a rollout (rollout_prompts / "

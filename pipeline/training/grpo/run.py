@@ -149,7 +149,7 @@ def train_grpo(
         settings=settings,
         on_rollout=records.rollout if leads else None,
         on_step=on_step,
-        model=load_policy(model_path, settings.lora, dtype, dropout=False),
+        model=load_policy(model_path, settings.lora, dtype, dropout=False, mtp_weight=settings.mtp_weight),
         reward_funcs=reward_functions,
         args=arguments,
         train_dataset=dataset,

@@ -27,6 +27,7 @@ from pipeline.training.grpo.records import StepFigures, rollout_lines
 from pipeline.training.grpo.reference import Reference, RefreshReference, remember_old_logprobs
 from pipeline.training.grpo.rollouts import Rollouts
 from pipeline.training.guarded import GuardedTrainer
+from pipeline.training.multi_token import FollowsPolicy
 from pipeline.training.own_loss import find_loss
 from pipeline.training.packed.attention import attach_packed_forward
 from pipeline.training.packed.losses import can_pack, without_adapters
@@ -55,7 +56,7 @@ TAKEN_FROM_TRL = {
 """Members of TRL's GRPOTrainer that are no public interface, and what each is used for. A test looks for them all."""
 
 
-class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
+class LadderGRPOTrainer(FallsByBudget, FollowsPolicy, GuardedTrainer, GRPOTrainer):
     """GRPO on one of our engines. Takes GRPOTrainer's arguments and the engine, the settings and a rollout writer.
 
     `args` must agree with `settings`; `pipeline.training.grpo.run.train_grpo` makes both.
@@ -254,6 +255,7 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
         """The loss of `inputs` as one micro-batch of a batch of size `num_items_in_batch`."""
         tensors = self._loss_inputs(model, inputs)
         loss, figures = policy_loss(tensors, self.settings, num_items_in_batch, self._term)
+        loss = loss + self.module_loss(figures, num_items_in_batch.shared_tokens)
         self.figures.saw_loss(tensors, figures, sum(row.loss_tokens for row in inputs))
         return loss
 
@@ -285,12 +287,11 @@ class LadderGRPOTrainer(FallsByBudget, GuardedTrainer, GRPOTrainer):
             batch = pack(rows, self.shares_prompts, device)
             self.figures.positions += torch.tensor([batch.tokens, len(batch.to_slots)])
             with self.accelerator.autocast():
-                logprobs, entropies = model(packed=batch, entropy=entropy)
+                logprobs, entropies = self.forward_packed(model, batch, entropy)
             return batch.unpack(logprobs), batch.unpack(entropies) if entropy else None
         prompts, prompt_mask, completions, mask = padded(rows, self._tokenizer.pad_token_id, device)
-        self.figures.positions += torch.tensor(
-            [int(prompt_mask.sum() + mask.sum()), prompts.numel() + completions.numel()]
-        )
+        real, computed = int(prompt_mask.sum() + mask.sum()), prompts.numel() + completions.numel()
+        self.figures.positions += torch.tensor([real, computed])
         logprobs, entropies, _ = super()._get_per_token_logps_and_entropies(
             model,
             torch.cat([prompts, completions], dim=1),

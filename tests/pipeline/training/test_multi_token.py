@@ -12,9 +12,11 @@ from transformers.modeling_layers import MtpModel
 
 from data_recipes.pocket.bases import base_folder
 from data_recipes.pocket.corpus import CorpusSettings, documents
+from pipeline.config.grpo import GRPOSettings
 from pipeline.config.sft import SFTSettings
 from pipeline.core.buffers import kept_tensors
 from pipeline.core.causal_lm import held_modules, load_causal_lm, settle_multi_token
+from pipeline.engines import EngineSettings, open_engine
 from pipeline.models.pocket.pretrain import ArchitectureSettings, PretrainSettings, build_model, pretrain
 from pipeline.models.surgery import cut_layers
 from pipeline.training.checkpoints import last_checkpoint
@@ -24,6 +26,7 @@ from pipeline.training.packed.attention import attach_packed_forward
 from pipeline.training.packed.packing import Row, pack
 from pipeline.training.sft import train_sft
 from tests.pipeline.engines.tiny import tiny_checkpoint
+from tests.pipeline.training.grpo.runs import metrics, run, settings
 
 MODULE = "model.layers.2."
 ROWS = [list(range(5, 5 + length)) for length in (9, 4, 7)]
@@ -201,9 +204,46 @@ def test_sft_without_its_loss_leaves_the_module_as_it_is(start, tmp_path):
     assert "max_violation_1" in figures[-1] and "max_violation_2" not in figures[-1]
 
 
-def test_the_module_does_not_train_beside_adapters():
+@pytest.mark.parametrize("kind", [GRPOSettings, SFTSettings])
+def test_the_module_does_not_train_beside_adapters(kind):
     with pytest.raises(ValueError, match=r"mtp_weight is 0\.3, but lora trains adapters"):
-        SFTSettings(mtp_weight=0.3, lora={"rank": 4})
+        kind(mtp_weight=0.3, lora={"rank": 4})
+
+
+def test_in_rl_the_module_follows_and_the_policy_is_what_it_would_be(start, tmp_path):
+    with open_engine(EngineSettings(kind="transformers", dtype="float32", max_model_len=64), start) as engine:
+        for weight in (0.0, 0.3):
+            chosen = settings(max_steps=2, max_grad_norm=0.05, mtp_weight=weight, balance={"bias_rate": 0.01})
+            run(start, engine, tmp_path / str(weight), chosen)
+    without, beside = (weights_of(tmp_path / str(weight) / "checkpoint") for weight in (0.0, 0.3))
+    module = {name for name in without if name.startswith(MODULE)}
+    assert all(torch.equal(without[name], beside[name]) for name in without.keys() - module)
+    before = module_of(start)
+    assert all(torch.equal(before[name], without[name]) for name in module)
+    for name in ("eh_proj.weight", "enorm.weight", "mlp.gate.weight", "mlp.gate.e_score_correction_bias"):
+        assert not torch.equal(before[MODULE + name], beside[MODULE + name]), name
+    first, second = metrics(tmp_path / "0.3")
+    assert first["mtp_loss"] > 0 and second["mtp_loss"] > 0
+    assert second["sampler_gap"] < 1e-5
+    assert "mtp_loss" not in metrics(tmp_path / "0.0")[0]
+
+
+def test_rollouts_with_drafts_tell_their_acceptance_and_the_policys_log_probabilities(start, tmp_path):
+    chosen = EngineSettings(kind="transformers", dtype="float32", max_model_len=64, mtp_drafts=1)
+    with open_engine(chosen, start) as engine:
+        run(start, engine, tmp_path, settings(max_steps=2, mtp_weight=0.3))
+    first, second = metrics(tmp_path)
+    assert max(first["sampler_gap"], second["sampler_gap"]) < 1e-5
+    assert 0 <= first["draft_acceptance"] <= 1 and 0 <= second["draft_acceptance"] <= 1
+
+
+def test_rl_without_packing_refuses_the_modules_loss(start, tmp_path):
+    chosen = settings(max_steps=1, mtp_weight=0.3, speedups={"packing": False, "share_prompts": False})
+    with (
+        open_engine(EngineSettings(kind="transformers", dtype="float32", max_model_len=64), start) as engine,
+        pytest.raises(ValueError, match="trains without packing"),
+    ):
+        run(start, engine, tmp_path, chosen)
 
 
 def test_a_base_is_pretrained_with_a_module(tmp_path):
