@@ -1,5 +1,7 @@
 """Settings of what DeepSeek-V3 has and others have not: experts whose load is kept even, multi-token prediction."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from pipeline.config.lora import LoRASettings
@@ -11,8 +13,13 @@ class BalanceSettings(Strict):
     counts when experts are chosen and not in their weights. After each optimizer step it rises where the expert had
     fewer tokens than the mean of its layer, and falls where it had more."""
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"sequence_weight"})
+
     bias_rate: float = Field(0.0, ge=0, lt=1)
     """What a bias changes by in a step (paper: 0.001 over 14.3 trillion tokens, then 0). 0: biases stay what they are.
+    """
+    sequence_weight: float = Field(0.0, ge=0, lt=1)
+    """Weight of the loss that keeps each single sequence from one-sided routing (equations 17 to 20; paper: 0.0001).
     """
 
 

@@ -164,6 +164,7 @@ def pretrain(
     generator = torch.Generator().manual_seed(0)
     routers = Routers(model)
     check_balance(routers, settings.balance, model)
+    routers.add_sequence_loss(settings.balance.sequence_weight / settings.documents_per_step)
     started, tokens, batches = time.perf_counter(), 0, []
     model.train()
     for step in range(settings.steps):

@@ -79,6 +79,10 @@ class PackedBatch:
     blocks: list[Block] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     """Completion tokens of each row."""
+    prefix_lengths: list[int] = field(default_factory=list)
+    """Tokens of each prefix."""
+    prefix_of_row: list[int] = field(default_factory=list)
+    """The number of each row's prefix."""
 
     @property
     def tokens(self) -> int:
@@ -92,6 +96,15 @@ class PackedBatch:
         inside[last] = False
         places = inside.nonzero()[:, 0].to(self.labels.device)
         return places, self.labels[places + 1]
+
+    def segments(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N,) the number of the prefix or row that a position is of, prefixes first, and (rows, these) 1 where a row's
+        text has it in it."""
+        device, sizes = self.labels.device, torch.tensor([*self.prefix_lengths, *self.lengths])
+        rows, first = torch.arange(len(self.lengths)), len(self.prefix_lengths)
+        members = torch.zeros(len(self.lengths), len(sizes))
+        members[rows, torch.tensor(self.prefix_of_row)] = members[rows, first + rows] = 1
+        return torch.arange(len(sizes)).repeat_interleave(sizes).to(device), members.to(device)
 
     def unpack(self, flat: torch.Tensor) -> torch.Tensor:
         """(S,) values of the scored positions as (rows, longest completion), zero where a row has ended."""
@@ -153,6 +166,8 @@ def pack(rows: list[Row], share_prompts: bool, device: torch.device) -> PackedBa
         from_slots=from_slots.to(device),
         blocks=[layout.to(block, device) for block in layout.blocks],
         lengths=[len(row.completion_ids) for row in rows],
+        prefix_lengths=[len(prefix) for prefix in prefixes],
+        prefix_of_row=prefix_of_row,
     )
 
 

@@ -16,7 +16,7 @@ from pipeline.config.sft import SFTSettings
 from pipeline.core.buffers import persistent_buffers
 from pipeline.engines import EngineSettings, open_engine
 from pipeline.models.pocket.pretrain import ArchitectureSettings, PretrainSettings, build_model, pretrain
-from pipeline.models.routers import Routers, check_balance, load_figures
+from pipeline.models.routers import Routers, check_balance, load_figures, sequence_loss
 from pipeline.training.best import BestWeights
 from pipeline.training.checkpoints import last_checkpoint
 from pipeline.training.lora import in_dtype
@@ -106,6 +106,63 @@ def test_a_model_without_biases_is_refused(tmp_path):
         check_balance(Routers(dense), BalanceSettings(bias_rate=0.01), dense)
 
 
+def imbalance(logits, top_k):
+    """Equations 17 to 20 of arXiv 2412.19437 for one sequence, (tokens, experts), as they are written."""
+    tokens, experts = logits.shape
+    affinities = logits.sigmoid()
+    total = 0.0
+    for expert in range(experts):
+        chosen = sum(expert in row.topk(top_k).indices for row in affinities)
+        often = experts / (top_k * tokens) * chosen
+        total = total + often * sum(row[expert] / row.sum() for row in affinities) / tokens
+    return total
+
+
+def test_the_sequence_loss_is_the_reports_for_each_sequence_packed_or_padded():
+    torch.manual_seed(0)
+    logits, prompts = torch.randn(13, 6, requires_grad=True), torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 4, -1])
+    members = torch.tensor([[1, 0, 1, 0, 0], [1, 0, 0, 1, 0], [0, 1, 0, 0, 1]])  # the first two share a prefix
+    found = sequence_loss(logits, 2, prompts, members)
+    sequences = ([0, 1, 2, 5, 6, 7, 8], [0, 1, 2, 9, 10], [3, 4, 11])
+    expected = torch.stack([imbalance(logits[places], 2) for places in sequences])
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(each.sum(), logits)[0] for each in (found, expected)]
+    torch.testing.assert_close(*gradients)
+    one_sided = torch.full((4, 6), -50.0).index_fill_(1, torch.tensor([0, 1]), 50.0)
+    assert sequence_loss(one_sided, 2, torch.zeros(4, dtype=torch.long), torch.ones(1, 1)).item() == pytest.approx(3)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_sequence_loss_is_per_sequence_and_packing_changes_nothing(start, shared):
+    heads = [[5, 6, 7]] * 3 if shared else [[5, 6, 7], [8, 9, 10], [11, 12, 13]]
+    rows = [[*head, *tail] for head, tail in zip(heads, ([20, 21, 22, 1], [23, 1], [24, 25, 26, 27, 1]), strict=True)]
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    mask = (ids != 0).long()
+    found = []
+    for packed in (False, True):
+        policy = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
+        routers = Routers(policy)
+        routers.add_sequence_loss(1.0)
+        if packed:
+            attach_packed_forward(policy, 1.0)
+            batch = [Row(row[:3], row[3:], 0.0, None, False, 0 if shared else n) for n, row in enumerate(rows)]
+            scores, _ = policy(packed=pack(batch, True, torch.device("cpu")))
+            (0.0 * scores.sum()).backward()
+        else:
+            (0.0 * policy(input_ids=ids, attention_mask=mask).logits.sum()).backward()
+        found.append(
+            (routers.take_sequence_loss(), {n: p.grad for n, p in policy.named_parameters() if p.grad is not None})
+        )
+    (padded, expected), (packed, gradients) = found
+    torch.testing.assert_close(padded, packed, atol=1e-6, rtol=1e-6)
+    assert padded[1] == 3  # one layer of experts
+    gate = "model.layers.1.mlp.gate.weight"
+    assert expected[gate].abs().max() > 1e-4
+    for name, gradient in expected.items():
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
 @pytest.mark.parametrize("kind", [GRPOSettings, SFTSettings])
 def test_biases_do_not_move_beside_adapters(kind):
     with pytest.raises(ValueError, match="lora trains adapters of a base that stays as it is"):
@@ -145,6 +202,20 @@ def fine_tune(start, output, on_step=lambda *_: None):
 
 class Cut(Exception):
     pass
+
+
+def test_training_evens_out_single_sequences(start, tmp_path):
+    figures = []
+    train_sft(
+        model_path=start, tokenizer=AutoTokenizer.from_pretrained(start), prompts=["What is 1 + 1 ?"] * 8,
+        responses=["It is 2 ."] * 8, output=tmp_path, seed=1, device="cpu", dtype="float32",
+        settings=SFTSettings(
+            epochs=4, learning_rate=1e-2, batch_size=4, rows_per_device=2, max_tokens=64,
+            balance={"sequence_weight": 0.9},
+        ),
+        on_step=lambda step, steps, found: figures.append(found["sequence_imbalance"]),
+    )  # fmt: skip
+    assert 1 <= figures[-1] < figures[0] - 0.02
 
 
 def test_sft_moves_biases_once_a_step_and_a_resumed_run_alike(start, tmp_path):
