@@ -6,21 +6,27 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.generation import settle_generation
+
 PROJECTION = "eh_proj"
 """What a multi-token prediction module has and no other part of a model."""
 _PROJECTION = re.compile(rf"model\.layers\.(\d+)\.{PROJECTION}\.weight")
 
 
 def load_causal_lm(checkpoint: str | Path, **options: Any) -> Any:
-    """transformers' `AutoModelForCausalLM.from_pretrained`, multi-token prediction modules included."""
+    """transformers' `AutoModelForCausalLM.from_pretrained`, multi-token prediction modules included; it can be saved
+    again at any time, whatever its generation configuration says."""
     from transformers import AutoModelForCausalLM
 
     modules = held_modules(Path(checkpoint))
-    if not modules:
-        return AutoModelForCausalLM.from_pretrained(checkpoint, **options)
-    from pipeline.core.multi_token import DeepseekV3ForCausalLM  # loads torch
+    if modules:
+        from pipeline.core.multi_token import DeepseekV3ForCausalLM  # loads torch
 
-    return DeepseekV3ForCausalLM.from_pretrained(checkpoint, num_mtp_layers=modules, **options)
+        model = DeepseekV3ForCausalLM.from_pretrained(checkpoint, num_mtp_layers=modules, **options)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(checkpoint, **options)
+    settle_generation(model)
+    return model
 
 
 def held_modules(checkpoint: Path) -> int:

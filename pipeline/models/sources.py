@@ -18,12 +18,12 @@ from pathlib import Path
 from data_recipes.pocket.bases import base_folder
 from pipeline.config.tokenizer import TokenizerSettings
 from pipeline.core.errors import ConfigError
+from pipeline.core.generation import settle_generation
 from pipeline.core.heads import settle_head
 from pipeline.core.tokens import load_tokenizer
 from pipeline.models.checkpoint_files import check_folder, check_pickled, count_parameters
 from pipeline.models.code import drop_code
 from pipeline.models.config_file import is_block_fp8, read_config
-from pipeline.models.generation import settle_generation
 from pipeline.models.gguf_config import gguf_end_ids, read_gguf_config
 from pipeline.models.gguf_tokenizer import read_gguf_tokenizer
 from pipeline.models.hub import fetch_from_hub, look_at_hub

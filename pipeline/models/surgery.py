@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.core.causal_lm import load_causal_lm
 from pipeline.core.errors import ConfigError
-from pipeline.models.generation import settle_generation
+from pipeline.core.generation import settle_generation
 
 _RANGES = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*")
 

@@ -17,8 +17,8 @@ from pipeline.config.lora import LoRASettings
 from pipeline.config.parallel import ParallelSettings
 from pipeline.core.console import LOGGER
 from pipeline.core.files import fsync_folder, fsync_tree, write_durably
+from pipeline.core.generation import settle_generation
 from pipeline.core.watchdog import beat
-from pipeline.models.generation import settle_generation
 from pipeline.training.checkpoints import damage, file_hashes, last_checkpoint
 from pipeline.training.lora import checkpoint_model, save_adapter
 from pipeline.training.sharding import shard_arguments

@@ -16,12 +16,13 @@ from pipeline.config.grpo import GRPOSettings
 from pipeline.config.loading import load_profile
 from pipeline.config.tokenizer import TEMPLATES, TokenizerSettings
 from pipeline.core import limited as limits
+from pipeline.core.causal_lm import load_causal_lm
 from pipeline.core.errors import ConfigError
 from pipeline.core.fp8 import quantised
+from pipeline.core.generation import settle_generation
 from pipeline.core.tokens import load_tokenizer, prompt_ids
 from pipeline.engines import EngineSettings, open_engine
 from pipeline.models import chat_format
-from pipeline.models.generation import settle_generation
 from pipeline.models.sources import check_tokenizer, fetch_base
 from pipeline.training.grpo.run import train_grpo
 from tests.pipeline.engines.tiny import tiny_checkpoint
@@ -57,6 +58,7 @@ def test_a_generation_config_that_transformers_would_not_save_can_be_saved(tmp_p
     model.generation_config = GenerationConfig(eos_token_id=[1, 5], **told)
     settle_generation(model)
     model.save_pretrained(tmp_path / "saved")
+    load_causal_lm(folder).save_pretrained(tmp_path / "in the middle of a training")
     assert json.loads((tmp_path / "saved/generation_config.json").read_text())["eos_token_id"] == [1, 5]
     fetch_base(f"cut:0,1:folder:{folder}", tmp_path / "cut", "float32")
 
