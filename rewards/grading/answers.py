@@ -156,7 +156,8 @@ def unmarked(speech: str, choice: bool = False) -> list[Stated]:
         if DENIED.search(before[-80:]):
             return []
         hedged = len(found) > 1 and HEDGED.match(tail[found[-2].end() : found[-1].start()])
-        return [Stated(unwrap(one), one, "formula") for one in (formulas[-2:] if hedged else formulas[-1:])]
+        taken = formulas[-2:] if hedged else formulas[-1:]
+        return [Stated(unwrap(one), one, "formula") for one in taken if unwrap(one)]
     if is_bare(bare):
         return [Stated(bare, bare, "line")]
     bold = [match for match in BOLD.finditer(tail) if is_value(unwrap(match[1]))]

@@ -27,12 +27,16 @@ OTHER_CHOICE = re.compile(
     r"|\b(?:or|and|nor)\s+(?:option\s+|choice\s+)?[A-Z]\b(?!['’])|[/,&]\s*[A-Z](?![A-Za-z'’])|[或和]",
     re.IGNORECASE,
 )
+CONTRAST = re.compile(
+    r"(?:,\s*+(?:and\s++)?not|(?<!\s)\s++rather\s++than|(?<![\s,]),?\s*+而?不是)\s*+\(?[A-Z]\)?\W{0,3}$"
+)
+"""Another letter that an answer sets itself against: `B, not A`."""
 TAKES_BACK = re.compile(
     r"\b(?:not|isn|never|wrong|incorrect|false|maybe|perhaps|unless|neither|nor|or|but|could|might)\b|[不错]",
     re.IGNORECASE,
 )
 GOES_ON = re.compile(
-    r"\s*(?:$|[-–—:]|because\b|since\b|as\b|is (?:the )?(?:correct|right|answer)|因为|\(|是)", re.IGNORECASE
+    r"\s*(?:$|[-–—:]|because\b|since\b|as\b|is (?:the )?(?:correct|right|answer)|因为|\(|是|选?项)", re.IGNORECASE
 )
 LABEL = re.compile(r"^\s*[(\[]?(?P<letter>[A-Z])[)\].:、．]\s*(?=\S)")
 
@@ -40,6 +44,7 @@ LABEL = re.compile(r"^\s*[(\[]?(?P<letter>[A-Z])[)\].:、．]\s*(?=\S)")
 def choice_letter(text: str, options: Sequence[str] = ()) -> str | None:
     """The one letter that an answer chooses, with or without the text of the choice beside it."""
     text = tidy(text[:MAX_TEXT].replace("**", "").translate(FULL_WIDTH))
+    text = CONTRAST.sub("", text)
     match = LETTER.fullmatch(text)
     if match is None:
         return letter_at_end(text, options)

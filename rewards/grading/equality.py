@@ -220,9 +220,13 @@ class Comparison:
         )
 
     def _group_matrix(self, gold: Node, answer: Node) -> bool:
+        if rows := rows_in_brackets(gold):
+            return self._matrix_matrix(("matrix", rows), answer)
         return vector(answer[1]) is not None and self.in_order(gold[1], vector(answer[1]))
 
     def _matrix_group(self, gold: Node, answer: Node) -> bool:
+        if rows := rows_in_brackets(answer):
+            return self._matrix_matrix(gold, ("matrix", rows))
         return vector(gold[1]) is not None and self.in_order(vector(gold[1]), answer[1])
 
     def _matrix_matrix(self, gold: Node, answer: Node) -> bool:
@@ -289,6 +293,14 @@ def kind(node: Node) -> str:
     if node[0] in SCALARS:
         return "matrix" if node[0] == "mul" and "matrix" in (node[1][0], node[2][0]) else "scalar"
     return "reals" if node[0] in ("union", "inter", "minus", "domain", "builder") else node[0]
+
+
+def rows_in_brackets(group: Node) -> list[Sequence[Node]] | None:
+    """The rows of a matrix that is written as lists in a list, `[[1, 2], [3, 4]]`; None for any other group."""
+    rows = group[1]
+    if all(part[0] == "group" and part[2:] == ("[", "]") == group[2:] for part in rows):
+        return [row[1] for row in rows]
+    return None
 
 
 def brackets(group: Node) -> tuple[str, str]:

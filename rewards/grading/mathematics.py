@@ -47,6 +47,7 @@ SYMBOLS = (
     ),
     (r"(?:positive )?infinity|infinitely many(?: solutions)?|无穷(?:大|多)", r"\infty"),
     (r"all integers|全体整数", r"\mathbb{Z}"),
+    (r"dne|(?:(?:the )?(?:limit|it) )?(?:does not|doesn't|doesn’t) exist|不存在", r"\text{does not exist}"),
 )
 """Words that stand for a symbol."""
 WITH_POINT = re.compile(r"[-+]?[0-9]*\.[0-9]+")
@@ -201,7 +202,7 @@ def is_usable_gold(gold: str) -> bool | None:
 
 def symbol(text: str) -> str:
     """The symbol or the number that a text says in words ("no solution", "two thirds"); any other text as it is."""
-    if len(text) > 60 or not re.search("[a-z\u4e00-\u9fff]", text):
+    if len(text) > 60 or not re.search("[a-z\u4e00-\u9fff]|DNE", text):
         return text
     words = prose_key(tidy(text))
     if number := in_digits(words):

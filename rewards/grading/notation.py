@@ -31,7 +31,7 @@ SIGNS = {
     "或": r"\text{ or }", "和": r"\text{ and }", "且": r"\text{ and }", "′": "'", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
     "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": r"\langle ", "⟩": r"\rangle ", "¥": r"\yuan ",
     "￥": r"\yuan ", "€": r"\euro ", "£": r"\sterling ", "₹": r"\rupee ",
-    "∀": r"\forall ", "∃": r"\exists ",
+    "∶": ":", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "∀": r"\forall ", "∃": r"\exists ",
     "Ω": r"\Omega ", "∠": r"\angle ", "△": r"\triangle ", "≡": r"\equiv ", "“": "", "”": "", "**": "^",
 }  # fmt: skip
 VULGAR = "½ 1 2 ⅓ 1 3 ⅔ 2 3 ¼ 1 4 ¾ 3 4 ⅕ 1 5 ⅖ 2 5 ⅗ 3 5 ⅘ 4 5 ⅙ 1 6 ⅚ 5 6 ⅛ 1 8 ⅜ 3 8 ⅝ 5 8 ⅞ 7 8"
@@ -44,6 +44,8 @@ SIGNS |= {letter: f"\\{name} " for letter, name in zip(*[iter(GREEK.split())] * 
 SIGN = re.compile("|".join(map(re.escape, sorted(SIGNS, key=len, reverse=True))))
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ", "0123456789+-=()ni")
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋", "0123456789+-")
+ROOT_SIGN = re.compile(r"([√∛∜])[ ]?([0-9]+(?:\.[0-9]+)?)")
+"""A sign of a root before a number, all of which is under it."""
 RAISED = re.compile(r"(?<=[^\s(\[{+\-])([⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ]+)")
 LOWERED = re.compile(r"(?<=[^\s(\[{+\-])([₀₁₂₃₄₅₆₇₈₉₊₋]+)")
 NAMES = {
@@ -94,7 +96,7 @@ def formula(text: str, gold: bool = False) -> str:
     text = re.sub(r",\s*\\!\s*", ",", text)
     if "\\begin" not in text:  # escaped twice, as some data sets are
         text = re.sub(r"\\\\(?=[A-Za-z]{2})", r"\\", text)
-    text = SIGN.sub(lambda found: SIGNS[found.group()], text)
+    text = SIGN.sub(lambda found: SIGNS[found.group()], ROOT_SIGN.sub(r"\1{\2}", text))
     text = LABEL.sub(r"\\text{\1}:", text)
     if "\\" in text or "$" in text:
         text = text.replace("\\$", " \\dollar ").replace("\\%", "%").replace("\\!", "").replace("\\#", "#")

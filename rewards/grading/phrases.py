@@ -17,7 +17,7 @@ MAX_PHRASES = 40
 
 PHRASE = re.compile(
     r"(?P<label>^[ \t>#*_`✅]*(?:(?:(?:the[ ]|my[ ]|our[ ])?(?:final[ ]|correct[ ])?answers?|(?:最终)?答案|答)"
-    r"[ \t*_`]*(?:[:：][ \t*_`]*|\n+(?=[ \t]*\S))"
+    r"[ \t*_`]*(?:[:：][ \t*_`]*|\n+(?=[ \t]*\S))|ans[*_`]*[.:：][ \t*_`:：]*"
     r"|(?P<slight>(?:final[ ])?(?:result|solution)|结果|A)[*_`]*[:：][ \t*_`]*))"
     r"|(?P<said>\banswers?\b[*_`]*(?:\s*\([^()\n]{0,40}\)|\s*,[^,\n.]{0,40},)?(?:[ \t]+[A-Za-z']+){0,6}?\s*"
     r"(?:\b(?:is|are|be|equals|was)\b\s*[:：]?|[:：=])|\b(?:correct|right|best)\s+(?:option|choice|response|statement|one)"
@@ -28,6 +28,7 @@ PHRASE = re.compile(
 )
 OPTION = re.compile(
     r"\b(?i:option|choice)\s+[(\[*]*(?P<letter>[A-Z])[)\]*]*\s+is\s+(?:the\s+)?(?:correct|right|answer)\b"
+    r"|选项\s*[(（]?(?P<named>[A-Z])[)）]?\s*是?(?:正确|对)的?|(?<![A-Za-z])(?P<before>[A-Z])\s*选?项是?(?:正确|对)"
     r"|^[ \t]*It(?:'s| is)\s+"
     r"(?P<only>\(?[A-Z]\)?)(?=[.\s]*$)",
     re.MULTILINE,
@@ -60,6 +61,10 @@ NO_VALUE = re.compile(
     r"|verified|just\b|the same|our\b|always|also\b|expressed|shown|written|stated)\b",
     re.IGNORECASE,
 )
+REFUSED = re.compile(
+    r"(?:不|没有?|别|勿|未|非|排除|误|(?:错误|不对|不正确)的?)(?:应[该当]?|能|可以?|会|该|要|得|再)?\s*$"
+)
+"""What denies a Chinese phrase behind it."""
 ASKED_FOR = re.compile(
     r"\b(?:find|finding|get|verify|check|checking|compute|calculate|determine|reach|see|derive|obtain|give|write|round"
     r"|simplify|express|state|guess|each|every|one|this|that|any|same|another|of|is|for)\s+(?:the\s+|our\s+|my\s+|an?\s+)?"
@@ -87,6 +92,8 @@ def phrases(speech: str, gold: str = "") -> list[Phrase]:
         rest = speech[match.end() : match.end() + MAX_PHRASED]
         if match["said"] and denied(speech, match, rest, gold):
             continue
+        if match["chinese"] and REFUSED.search(speech[max(0, match.start() - 8) : match.start()]):
+            continue
         below = "\n" if match.group().endswith("\n") else ""  # there a dash begins an item of a list, and is no minus
         raw = content(below + rest, gold)
         text = unwrap(balanced(EMPHASIS.sub(r"\1", raw)))
@@ -98,9 +105,7 @@ def phrases(speech: str, gold: str = "") -> list[Phrase]:
         before = speech[max(0, match.start() - 40) : match.start()]
         weak = bool(match["slight"]) or (bool(match["said"]) and bool(ASKED_FOR.search(before.replace("\n", " . "))))
         found.append(Phrase(text, raw, weak))
-    found += [
-        Phrase(one["letter"] or one["only"], one.group(), False) for one in deque(OPTION.finditer(speech), MAX_PHRASES)
-    ]
+    found += [Phrase(one[one.lastgroup], one.group(), False) for one in deque(OPTION.finditer(speech), MAX_PHRASES)]
     return found
 
 

@@ -29,8 +29,20 @@ SAYS = re.compile(
 )
 
 
+CONTRAST = re.compile(
+    r"(?:,\s++(?:and\s++)?not|(?<!\s)\s++and\s++not|(?<!\s)\s++rather\s++than)\s++\$?-?[0-9][0-9,./]{0,20}\$?\W{0,3}$"
+)
+"""Another number that an answer sets itself against: `88, not 87`."""
+OF_ANSWER = re.compile(
+    r"(?<!\s)\s++(?:is|was)\s++(?:the|my|our)\s++(?:final\s++|correct\s++)?(?:answer|result|solution)\W{0,3}$"
+)
+
+
 def without_remark(answer: str) -> str:
     """The answer without the clause or the brackets behind it; as it is where that may take the answer back."""
+    if found := CONTRAST.search(answer[:2000]) or OF_ANSWER.search(answer[:2000]):
+        before = answer[: found.start()]
+        return answer if TAKES_BACK.search(before) else unwrap(before)
     found = REMARK.search(answer[:2000])
     if found is None or not found.start() or TAKES_BACK.search(answer[found.start() :]):
         return answer
