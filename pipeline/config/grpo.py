@@ -278,9 +278,8 @@ class GRPOSettings(TakesAdapters):
 
     def microbatch_tokens(self, device: str) -> int:
         """Tokens a forward pass on a `device` (`cpu`, `cuda`)."""
-        return (
-            min(self.max_tokens_per_microbatch, CPU_MICROBATCH) if device == "cpu" else self.max_tokens_per_microbatch
-        )
+        most = self.max_tokens_per_microbatch
+        return min(most, CPU_MICROBATCH) if device == "cpu" else most
 
     @property
     def prompts_per_rollout(self) -> int:
@@ -313,11 +312,8 @@ class GRPOSettings(TakesAdapters):
 
     def completion_limit(self, step: int) -> int:
         """Longest completion in tokens at optimizer step `step` (the first is 0)."""
-        limit = self.max_completion_tokens
-        for change in self.max_completion_schedule:
-            if step >= change.from_step:
-                limit = change.tokens
-        return limit
+        reached = [change.tokens for change in self.max_completion_schedule if step >= change.from_step]
+        return [self.max_completion_tokens, *reached][-1]
 
     def describe(self) -> dict[str, int | str]:
         """The arithmetic that follows from the settings, for `make check`."""
