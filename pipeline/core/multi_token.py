@@ -68,7 +68,7 @@ class DeepseekV3ForCausalLM(published.DeepseekV3ForCausalLM):
         embedded = self.get_input_embeddings()(next_ids)
         if detached:
             hidden, embedded = hidden.detach(), embedded.detach()
-        # Of a first position vLLM and SGLang drop the embedding when they draft: nothing precedes a prompt there.
+        # Of a first position vLLM drops the embedding when it drafts.
         embedded = embedded.masked_fill(position_ids[..., None] == 0, 0)
         layer = self.model.layers[self.config.num_hidden_layers]
         rotation = self.model.rotary_emb(hidden, position_ids=position_ids)
