@@ -68,8 +68,8 @@ def test_requests_are_spread_over_servers(open_servers):
     assert [[c.token_ids[1] for c in group] for group in groups] == [[1, 1], [2, 2], [3, 3], [4, 4]]
     assert [len(s.requests) for s in servers] == [2, 2]
     assert seen[-1] == (4, 4)
-    request = servers[0].requests[0]
-    assert (request["model"], request["n"], request["seed"]) == ("served-name", 2, 9)
+    asked = [(r["model"], r["n"], r["seed"]) for server in servers for r in server.requests]
+    assert sorted(asked) == [("served-name", 2, seed) for seed in (9, 11, 13, 15)]
     completion = groups[0][0]
     assert completion.finish_reason == "stop"
     assert completion.logprobs == [-0.5, -0.25, -0.125]
