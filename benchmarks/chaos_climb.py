@@ -86,11 +86,11 @@ class Climb:
     def orphans(self) -> int:
         """Counts processes of its session that outlive it, and ends them."""
         until = time.monotonic() + ORPHAN_SECONDS
-        while (alive := self._session()) and time.monotonic() < until:
+        while (left := self._session()) and time.monotonic() < until:
             time.sleep(0.05)
-        for process in alive:
+        for process in left:
             os.kill(process, signal.SIGKILL)
-        return len(alive)
+        return len(left)
 
     def _session(self) -> list[int]:
         return [pid for pid, process in alive().items() if process.session == self.process.pid]

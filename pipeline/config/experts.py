@@ -30,19 +30,16 @@ tokens, then 0.1."""
 NOT_BALANCED = BalanceSettings()
 
 
-def check_moves(balance: BalanceSettings, lora: LoRASettings | None) -> None:
-    """Raises ValueError for biases that would move beside adapters: these are saved and handed over without them."""
-    if balance.bias_rate and lora:
-        raise ValueError(
-            f"balance.bias_rate is {balance.bias_rate:g}, but lora trains adapters of a base that stays as it is, its "
-            "routers' biases too; set balance.bias_rate: 0, or lora: null"
-        )
-
-
-def check_module_trains(mtp_weight: float, lora: LoRASettings | None) -> None:
-    """Raises ValueError for a multi-token prediction module that would train beside adapters."""
-    if mtp_weight and lora:
-        raise ValueError(
-            f"mtp_weight is {mtp_weight:g}, but lora trains adapters of a base that stays as it is, its multi-token "
-            "prediction module too; set mtp_weight: 0, or lora: null"
-        )
+def check_trains_whole(balance: BalanceSettings, mtp_weight: float, lora: LoRASettings | None) -> None:
+    """Raises ValueError for biases that would move, or a multi-token prediction module that would train, beside
+    adapters: these are saved and handed over without them."""
+    changed = {
+        "balance.bias_rate": (balance.bias_rate, "routers' biases"),
+        "mtp_weight": (mtp_weight, "multi-token prediction module"),
+    }
+    for key, (value, part) in changed.items():
+        if value and lora:
+            raise ValueError(
+                f"{key} is {value:g}, but lora trains adapters of a base that stays as it is, its {part} too; set "
+                f"{key}: 0, or lora: null"
+            )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.engine import EngineSettings, Temperature
-from pipeline.config.experts import BalanceSettings, check_module_trains, check_moves
+from pipeline.config.experts import BalanceSettings, check_trains_whole
 from pipeline.config.lora import LoRASettings, TakesAdapters
 from pipeline.core.own_code import own_code
 from pipeline.core.strict import Strict
@@ -202,8 +202,7 @@ class GRPOSettings(TakesAdapters):
     @model_validator(mode="after")
     def _values_agree(self):
         steps = self.rollout_steps
-        check_moves(self.balance, self.lora)
-        check_module_trains(self.mtp_weight, self.lora)
+        check_trains_whole(self.balance, self.mtp_weight, self.lora)
         if self.steps_ahead > steps:
             raise ValueError(
                 f"steps_ahead={self.steps_ahead} is over the {steps} steps of a rollout (rollout_prompts / "

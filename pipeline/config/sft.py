@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from pipeline.config.experts import BalanceSettings, check_module_trains, check_moves
+from pipeline.config.experts import BalanceSettings, check_trains_whole
 from pipeline.config.lora import LoRASettings, TakesAdapters
 
 MAX_TOKENS = 32_768
@@ -50,6 +50,5 @@ class SFTSettings(TakesAdapters):
         check_batch(self.batch_size, self.rows_per_device, "rows_per_device")
         if self.fp8 and self.lora:
             raise ValueError("fp8 is for training all weights, and lora trains adapters; set fp8: false, or lora: null")
-        check_moves(self.balance, self.lora)
-        check_module_trains(self.mtp_weight, self.lora)
+        check_trains_whole(self.balance, self.mtp_weight, self.lora)
         return self

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.generation import settle_generation
+from pipeline.core.stored import stored_tensors
 
 PROJECTION = "eh_proj"
 """What a multi-token prediction module has and no other part of a model."""
@@ -31,19 +32,11 @@ def load_causal_lm(checkpoint: str | Path, **options: Any) -> Any:
 
 def held_modules(checkpoint: Path) -> int:
     """How many multi-token prediction modules the files of a checkpoint hold, whatever its configuration says."""
-    from safetensors import safe_open
-
     file = checkpoint / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if config.get("model_type") != "deepseek_v3":
         return 0
-    names: set[str] = set()
-    for index in checkpoint.glob("*.safetensors.index.json"):
-        names.update(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-    for weights in () if names else checkpoint.glob("*.safetensors"):
-        with safe_open(weights, "pt") as stored:
-            names.update(stored.keys())
-    layers = [int(match[1]) for name in names if (match := _PROJECTION.fullmatch(name))]
+    layers = [int(match[1]) for name in stored_tensors(checkpoint) if (match := _PROJECTION.fullmatch(name))]
     return sum(layer >= config["num_hidden_layers"] for layer in layers)
 
 

@@ -7,6 +7,8 @@ with the head of the file, and vLLM and llama.cpp with the embedding: three name
 import json
 from pathlib import Path
 
+from pipeline.core.stored import stored_tensors
+
 HEAD = "lm_head.weight"
 EMBEDDING_ENDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 BLOCK_ROWS = 4096
@@ -17,10 +19,7 @@ def has_own_head(checkpoint: Path) -> bool:
     """Whether the safetensors files hold a head that is not equal to the embedding."""
     from safetensors import safe_open
 
-    places: dict[str, Path] = {}
-    for file in sorted(checkpoint.glob("*.safetensors")):
-        with safe_open(file, "pt") as stored:
-            places |= dict.fromkeys(stored.keys(), file)
+    places = stored_tensors(checkpoint)
     embedding = next((name for name in places if name.endswith(EMBEDDING_ENDINGS)), None)
     if HEAD not in places:
         return False

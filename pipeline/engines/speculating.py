@@ -14,9 +14,7 @@ from pipeline.config.engine import Sampling
 from pipeline.core.watchdog import beat
 from pipeline.engines.drawing import draw, drawn_from, picked
 from pipeline.engines.engine import EngineStats, RawCompletion
-
-DENSE_SHARE = 0.8
-"""Ended rows leave the batch once less than this share of it is still being written."""
+from pipeline.engines.writing import DENSE_SHARE
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.heads import HEAD, has_own_head
+from pipeline.core.stored import stored_tensors
 from pipeline.core.tokens import TAGS, beginning, load_tokenizer
 from pipeline.engines.engine import end_token_ids
 from pipeline.models.gguf_config import llama3_factors
@@ -62,18 +63,13 @@ def write_gguf(checkpoint: Path, file: Path, name: str, chat_template: str | Non
 def _check_complete(checkpoint: Path, config) -> None:
     """Raises ConfigError where the checkpoint's safetensors files lack a weight that its configuration asks for."""
     import torch
-    from safetensors import safe_open
     from transformers import AutoModelForCausalLM
 
-    held = set()
-    for file in checkpoint.glob("*.safetensors"):
-        with safe_open(file, "pt") as stored:
-            held.update(stored.keys())
     with torch.device("meta"):
         needed = {name for name, _ in AutoModelForCausalLM.from_config(config).named_parameters()}
     if config.tie_word_embeddings:
         needed.discard(HEAD)
-    if missing := sorted(needed - held):
+    if missing := sorted(needed - stored_tensors(checkpoint).keys()):
         raise ConfigError(
             f"{checkpoint} lacks {len(missing)} of the {len(needed)} weights that its config.json asks for, such as "
             f"{missing[0]}. Expected all of them in its .safetensors files: is a file missing? Copy the folder again."

@@ -1,6 +1,5 @@
 """Experts in training: what is counted, how biases move, and that every copy of the model has the same ones."""
 
-import contextlib
 import json
 
 import pytest
@@ -18,13 +17,13 @@ from pipeline.engines import EngineSettings, open_engine
 from pipeline.models.pocket.pretrain import ArchitectureSettings, PretrainSettings, build_model, pretrain
 from pipeline.models.routers import Routers, check_balance, load_figures, sequence_loss
 from pipeline.training.best import BestWeights
-from pipeline.training.checkpoints import last_checkpoint
 from pipeline.training.lora import in_dtype
 from pipeline.training.packed.attention import attach_packed_forward
 from pipeline.training.packed.packing import Row, pack
 from pipeline.training.sft import train_sft
 from tests.pipeline.engines.tiny import tiny_checkpoint
 from tests.pipeline.training.grpo.runs import metrics, run, settings
+from tests.pipeline.training.short_sft import fine_tune, fine_tune_in_two
 
 BIAS = "model.layers.1.mlp.gate.e_score_correction_bias"
 RATE = 0.01
@@ -188,22 +187,6 @@ def test_the_best_weights_are_kept_with_their_biases(model, tmp_path):
     assert torch.equal(bias, then)
 
 
-def fine_tune(start, output, on_step=lambda *_: None):
-    return train_sft(
-        model_path=start, tokenizer=AutoTokenizer.from_pretrained(start), prompts=["What is 1 + 1 ?"] * 8,
-        responses=[f"It is {n} ." for n in range(8)], output=output, seed=1, device="cpu", dtype="float32",
-        settings=SFTSettings(
-            epochs=1, learning_rate=1e-3, batch_size=2, rows_per_device=1, max_tokens=64, checkpoint_every=2,
-            balance={"bias_rate": RATE},
-        ),
-        on_step=on_step, resume_from=last_checkpoint(output / "trainer"),
-    )  # fmt: skip
-
-
-class Cut(Exception):
-    pass
-
-
 def test_training_evens_out_single_sequences(start, tmp_path):
     figures = []
     train_sft(
@@ -220,20 +203,14 @@ def test_training_evens_out_single_sequences(start, tmp_path):
 
 def test_sft_moves_biases_once_a_step_and_a_resumed_run_alike(start, tmp_path):
     figures = []
-    fine_tune(start, tmp_path / "whole", lambda step, steps, found: figures.append(found))
+    balance = {"bias_rate": RATE}
+    fine_tune(start, tmp_path / "whole", lambda step, steps, found: figures.append(found), balance=balance)
     moved = (bias_in(tmp_path / "whole" / "checkpoint") - bias_in(start)) / RATE
     assert moved.abs().max() > 0.5
     torch.testing.assert_close(moved, moved.round(), atol=1e-3, rtol=0)
     assert moved.abs().max() < 4.01  # four steps, of two passes each
     assert all(found["max_violation"] == found["max_violation_1"] > 0 for found in figures)
-
-    def cut(step, steps, found):
-        if step == 3:
-            raise Cut
-
-    with contextlib.suppress(Cut):
-        fine_tune(start, tmp_path / "cut", cut)
-    fine_tune(start, tmp_path / "cut")
+    fine_tune_in_two(start, tmp_path / "cut", balance=balance)
     whole, resumed = (load_file(tmp_path / name / "checkpoint/model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())  # experts, stored one by one, too
 

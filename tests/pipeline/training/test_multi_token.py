@@ -19,14 +19,13 @@ from pipeline.core.causal_lm import held_modules, load_causal_lm, settle_multi_t
 from pipeline.engines import EngineSettings, open_engine
 from pipeline.models.pocket.pretrain import ArchitectureSettings, PretrainSettings, build_model, pretrain
 from pipeline.models.surgery import cut_layers
-from pipeline.training.checkpoints import last_checkpoint
 from pipeline.training.flops import ModelFlops
 from pipeline.training.lora import load_policy
 from pipeline.training.packed.attention import attach_packed_forward
 from pipeline.training.packed.packing import Row, pack
-from pipeline.training.sft import train_sft
 from tests.pipeline.engines.tiny import tiny_checkpoint
 from tests.pipeline.training.grpo.runs import metrics, run, settings
+from tests.pipeline.training.short_sft import fine_tune, fine_tune_in_two
 
 MODULE = "model.layers.2."
 ROWS = [list(range(5, 5 + length)) for length in (9, 4, 7)]
@@ -157,39 +156,19 @@ def test_operations_of_a_module_count_where_it_trains(start):
     assert trained.body > 1.3 * idle.body
 
 
-def fine_tune(start, output, weight, on_step=lambda *_: None):
-    return train_sft(
-        model_path=start, tokenizer=AutoTokenizer.from_pretrained(start), prompts=["What is 1 + 1 ?"] * 8,
-        responses=[f"It is {n} ." for n in range(8)], output=output, seed=1, device="cpu", dtype="float32",
-        settings=SFTSettings(
-            epochs=1, learning_rate=1e-3, batch_size=2, rows_per_device=1, max_tokens=64, checkpoint_every=2,
-            weight_decay=0.1, mtp_weight=weight, balance={"bias_rate": 0.01},
-        ),
-        on_step=on_step, resume_from=last_checkpoint(output / "trainer"),
-    )  # fmt: skip
-
-
-class Cut(Exception):
-    pass
+SHORT = {"weight_decay": 0.1, "balance": {"bias_rate": 0.01}}
 
 
 def test_sft_trains_the_module_and_a_resumed_run_ends_alike(start, tmp_path):
     figures = []
-    fine_tune(start, tmp_path / "whole", 0.3, lambda step, steps, found: figures.append(found))
+    fine_tune(start, tmp_path / "whole", lambda step, steps, found: figures.append(found), mtp_weight=0.3, **SHORT)
     before, after = module_of(start), module_of(tmp_path / "whole" / "checkpoint")
     assert before.keys() == after.keys()
     for name in ("eh_proj.weight", "enorm.weight", "hnorm.weight", "shared_head.norm.weight", "mlp.gate.weight"):
         assert not torch.equal(before[MODULE + name], after[MODULE + name]), name
     assert figures[-1]["mtp_loss"] < figures[0]["mtp_loss"]
     assert figures[-1]["max_violation_2"] > 0  # the module has a router of its own
-
-    def cut(step, steps, found):
-        if step == 3:
-            raise Cut
-
-    with pytest.raises(Cut):
-        fine_tune(start, tmp_path / "cut", 0.3, cut)
-    fine_tune(start, tmp_path / "cut", 0.3)
+    fine_tune_in_two(start, tmp_path / "cut", mtp_weight=0.3, **SHORT)
     resumed = weights_of(tmp_path / "cut" / "checkpoint")
     assert all(
         torch.equal(tensor, resumed[name]) for name, tensor in weights_of(tmp_path / "whole" / "checkpoint").items()
@@ -198,7 +177,7 @@ def test_sft_trains_the_module_and_a_resumed_run_ends_alike(start, tmp_path):
 
 def test_sft_without_its_loss_leaves_the_module_as_it_is(start, tmp_path):
     figures = []
-    fine_tune(start, tmp_path, 0.0, lambda step, steps, found: figures.append(found))
+    fine_tune(start, tmp_path, lambda step, steps, found: figures.append(found), **SHORT)
     before, after = module_of(start), module_of(tmp_path / "checkpoint")
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert "max_violation_1" in figures[-1] and "max_violation_2" not in figures[-1]

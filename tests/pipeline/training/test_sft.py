@@ -16,6 +16,7 @@ from pipeline.training.reward_model import train_reward_model
 from pipeline.training.row_order import RowOrder
 from pipeline.training.sft import train_sft
 from tests.pipeline.interrupts import interrupts_heeded, press
+from tests.pipeline.training.short_sft import Cut
 
 PROMPTS = ["User: What is 1+1+1? Assistant:", "User: Who are you? Assistant:"] * 8
 RESPONSES = ["<think>First 1+1=2.</think>The answer is 3.", "<think>Me.</think>I am Pocket."] * 8
@@ -60,10 +61,6 @@ def test_the_loss_falls_and_tokens_are_counted(tokenizer, tmp_path):
     assert losses[-1] < losses[0] / 2
     ids = tokenizer([p + r for p, r in zip(PROMPTS, RESPONSES, strict=True)])["input_ids"]
     assert result.tokens == 4 * sum(len(row) + 1 for row in ids)
-
-
-class Cut(Exception):
-    """Ends a training as if its process had been killed."""
 
 
 def stopped_after_every_step(train, steps) -> list[int]:
