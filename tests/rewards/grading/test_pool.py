@@ -20,7 +20,9 @@ def same(value): return value
 def nap(seconds): time.sleep(seconds); return seconds
 def nap_with_the_lock(seconds): ctypes.PyDLL(None).sleep(seconds)
 def wait_to_be_killed_once(given):
-    try: open(given[0], 'x').close(); time.sleep(3600)
+    try:
+        with open(given[0], 'x') as mark: mark.write(str(os.getpid()))
+        time.sleep(3600)
     except FileExistsError: return given[1]
 def compute(seconds):
     end = time.process_time() + seconds
@@ -181,13 +183,15 @@ def test_threads_can_share_a_pool(pool, tasks):
 
 
 def kill_once_told(pool, whom, mark: Path) -> threading.Thread:
-    """Kills, once a job has left its mark, every process that `whom` gives for a supervisor."""
+    """Kills, once a job has left its mark, every process that `whom` gives for a supervisor: that job's last, since it
+    would else be lost twice where the other worker, still to be killed, takes it over."""
 
     def kill():
         end = time.monotonic() + HANG_S
-        while not mark.exists() and time.monotonic() < end:
+        while not (mark.exists() and mark.read_text()) and time.monotonic() < end:
             time.sleep(0.01)
-        for pid in pool.pids():
+        asleep = psutil.Process(int(mark.read_text())).parent().pid
+        for pid in sorted(pool.pids(), key=lambda pid: pid == asleep):
             for process in whom(psutil.Process(pid)):
                 process.kill()
 
