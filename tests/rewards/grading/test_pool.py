@@ -182,9 +182,16 @@ def test_threads_can_share_a_pool(pool, tasks):
     assert answers == {number: [(number, n) for n in range(20)] for number in range(4)}
 
 
+def has_ended(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def kill_once_told(pool, whom, mark: Path) -> threading.Thread:
-    """Kills, once a job has left its mark, every process that `whom` gives for a supervisor: that job's last, since it
-    would else be lost twice where the other worker, still to be killed, takes it over."""
+    """Kills, once a job has left its mark, every process that `whom` gives for a supervisor: that job's last, when the
+    others have ended, since it would else be lost twice where another worker that is dying takes it over."""
 
     def kill():
         end = time.monotonic() + HANG_S
@@ -194,6 +201,8 @@ def kill_once_told(pool, whom, mark: Path) -> threading.Thread:
         for pid in sorted(pool.pids(), key=lambda pid: pid == asleep):
             for process in whom(psutil.Process(pid)):
                 process.kill()
+                while not has_ended(process) and time.monotonic() < end:
+                    time.sleep(0.01)
 
     thread = threading.Thread(target=kill)
     thread.start()
