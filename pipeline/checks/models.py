@@ -233,6 +233,8 @@ def estimates(profile: Profile, device: Device) -> Iterator[tuple[str, str, str,
 
 def _trained(profile: Profile, stage: StageDefinition) -> Collection[str]:
     """The models that a stage trains, by the names of `model_sources`."""
+    if stage.kind == "scorer" and not getattr(profile.stages, stage.id).scorers:
+        return ()
     if stage.trains == "one student":
         return (profile.stages.chosen_students[stage.id],)
     return profile.stages.base_model.students if stage.trains == "students" else ("teacher",)

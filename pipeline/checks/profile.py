@@ -8,6 +8,7 @@ from pipeline.checks.data import check_data, data_notes, data_table, sample_of
 from pipeline.checks.models import check_models, memory_table, model_notes, models_table
 from pipeline.checks.puzzles import check_puzzles, puzzle_notes
 from pipeline.checks.questions import check_questions, question_notes
+from pipeline.checks.scorers import scorer_notes
 from pipeline.checks.steps import step_notes
 from pipeline.config.profile import Profile
 from pipeline.config.stages import RLStage, SampledData, SFTStage
@@ -95,7 +96,7 @@ def print_check(profile: Profile, processes: int = 1) -> None:
     for note in (*data_notes(profile), *question_notes(profile), *puzzle_notes(profile)):
         console.print(note)
     print_table(arithmetic_table(profile, processes), 2, console)
-    for note in step_notes(profile):
+    for note in (*step_notes(profile), *scorer_notes(profile)):
         console.print(note)
     table, notes = rewards_table(profile)
     print_table(table, 2, console)

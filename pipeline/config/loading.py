@@ -4,8 +4,7 @@ import copy
 import difflib
 import json
 import math
-import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,64 +13,28 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.config.profile import Profile
+from pipeline.config.yaml_text import REPLACE, ProfileLoader
 from pipeline.core.errors import ConfigError
 from pipeline.core.kinds import OTHER_KIND, OneOfKinds
 from pipeline.core.redaction import refuse_secrets
-from pipeline.core.strict import Say, give_way, inside, lay_over, merge, respelled, sections_in, take_away
+from pipeline.core.strict import (
+    Replacing,
+    Say,
+    emptied,
+    give_way,
+    inside,
+    lay_over,
+    merge,
+    respelled,
+    sections_in,
+    take_away,
+)
 
 PROFILE_FOLDER = Path("configs")
 """Where profiles given by name are looked for first."""
 
 SHIPPED_PROFILES = Path(__file__).parents[2] / "configs"
 """Where they are looked for then: those that came with this code."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's idea of a number (`1e-6` is one) and no key twice."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise ConfigError(
-                    f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: the key {key!r} is a "
-                    f"{type(key).__name__}. Put it in quotes."
-                )
-            if key in seen:
-                raise ConfigError(
-                    f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: the key '{key}' stands twice "
-                    "in one section. Keep one of them."
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-INTEGER, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
-YAML_1_2 = {
-    INTEGER: re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"),
-    FLOAT: re.compile(
-        r"^[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))$"
-        r"|^\.(?:nan|NaN|NAN)$"
-    ),
-}
-"""Numbers of YAML 1.2's core schema: `010` is ten, `0o10` eight; `1:30` and `1_000` are texts."""
-
-
-def _construct_integer(loader: _Loader, node: yaml.ScalarNode) -> int:
-    text = loader.construct_scalar(node)
-    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in YAML_1_2]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-for _tag, _pattern in YAML_1_2.items():
-    _Loader.add_implicit_resolver(_tag, _pattern, list("-+.0123456789"))
-_Loader.add_constructor(INTEGER, _construct_integer)
 
 
 @dataclass(frozen=True)
@@ -81,7 +44,8 @@ class LoadedProfile:
     origins: dict[str, str]
     """Dotted key -> the file or override that set it last."""
     notes: list[str]
-    """What a more specific level replaced without naming it, such as a recipe the keys of a parent."""
+    """What a more specific level replaced without naming it, such as a recipe the keys of a parent, and what it left
+    though it reads otherwise."""
 
 
 def profile_path(name: str) -> Path:
@@ -148,13 +112,18 @@ def _read_with_parents(path: Path, origins: dict[str, str], notes: list[str], ch
     parent_path = beside if _is_file(beside) else profile_path(parent)
     merged = _read_with_parents(parent_path, origins, notes, (*children, path.resolve()))
     _note_origins(data, "", str(path), origins)
-    return merge(merged, data, Profile, _noted(origins, notes))
+    merged = merge(merged, data, Profile, _noted(origins, notes))
+    notes += [
+        f"{path}: {key} is {{}}, which takes nothing away: {', '.join(names)} stay. {REPLACE} {{}} leaves none."
+        for key, names in emptied(merged, data, Profile)
+    ]
+    return merged
 
 
 def _read_yaml(path: Path) -> dict:
     try:
         with path.open(encoding="utf-8") as file:
-            data = yaml.load(file, _Loader)
+            data = yaml.load(file, ProfileLoader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     except UnicodeDecodeError as error:
@@ -184,7 +153,8 @@ def _string_keys(value: Any, where: str, inside: str = "") -> Any:
             if not isinstance(key, str):
                 place = f" in '{inside}'" if inside else ""
                 raise ConfigError(f"{where}: the key {key!r}{place} is a {type(key).__name__}. Put it in quotes.")
-        return {key: _string_keys(item, where, f"{inside}.{key}" if inside else key) for key, item in value.items()}
+        kept = {key: _string_keys(item, where, f"{inside}.{key}" if inside else key) for key, item in value.items()}
+        return Replacing(kept) if isinstance(value, Replacing) else kept
     if isinstance(value, list):
         return [_string_keys(item, where, f"{inside}.{index}") for index, item in enumerate(value)]
     return value
@@ -273,7 +243,7 @@ def _put(data: dict, parts: list[str], value: Any, override: str) -> None:
 def read_value(text: str, where: str) -> Any:
     """A value written on the command line, read as YAML. Raises ConfigError that begins with `where`."""
     try:
-        return _string_keys(yaml.load(text, _Loader), where)
+        return _string_keys(yaml.load(text, ProfileLoader), where)
     except yaml.YAMLError as error:
         quoted = "Does it hold blanks? Put quotes around it: key='[1, 2]'."
         raise ConfigError(f"{where}: the value is not valid YAML: {error}\n{quoted}") from None

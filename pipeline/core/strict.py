@@ -1,6 +1,6 @@
 """The base class of everything that is read from a profile, and how a section that is set in part is completed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
@@ -100,9 +100,13 @@ Say = Callable[[str, str], None]
 """Is called with the dotted key of a value that is replaced, and why."""
 
 
+class Replacing(dict):
+    """A mapping that takes the place of the one below it, where others are laid over it key by key."""
+
+
 def merge(below: Any, above: Any, annotation: Any, say: Say = lambda key, why: None) -> Any:
-    """`above` over `below`, both to be read as the type `annotation`: mappings key by key; anything else, lists too,
-    is replaced. A named entry that `above` sets to null is taken away (`take_away`)."""
+    """`above` over `below`, both to be read as the type `annotation`: mappings key by key; anything else is replaced,
+    lists too, and by a `Replacing` mapping. A named entry that `above` sets to null is taken away (`take_away`)."""
     kept = give_way(below, above, annotation, say)
     return take_away(lay_over(kept, above), kept, above, annotation)
 
@@ -133,17 +137,19 @@ def _takes_null(annotation: Any) -> bool:
 
 def respelled(value: Any, annotation: Any) -> Any:
     """The value, to be read as the type `annotation`, with all its sections as they are written today."""
+    replacing = isinstance(value, Replacing)
     for section in sections_in(annotation):
         value = section.respelled(value)
     if isinstance(value, dict):
-        return {key: respelled(item, inside(annotation, key)) for key, item in value.items()}
+        today = {key: respelled(item, inside(annotation, key)) for key, item in value.items()}
+        return Replacing(today) if replacing else today
     if isinstance(value, list):
         return [respelled(item, inside(annotation, "")) for item in value]
     return value
 
 
 def lay_over(below: Any, above: Any) -> Any:
-    if not isinstance(below, dict) or not isinstance(above, dict):
+    if not isinstance(below, dict) or not isinstance(above, dict) or isinstance(above, Replacing):
         return above
     return {**below, **{key: lay_over(below.get(key), value) for key, value in above.items()}}
 
@@ -152,6 +158,8 @@ def give_way(below: Any, above: Any, annotation: Any, say: Say, prefix: str = ""
     """`below` without what the sections of `above` replace though they do not name it."""
     if not isinstance(below, dict) or not isinstance(above, dict):
         return below
+    if isinstance(above, Replacing):
+        return {}
     kept = dict(below)
     for section in sections_in(annotation):
         for key, why in section.replaced(kept, above).items():
@@ -160,6 +168,17 @@ def give_way(below: Any, above: Any, annotation: Any, say: Say, prefix: str = ""
     for key in kept.keys() & above.keys():
         kept[key] = give_way(kept[key], above[key], inside(annotation, key), say, f"{prefix}{key}.")
     return kept
+
+
+def emptied(merged: Any, above: Any, annotation: Any, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """(dotted key, names that stay) of each `{}` in `above` for a mapping whose keys are names that a profile chooses:
+    it reads as if `merged` had none there, and takes nothing away."""
+    if not isinstance(merged, dict) or not isinstance(above, dict):
+        return
+    if merged and not above and any(get_origin(kind) is dict for kind in _alternatives(annotation)):
+        yield prefix.removesuffix("."), list(merged)
+    for key in merged.keys() & above.keys():
+        yield from emptied(merged[key], above[key], inside(annotation, key), f"{prefix}{key}.")
 
 
 def sections_in(annotation: Any) -> list[type[Strict]]:

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from pipeline.cli import main
-from pipeline.config.loading import PROFILE_FOLDER, _Loader
+from pipeline.config.loading import PROFILE_FOLDER
 from pipeline.config.profile import Profile
+from pipeline.config.yaml_text import ProfileLoader
 from pipeline.core.strict import sections_in
 
 EXAMPLES = int(os.environ.get("CONFIG_FUZZ_EXAMPLES", "100"))
@@ -34,7 +35,7 @@ def unshared(value: Any) -> Any:
 
 
 BASES = {
-    name: unshared(yaml.load((PROFILE_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), _Loader))
+    name: unshared(yaml.load((PROFILE_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), ProfileLoader))
     for name in ("pocket", "smoke")
 }
 

@@ -1,10 +1,16 @@
-"""What a child takes away from its parent: a named entry by null, and arguments by naming another source."""
+"""What a child takes away from its parent: a named entry by null, all of a mapping by `!replace`, and arguments by
+naming another source."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
 
-from pipeline.config.loading import load_profile
+from pipeline.config.loading import SHIPPED_PROFILES, load_profile
+from pipeline.config.profile import Profile
 from pipeline.core.errors import ConfigError
+from pipeline.core.strict import Replacing, emptied, inside, merge
 
 OTHERS = {
     "stages": {
@@ -57,6 +63,64 @@ def test_a_misspelt_name_is_refused(name):
 def test_what_is_still_named_elsewhere_is_refused():
     with pytest.raises(ConfigError, match=r"stages.student_rl.student names the student 'qwen'"):
         load_profile("pocket", ["stages.base_model.students.qwen=null"])
+
+
+def named_mappings(value: Any, annotation: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict]]:
+    """(keys that lead to it, what it holds) of each mapping whose keys are names that a profile chooses."""
+    if not isinstance(value, dict):
+        return
+    if value and "dict[" in str(annotation):
+        yield place, value
+    for key, item in value.items():
+        yield from named_mappings(item, inside(annotation, key), (*place, key))
+
+
+def under(place: tuple[str, ...], value: Any) -> Any:
+    for key in reversed(place):
+        value = {key: value}
+    return value
+
+
+def at(place: tuple[str, ...], value: Any) -> Any:
+    for key in place:
+        value = value[key]
+    return value
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SHIPPED_PROFILES.glob("*.yaml")))
+def test_any_mapping_of_names_can_be_replaced_and_one_that_is_only_empty_is_told(name):
+    parent = load_profile(name).profile.model_dump(mode="json")
+    found = list(named_mappings(parent, Profile))
+    assert {"stages.base_model.students"} <= {".".join(place) for place, _ in found}
+    for place, held in found:
+        first = dict([next(iter(held.items()))])
+        for instead in ({}, first):
+            changed = merge(parent, under(place, Replacing(instead)), Profile)
+            assert at(place, changed) == instead
+            changed = merge(changed, under(place, held), Profile)  # and whoever extends that adds to it
+            assert at(place, changed) == held
+        unchanged = merge(parent, under(place, {}), Profile)
+        assert unchanged == parent
+        assert list(emptied(unchanged, under(place, {}), Profile)) == [(".".join(place), list(held))]
+
+
+def test_replace_takes_away_what_null_cannot_since_it_is_a_value(tmp_path):
+    text = "extends: pocket\nname: mine\nstages: {general_rl: {questions: !replace {reasoning: 7}}}\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    loaded = load_profile(str(tmp_path / "mine.yaml"))
+    assert loaded.profile.stages.general_rl.questions == {"reasoning": 7} and loaded.notes == []
+    (tmp_path / "mine.yaml").write_text(text.replace("!replace {reasoning: 7}", "{}"))
+    loaded = load_profile(str(tmp_path / "mine.yaml"))
+    assert loaded.profile.stages.general_rl.questions == load_profile("pocket").profile.stages.general_rl.questions
+    [note] = loaded.notes
+    assert "stages.general_rl.questions is {}, which takes nothing away: reasoning, general" in note
+
+
+@pytest.mark.parametrize("value", ["7", "[a, b]", "null", ""])
+def test_replace_before_anything_but_a_mapping_is_refused(tmp_path, value):
+    (tmp_path / "mine.yaml").write_text(f"extends: pocket\nname: mine\nquestions: !replace {value}\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml.*line 3: !replace stands before a mapping alone"):
+        load_profile(str(tmp_path / "mine.yaml"))
 
 
 def of_the_exam(tmp_path, **source):
