@@ -47,12 +47,25 @@ def cut_layers(checkpoint: Path, layers: str) -> None:
     model = load_causal_lm(checkpoint, dtype="auto")
     config = model.config
     kept = chosen_layers(layers, config.num_hidden_layers)
+    _tell_experts(config, kept)
     further = model.model.layers[config.num_hidden_layers :]  # multi-token prediction modules
     model.model.layers = torch.nn.ModuleList([*(model.model.layers[index] for index in kept), *further])
     config.num_hidden_layers = len(kept)
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[index] for index in kept]
     replace_model(model, checkpoint)
+
+
+def _tell_experts(config, kept: list[int]) -> None:
+    """Has the configuration of a mixture of experts say which of the kept layers are dense, in its own way: DeepSeek's
+    the first so many, Qwen3's by number."""
+    first = getattr(config, "first_k_dense_replace", None)
+    if first is not None and first <= config.num_hidden_layers:  # else all are dense, whatever stands behind them
+        config.first_k_dense_replace = sum(index < first for index in kept)
+    if hasattr(config, "mlp_only_layers"):
+        step, dense = config.decoder_sparse_step, config.mlp_only_layers or []
+        config.mlp_only_layers = [place for place, old in enumerate(kept) if old in dense or (old + 1) % step]
+        config.decoder_sparse_step = 1
 
 
 def llama_as_qwen2(checkpoint: Path) -> None:

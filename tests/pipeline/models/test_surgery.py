@@ -7,9 +7,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from data_recipes.pocket.bases import base_folder
+from pipeline.core.causal_lm import load_causal_lm
 from pipeline.core.errors import ConfigError
+from pipeline.models.shapes import shape_of
 from pipeline.models.sources import check_base, count_parameters, fetch_base
-from pipeline.models.surgery import chosen_layers
+from pipeline.models.surgery import chosen_layers, cut_layers
+from tests.pipeline.engines.tiny import tiny_checkpoint
 
 LLAMA, QWEN3 = base_folder("student-llama"), base_folder("teacher")
 IDS = torch.arange(2, 42).view(2, 20)
@@ -51,6 +54,35 @@ def test_a_cut_model_computes_with_the_named_layers_alone(tmp_path, architecture
     whole.config.num_hidden_layers = 2
     with torch.no_grad():
         torch.testing.assert_close(logits(tmp_path / "out"), whole(IDS, use_cache=False).logits)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "layers"),
+    [
+        ("deepseek_v3", {"num_mtp_layers": 1}, [1, 2]),
+        ("deepseek_v3", {"num_mtp_layers": 1, "first_k_dense_replace": 2}, [0, 2]),
+        ("deepseek_v3", {"num_mtp_layers": 1, "first_k_dense_replace": 9}, [1, 2]),
+        ("qwen3_moe", {"decoder_sparse_step": 2}, [1, 2]),
+        ("qwen3_moe", {"mlp_only_layers": [1]}, [1, 2]),
+    ],
+)
+def test_layers_of_experts_stay_what_they_are_wherever_they_come_to_stand(tmp_path, architecture, changes, layers):
+    start = tiny_checkpoint(tmp_path / "start", architecture, num_hidden_layers=3, **changes)
+    shutil.copytree(start, tmp_path / "out")
+    cut_layers(tmp_path / "out", ",".join(map(str, layers)))
+    whole, cut = (load_causal_lm(folder).eval() for folder in (start, tmp_path / "out"))
+    whole.model.layers = torch.nn.ModuleList(
+        [*(whole.model.layers[index] for index in layers), *whole.model.layers[3:]]
+    )
+    whole.config.num_hidden_layers = 2
+    kept = [{name: weight.shape for name, weight in model.named_parameters()} for model in (whole, cut)]
+    assert kept[0] == kept[1]
+    with torch.no_grad():
+        torch.testing.assert_close(cut(IDS, use_cache=False).logits, whole(IDS, use_cache=False).logits)
+    if architecture == "deepseek_v3":
+        shape = shape_of(f"cut:{','.join(map(str, layers))}:folder:{start}")
+        assert shape == shape_of(f"folder:{tmp_path / 'out'}")
+        assert shape.parameters == count_parameters(tmp_path / "out")
 
 
 def test_a_cut_and_converted_model_is_one_source(tmp_path):
