@@ -131,8 +131,8 @@ def _written(shape: ModelShape, step: Step) -> float:
 
 def _trained(shape: ModelShape, step: Step) -> float:
     """Weights that tokens go through: the head is asked for those that train alone."""
-    body = step["forward_tokens"] * shape.body_parameters
-    return body + step["trained_tokens"] * shape.embedding_parameters
+    body = step["forward_tokens"] * (shape.body_parameters + shape.ahead_parameters)
+    return body + step["trained_tokens"] * shape.embedding_parameters * (1 + shape.trained_modules)
 
 
 def _compare(
@@ -169,4 +169,4 @@ def _shape(profile: Profile, stage: StageDefinition) -> ModelShape:
     shape = shape_of(source)
     if shape is None:
         raise ConfigError(f"{stage.id} trains {source}, whose layers are not known here, so its rates mean nothing.")
-    return shape
+    return shape.training_modules(getattr(profile.stages, stage.id).grpo.mtp_weight)

@@ -179,7 +179,7 @@ def _stage(
     rates: Rates,
     mean: float | None,
 ) -> StagePlan:
-    shape = _shape(profile, stage)
+    shape = _shape(profile, stage).training_modules(section.grpo.mtp_weight)
     costs, apart = Costs.of(shape), layout.servers > 0
     device = Device("cuda", layout.trainers, gpu.size, layout.trainers, layout.parallel)
     estimate = rl_estimate(shape, profile, section, device)

@@ -35,6 +35,8 @@ class EngineSettings(OneOfKinds):
     """`module:class` of the engine itself."""
     takes_adapters: ClassVar[bool] = False
     """Whether it loads LoRA adapters directly; otherwise they are merged into the weights that it gets."""
+    holds_modules: ClassVar[bool] = False
+    """Whether it holds a model's multi-token prediction modules, writing with them or not."""
     passed_over = frozenset(
         {
             "gpu_memory_utilization", "kv_cache_gib", "enforce_eager", "latent_cache", "server_timeout_s",
@@ -153,6 +155,7 @@ class TransformersSettings(EngineSettings):
     a decoder of their own; other models go through `transformers.generate`, several times slower."""
 
     implementation: ClassVar[str] = "pipeline.engines.transformers:TransformersEngine"
+    holds_modules: ClassVar[bool] = True
 
     kind: Literal["transformers"] = "transformers"
     mtp_drafts: Literal[0, 1] = 0

@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 
+from pipeline.config.engine import EngineSettings
 from pipeline.config.lora import LoRASettings
 from pipeline.config.parallel import NOT_SHARED, ParallelSettings
 from pipeline.config.profile import Profile
@@ -31,6 +32,9 @@ GATHERED_LAYERS = 2
 LAYER_NUMBERS = 30
 """Numbers a layer keeps for the backward pass, as a multiple of tokens × hidden size: 17 of 2 bytes by the paper, and
 the residual stream and the norms, which autocast leaves in float32."""
+MODULE_NUMBERS = 10
+"""What a multi-token prediction module keeps besides a layer, counted likewise: the next token's embedding, both norms,
+what they give side by side, and the last norm. In float32, where it is 6, measured."""
 AUTOCAST_BYTES = 2
 """Autocast's bfloat16 copy of a trained float32 weight."""
 TILE_VOCABULARY = 32_768
@@ -85,20 +89,25 @@ class Estimate:
 
 
 def policy_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str, device: Device) -> float:
-    """In each of the processes, one a GPU: each holds the whole model, or its shard."""
+    """In each of the processes, one a GPU: each holds the whole model, or its shard. Modules that do not train have
+    neither gradients nor an optimizer."""
     if device.parallel.offload and device.shards > 1:
         return 0
     trained = TRAINED_BYTES + (BUCKET_BYTES if device.processes > 1 and device.shards == 1 else 0)
     if lora is None:
-        return shape.parameters * trained / device.shards
+        still = shape.frozen_parameters
+        return ((shape.parameters - still) * trained + still * NUMBER_BYTES["float32"]) / device.shards
     frozen = NF4_BYTES if lora.quantize == "nf4" else NUMBER_BYTES[dtype]
     return (shape.parameters * frozen + lora.parameters(shape.linear_shapes) * trained) / device.shards
 
 
 def reference_bytes(shape: ModelShape, device: Device) -> float:
-    """The reference model beside a policy whose weights are all trained: float32, in shards by layers as it is."""
-    held = 0 if device.parallel.offload and device.shards > 1 else 4 * shape.parameters / device.shards
-    return held + (GATHERED_LAYERS * 4 * shape.layer_parameters if device.shards > 1 else 0)
+    """The reference model beside a policy whose weights are all trained: float32, in shards by layers as it is. In
+    shards it is a copy of the policy, else TRL's, which has no modules."""
+    if device.shards == 1:
+        return 4 * shape.main.parameters
+    held = 0 if device.parallel.offload else 4 * shape.parameters / device.shards
+    return held + GATHERED_LAYERS * 4 * shape.main.layer_parameters
 
 
 def gathered_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str, device: Device) -> float:
@@ -115,15 +124,19 @@ def gathered_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str, dev
 
 def activation_bytes(shape: ModelShape, tokens: float, dtype: str, checkpointing: bool) -> float:
     """For one forward and backward pass over so many tokens, without the logits."""
-    layer = (LAYER_NUMBERS * shape.hidden + shape.expert_numbers) * tokens * NUMBER_BYTES[dtype]
-    return layer + shape.layers * tokens * shape.hidden * NUMBER_BYTES[dtype] if checkpointing else layer * shape.layers
+    number = tokens * NUMBER_BYTES[dtype]
+    layer = (LAYER_NUMBERS * shape.hidden + shape.expert_numbers) * number
+    layers = shape.layers + shape.trained_modules
+    further = MODULE_NUMBERS * shape.hidden * number if shape.trained_modules else 0
+    return further + layer + (layers * shape.hidden * number if checkpointing else layer * (layers - 1))
 
 
 def cast_bytes(shape: ModelShape, lora: LoRASettings | None, dtype: str, device: Device) -> float:
     """Weights in the form that a pass computes with: autocast's copy of them, or what is gathered of shards."""
     if device.shards > 1:
         return gathered_bytes(shape, lora, dtype, device)
-    return AUTOCAST_BYTES * shape.parameters if lora is None and dtype != "float32" else 0
+    used = shape.parameters - shape.frozen_parameters
+    return AUTOCAST_BYTES * used if lora is None and dtype != "float32" else 0
 
 
 def rl_estimate(
@@ -134,6 +147,7 @@ def rl_estimate(
     `tokens`: what a pass had at most (default: what it may have).
     """
     grpo = stage.grpo
+    shape = shape.training_modules(grpo.mtp_weight)
     tokens = tokens or max(grpo.microbatch_tokens(device.kind), grpo.longest_completion)
     engine = profile.engine
     reference = reference_bytes(shape, device) if grpo.beta > 0 and grpo.lora is None else 0
@@ -141,13 +155,14 @@ def rl_estimate(
     tile = 4 * tokens * min(shape.vocabulary, TILE_VOCABULARY)
     return Estimate(
         weights=policy_bytes(shape, grpo.lora, profile.dtype, device),
-        reference=reference + scorers * shape.parameters * NUMBER_BYTES[profile.dtype],
+        reference=reference + scorers * shape.main.parameters * NUMBER_BYTES[profile.dtype],
         activations=activation_bytes(shape, tokens, profile.dtype, grpo.gradient_checkpointing)
         + cast_bytes(shape, grpo.lora, profile.dtype, device)
         + tile,
         engine=engine.memory(
-            shape.parameters * NUMBER_BYTES[engine.dtype],
-            shape.cached_numbers(getattr(engine, "latent_cache", True)) * NUMBER_BYTES[engine.dtype],
+            (shape if engine.holds_modules else shape.main).parameters * NUMBER_BYTES[engine.dtype],
+            shape.cached_numbers(getattr(engine, "latent_cache", True), _drafting(shape, engine))
+            * NUMBER_BYTES[engine.dtype],
             device.kind,
             device.size,
         ),
@@ -156,6 +171,7 @@ def rl_estimate(
 
 def sft_estimate(shape: ModelShape, profile: Profile, sft: SFTSettings, device: Device) -> Estimate:
     """An SFT stage at its longest rows. On a GPU the engine is closed before."""
+    shape = shape.training_modules(sft.mtp_weight)
     tokens = sft.rows_per_device * min(sft.max_tokens, profile.engine.max_model_len)
     return Estimate(
         weights=policy_bytes(shape, sft.lora, profile.dtype, device),
@@ -168,7 +184,9 @@ def sft_estimate(shape: ModelShape, profile: Profile, sft: SFTSettings, device: 
 
 
 def reward_model_estimate(shape: ModelShape, profile: Profile, settings: RewardTraining, device: Device) -> Estimate:
-    """Training a reward model on pairs of the longest answers. Its head gives a number, so there are no logits."""
+    """Training a reward model on pairs of the longest answers. Its head gives a number, so there are no logits, and
+    modules are left out."""
+    shape = shape.main
     texts = 2 * min(settings.batch_size, settings.pairs_per_device)
     tokens = texts * min(settings.max_tokens, profile.engine.max_model_len)
     return Estimate(
@@ -178,6 +196,11 @@ def reward_model_estimate(shape: ModelShape, profile: Profile, settings: RewardT
         + cast_bytes(shape, settings.lora, profile.dtype, device),
         engine=0,
     )
+
+
+def _drafting(shape: ModelShape, engine: EngineSettings) -> int:
+    """Modules that write with the engine."""
+    return min(shape.modules, getattr(engine, "mtp_drafts", 0))
 
 
 def intended_device(profile: Profile, processes: int = 1) -> Device:

@@ -1,163 +1,17 @@
 """How large a model is, from its configuration alone: the one in the checkpoint, the GGUF file, or as published."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from pipeline.core.cache_size import cached_numbers
+from pipeline.core.causal_lm import held_modules
 from pipeline.models.config_file import EXPERT_COUNTS, read_config
+from pipeline.models.model_shape import Experts, Latent, ModelShape
 from pipeline.models.sources import gguf_file, inner_source, local_folder, split_cut, split_source
 from pipeline.models.surgery import chosen_layers
 
 DENSE = ("llama", "qwen2", "qwen3", "mistral")
 OF_EXPERTS = ("deepseek_v2", "deepseek_v3", "qwen3_moe", "olmoe")
 """transformers' types of the models whose shapes are known."""
-
-
-@dataclass(frozen=True)
-class Experts:
-    """The feed-forward layers of a mixture of experts."""
-
-    routed: int
-    per_token: int
-    """How many of the routed experts a token uses."""
-    width: int
-    shared: int = 0
-    """Experts that every token uses, of the same width."""
-    dense_layers: int = 0
-    """First layers that have a dense feed-forward layer instead."""
-
-
-@dataclass(frozen=True)
-class Latent:
-    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1)."""
-
-    rank: int
-    """Size of the latent that keys and values are made of."""
-    query_rank: int | None
-    without_position: int
-    """Numbers of a head's query and key that do not turn with the position …"""
-    rotary: int
-    """… and that do; of keys all heads have these in common."""
-    values: int
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """A decoder of the Llama, Qwen or DeepSeek families, dense or of experts."""
-
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    """Of a query."""
-    intermediate: int
-    vocabulary: int
-    tied: bool
-    context: int
-    """Longest text in tokens that the model was made for."""
-    attention_biases: bool = False
-    head_norms: bool = False
-    experts: Experts | None = None
-    latent: Latent | None = None
-
-    @property
-    def linear_shapes(self) -> list[tuple[int, int]]:
-        """(inputs, outputs) of each linear layer but the head: where LoRA adapters go."""
-        return [shape for layer in range(self.layers) for shape in self._linear_shapes(layer)]
-
-    @property
-    def linear_names(self) -> list[str]:
-        """Names of the linear layers but the head."""
-        attention = ["q_proj", "k_proj", "v_proj", "o_proj"]
-        if self.latent:
-            queries = ["q_a_proj", "q_b_proj"] if self.latent.query_rank else ["q_proj"]
-            attention = [*queries, "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"]
-        return [*attention, "gate_proj", "up_proj", "down_proj"]
-
-    def cached_numbers(self, latent: bool = True) -> int:
-        """Numbers kept of a token while the model writes: keys and values, or of latent attention, unless told not to,
-        the latents."""
-        entries: dict[str, int] = {"num_hidden_layers": self.layers, "num_attention_heads": self.heads}
-        entries |= {"num_key_value_heads": self.kv_heads, "head_dim": self.head_size}
-        if self.latent:
-            entries |= {"kv_lora_rank": self.latent.rank, "qk_rope_head_dim": self.latent.rotary}
-            entries |= {"qk_nope_head_dim": self.latent.without_position}
-        return cached_numbers(entries, latent)
-
-    @property
-    def attention_numbers(self) -> int:
-        """Products of all layers for a pair of a token and one that it attends to: scores and weighted sum."""
-        return self.layers * self.heads * (self.head_size + (self.latent.values if self.latent else self.head_size))
-
-    @property
-    def embedding_parameters(self) -> int:
-        """Weights of the embeddings, and as many of the head."""
-        return self.vocabulary * self.hidden
-
-    @property
-    def layer_parameters(self) -> int:
-        """Weights of the largest layer."""
-        return max(self._layer_parameters(layer) for layer in range(self.layers))
-
-    @property
-    def parameters(self) -> int:
-        """Stored weights; a tied head counts once."""
-        layers = sum(self._layer_parameters(layer) for layer in range(self.layers))
-        return self.embedding_parameters * (1 if self.tied else 2) + layers + self.hidden
-
-    @property
-    def active_parameters(self) -> int:
-        """Those that a token uses: all but the experts that are not its own."""
-        if self.experts is None:
-            return self.parameters
-        idle = (self.experts.routed - self.experts.per_token) * 3 * self.hidden * self.experts.width
-        return self.parameters - idle * (self.layers - self.experts.dense_layers)
-
-    @property
-    def body_parameters(self) -> int:
-        """Weights of the layers that a token goes through."""
-        return self.active_parameters - self.embedding_parameters * (1 if self.tied else 2) - self.hidden
-
-    @property
-    def expert_numbers(self) -> int:
-        """Numbers that a token's routed experts keep of it in a layer for the backward pass beside what a dense layer
-        keeps: their inputs, gates, products and outputs."""
-        return self.experts.per_token * (2 * self.hidden + 3 * self.experts.width) if self.experts else 0
-
-    def _linear_shapes(self, layer: int) -> list[tuple[int, int]]:
-        return [*self._attention_shapes(), *self._feed_forward_shapes(layer)]
-
-    def _attention_shapes(self) -> list[tuple[int, int]]:
-        queries, keys = self.heads * self.head_size, self.kv_heads * self.head_size
-        if self.latent is None:
-            return [(self.hidden, queries), (self.hidden, keys), (self.hidden, keys), (queries, self.hidden)]
-        part = self.latent
-        made = self.heads * (part.without_position + part.values)
-        asked = [(self.hidden, queries)]
-        if part.query_rank:
-            asked = [(self.hidden, part.query_rank), (part.query_rank, queries)]
-        kept = [(self.hidden, part.rank + part.rotary), (part.rank, made)]
-        return [*asked, *kept, (self.heads * part.values, self.hidden)]
-
-    def _feed_forward_shapes(self, layer: int) -> list[tuple[int, int]]:
-        experts = self.experts
-        if experts is None or layer < experts.dense_layers:
-            return [(self.hidden, self.intermediate)] * 2 + [(self.intermediate, self.hidden)]
-        shared = experts.shared * experts.width
-        together = [(self.hidden, shared)] * 2 + [(shared, self.hidden)] if shared else []
-        # Gate and input of a routed expert are one tensor.
-        return together + [(self.hidden, 2 * experts.width), (experts.width, self.hidden)] * experts.routed
-
-    def _layer_parameters(self, layer: int) -> int:
-        norms = 2 * self.hidden + (2 * self.head_size if self.head_norms else 0)
-        if self.latent:
-            norms += self.latent.rank + (self.latent.query_rank or 0)
-        biases = (self.heads + 2 * self.kv_heads) * self.head_size if self.attention_biases else 0
-        router = 0
-        if self.experts and layer >= self.experts.dense_layers:
-            router = self.experts.routed * (self.hidden + (1 if self.latent else 0))  # with balancing biases
-        return sum(inputs * outputs for inputs, outputs in self._linear_shapes(layer)) + biases + norms + router
 
 
 def _qwen2(hidden, layers, heads, kv_heads, intermediate, vocabulary, tied, context=32768) -> ModelShape:
@@ -227,7 +81,7 @@ def shape_of(source: str) -> ModelShape | None:
         return shape and replace(shape, attention_biases=True)
     if scheme == "cut":
         shape = shape_of(inner_source(source))
-        return shape and replace(shape, layers=len(chosen_layers(split_cut(path)[0], shape.layers)))
+        return shape and _cut(shape, chosen_layers(split_cut(path)[0], shape.layers))
     if scheme in ("gguf", "package"):
         return _of_gguf(gguf_file(source))
     if scheme == "hub":
@@ -236,6 +90,13 @@ def shape_of(source: str) -> ModelShape | None:
         cached = try_to_load_from_cache(path, "config.json")
         return _of_config(Path(cached)) if isinstance(cached, str) else PUBLISHED.get(path)
     return _of_config(local_folder(source) / "config.json")
+
+
+def _cut(shape: ModelShape, kept: list[int]) -> ModelShape:
+    experts = shape.experts
+    if experts and experts.dense_layers <= shape.layers:
+        experts = replace(experts, dense_layers=sum(index < experts.dense_layers for index in kept))
+    return replace(shape, layers=len(kept), experts=experts)
 
 
 def _of_config(file: Path) -> ModelShape | None:
@@ -259,7 +120,13 @@ def _of_config(file: Path) -> ModelShape | None:
         head_norms=kind in ("qwen3", "qwen3_moe"),
         experts=_experts_of(config) if kind in OF_EXPERTS else None,
         latent=latent,
+        modules=_modules_of(config, file.parent),
     )
+
+
+def _modules_of(config: dict, folder: Path) -> int:
+    """Those in the files, as whoever loads them counts; where only the configuration is here, those that it names."""
+    return held_modules(folder) if any(folder.glob("*.safetensors")) else config.get("num_nextn_predict_layers") or 0
 
 
 def _has_experts_here_and_there(config: dict) -> bool:

@@ -19,8 +19,22 @@ SERVED_SHARE = 0.9
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """What a model's multi-token prediction modules add to its costs."""
+
+    used: float = 0.0
+    """Weights that a token goes through in those that train, the head among them."""
+    attention: float = 0.0
+    """Forward operations in those that train, for each pair of a token and one that it attends to."""
+    trained: float = 0.0
+    """Weights of those that train."""
+    stored: float = 0.0
+    """Weights of all, which a sync carries too."""
+
+
+@dataclass(frozen=True)
 class Costs:
-    """What a model costs, a token or as a whole."""
+    """What a model costs, a token or as a whole; where nothing else is said, without its modules."""
 
     parameters: float
     active: float
@@ -34,17 +48,24 @@ class Costs:
     layers: int
     heads: int
     """Attention heads that a server's GPUs divide among themselves."""
+    ahead: Ahead = Ahead()
 
     @classmethod
     def of(cls, shape: ModelShape) -> "Costs":
         return cls(
-            parameters=shape.parameters,
+            parameters=shape.main.parameters,
             active=shape.active_parameters,
             cache=BFLOAT16 * shape.cached_numbers(),
             attention=2 * shape.attention_numbers,
             largest_layer=shape.layer_parameters,
             layers=shape.layers,
             heads=shape.heads,
+            ahead=Ahead(
+                used=shape.ahead_parameters + shape.trained_modules * shape.embedding_parameters,
+                attention=2 * shape.attention_numbers * shape.trained_modules / shape.layers,
+                trained=shape.trained_modules * shape.module_parameters,
+                stored=shape.modules * shape.module_parameters,
+            ),
         )
 
 
@@ -138,20 +159,22 @@ def update_seconds(
     pairs = work.completions * (work.mean * work.prompt + work.mean**2)  # E[length²] / 2 of exponential lengths
     forward = 2 * costs.active * tokens + costs.attention * pairs
     passes = 3 + work.recomputes + work.reference + (1 - 1 / work.steps)  # old log-probabilities of later steps
-    operations = passes * forward / (trainers * gpu.flops * rates.update_use)
+    further = 2 * costs.ahead.used * tokens + costs.ahead.attention * pairs  # in passes with a gradient alone
+    computed = passes * forward + (3 + work.recomputes) * further
+    operations, trained = computed / (trainers * gpu.flops * rates.update_use), costs.parameters + costs.ahead.trained
     if trainers == 1:
         return operations, 0.0
     wire = gpu.wire(trainers) * rates.wire_use
     if shards == 1:  # gradients in float32, there and back, once a step
-        return operations, work.steps * 2 * 4 * costs.parameters / wire
+        return operations, work.steps * 2 * 4 * trained / wire
     microbatches = max(work.steps, math.ceil(tokens / trainers / work.microbatch))
     gathers = 2 + work.reference * 2 + (1 - 1 / work.steps)  # forward and backward; the reference's is float32
-    return operations, microbatches * (gathers * BFLOAT16 + 4) * costs.parameters / wire
+    return operations, microbatches * (gathers * BFLOAT16 + 4) * trained / wire
 
 
 def sync_seconds(costs: Costs, gpu: Accelerator, rates: Rates, trainers: int, shards: int, apart: bool) -> float:
     """The policy's weights to the engines, once a rollout: gathered, and to servers through a folder."""
-    weights = BFLOAT16 * costs.parameters
+    weights = BFLOAT16 * (costs.parameters + costs.ahead.stored)
     gathered = weights / (gpu.wire(trainers) * rates.wire_use) if shards > 1 else 0.0
     copied = 2 * weights / rates.folder_rate if apart else weights / (gpu.bandwidth * rates.memory_use)
     return gathered + copied
