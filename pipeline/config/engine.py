@@ -127,7 +127,8 @@ class ServerSettings(EngineSettings):
     """Tries of one request, on whichever server is awake, before the run stops. A server that failed rests 0.5 s, then
     1, 2, … 30 s, so that eight tries give a single server about a minute to come back."""
     server_start_s: float = Field(default=900.0, gt=0)
-    """Longest wait until one of `servers` answers after it was started."""
+    """How long one of `servers` may be still after it was started: no line in its log, no work. One that gets on is
+    waited for, at most four times as long, and 1 s more for each 50 MB of weights."""
     server_silent_s: float = Field(default=120.0, gt=0)
     """One of `servers` that answers nothing for so long is ended and started again."""
 

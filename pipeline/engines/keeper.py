@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import shutil
 import signal
@@ -16,14 +17,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.config.engine import ServerSettings
+from pipeline.core.console import LOGGER
 from pipeline.core.files import write_durably
 from pipeline.core.http import Client, HTTPFault
 from pipeline.core.watchdog import beat
 from pipeline.engines.servers import ServerError, server_key
+from pipeline.engines.starting import Start, group_cpu_s
 
 STATE = "servers.json"
 TICK_S = 0.5
@@ -44,13 +48,17 @@ class ServerPlan:
     url: str
     command: list[str]
     environment: dict[str, str]
+    weights: int = 0
+    """Bytes that it loads."""
 
 
 class Keeper:
     """The keeper's process, as the one sees it that has started it. Made, all servers answer."""
 
     def __init__(self, plans: list[ServerPlan], settings: ServerSettings):
-        """Raises ServerError where one of them does not come up, with the end of what it said."""
+        """Raises ServerError where one of them does not come up, with the end of what it said. Each start that fails is
+        logged at once."""
+        self._told = 0
         self.urls = [plan.url for plan in plans]
         self.folder = Path(tempfile.mkdtemp(prefix="ladder-servers-"))
         (self.folder / "plan.json").write_text(
@@ -76,7 +84,10 @@ class Keeper:
             raise
 
     def check(self) -> None:
-        """Raises ServerError where the keeper has given up or is gone."""
+        """Logs the starts that have failed since. Raises ServerError where the keeper has given up or is gone."""
+        for fault in _state(self.folder).get("faults", [])[self._told :]:
+            logging.getLogger(LOGGER).warning("%s", fault)
+            self._told += 1
         if self._process.poll() is not None:
             why = _state(self.folder).get("failed", f"it ended with {self._process.returncode}")
             raise ServerError(f"the vLLM servers that this run has started are gone: {why}")
@@ -142,10 +153,22 @@ def _end_with_parent() -> None:
 class Watch:
     """Keeps the servers of `plans` up until `stop` is set. Raises GaveUp."""
 
-    def __init__(self, plans: list[ServerPlan], folder: Path, start_s: float, silent_s: float):
+    def __init__(
+        self,
+        plans: list[ServerPlan],
+        folder: Path,
+        start_s: float,
+        silent_s: float,
+        say: Callable[[str], None] = lambda fault: None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """`say` is called with each start that fails, when it does; `clock` is what starts are timed by."""
         self.servers = [_Kept(plan, folder / f"server-{number}.log") for number, plan in enumerate(plans)]
         self.folder, self.start_s, self.silent_s = folder, start_s, silent_s
+        self.say, self.clock = say, clock
         self.stop = asyncio.Event()
+        self.faults: list[str] = []
+        """Starts that have failed."""
         self.up: set[str] = set()
         """Addresses of those that answer."""
 
@@ -170,7 +193,8 @@ class Watch:
         async with Client(server_key(), self.start_s, "engine.server_start_s") as client:
             while True:
                 server.start()
-                if await self._answers(server, client):
+                why = await self._start_fault(server, client)
+                if why is None:
                     failed = 0
                     self.up.add(server.plan.url)
                     self._tell()
@@ -179,20 +203,35 @@ class Watch:
                     self._tell()
                 else:
                     failed += 1
+                    last = f"{why}. It said last:\n{_tail(server.log)}"
+                    self.faults.append(
+                        f"{server.plan.url} did not come up, try {failed} of {MOST_FAILED_STARTS}: {last}"
+                    )
+                    self.say(self.faults[-1])
+                    self._tell()
                 await server.end(kindly=False)
                 if failed == MOST_FAILED_STARTS:
-                    raise GaveUp(
-                        f"{server.plan.url} did not come up in {failed} tries. It said last:\n{_tail(server.log)}"
-                    )
+                    raise GaveUp(f"{server.plan.url} did not come up in {failed} tries, the last time because {last}")
 
-    async def _answers(self, server: _Kept, client: Client) -> bool:
-        """Whether it answers before it ends, and before `start_s` have passed."""
-        until = time.monotonic() + self.start_s
-        while server.process.poll() is None and time.monotonic() < until:
-            if await _looks_well(client, server.plan.url, self.start_s):
-                return True
-            await asyncio.sleep(TICK_S)
-        return False
+    async def _start_fault(self, server: _Kept, client: Client) -> str | None:
+        """None once it answers; else why it will not: it has ended, or is waited for no longer."""
+        start = Start(self.start_s, server.plan.weights, self.clock())
+        looking = asyncio.create_task(_looks_well(client, server.plan.url, self.start_s))
+        try:
+            while True:
+                await asyncio.wait([looking], timeout=TICK_S)
+                if looking.done() and looking.result():
+                    return None
+                if (ended := server.process.poll()) is not None:
+                    return f"it ended with {ended}"
+                said = server.log.stat().st_size
+                if why := start.given_up(self.clock(), said, group_cpu_s(server.process.pid)):
+                    return why
+                if looking.done():
+                    await asyncio.sleep(TICK_S)
+                    looking = asyncio.create_task(_looks_well(client, server.plan.url, self.start_s))
+        finally:
+            looking.cancel()
 
     async def _until_gone(self, server: _Kept, client: Client) -> None:
         """Returns once it has ended, or has answered nothing for `silent_s` in which it was asked.
@@ -217,7 +256,9 @@ class Watch:
 
     def _tell(self, **more: str) -> None:
         servers = [{"url": s.plan.url, "pid": s.process.pid, "starts": s.starts} for s in self.servers if s.process]
-        write_durably(self.folder / STATE, json.dumps({"up": sorted(self.up), "servers": servers, **more}))
+        write_durably(
+            self.folder / STATE, json.dumps({"up": sorted(self.up), "servers": servers, "faults": self.faults, **more})
+        )
 
 
 async def _looks_well(client: Client, url: str, timeout_s: float) -> bool:

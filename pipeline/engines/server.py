@@ -18,6 +18,7 @@ from pipeline.engines.handover import AT_START, FIXED_WORDS, HandOver, fixed_pro
 from pipeline.engines.keeper import Keeper
 from pipeline.engines.server_plans import server_plans
 from pipeline.engines.servers import ServerError, Servers, StaleServer, server_key
+from pipeline.engines.starting import longest_start_s, weights_bytes
 from pipeline.engines.weight_folders import Version, WeightFolders, check_whole, default_parent
 from pipeline.engines.weights import same_architecture, streamed_weights
 
@@ -109,7 +110,7 @@ class ServerEngine(Engine):
             settings.server_timeout_s,
             settings.server_tries,
             self._bring_one if takes else None,
-            settings.server_start_s if settings.servers else 0.0,
+            longest_start_s(settings.server_start_s, weights_bytes(self.model_path)) if settings.servers else 0.0,
             self._keeper.check if self._keeper else lambda: None,
         )
 

@@ -9,6 +9,7 @@ from pipeline.config.engine import CACHE_BLOCK, ServerSettings
 from pipeline.core.errors import ConfigError
 from pipeline.core.ranks import GPUS, default_device, processes_here
 from pipeline.engines.keeper import ServerPlan
+from pipeline.engines.starting import weights_bytes
 from pipeline.engines.vllm_needs import LATENT_OFF, kernels_left_out, token_bytes, unsaid
 
 
@@ -39,7 +40,7 @@ def server_plans(
             cores = max(1, len(os.sched_getaffinity(0)) // count)
             threads = os.environ.get("OMP_NUM_THREADS") or str(cores)
             environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": threads}
-        plans.append(ServerPlan(f"http://{host}:{port}", command, environment))
+        plans.append(ServerPlan(f"http://{host}:{port}", command, environment, weights_bytes(model)))
     return plans
 
 

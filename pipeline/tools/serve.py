@@ -36,9 +36,14 @@ def serve(plans: list[ServerPlan], settings: ServerSettings, host: str) -> None:
     folder = Path(tempfile.mkdtemp(prefix="ladder-servers-"))
     print(f"Starting {len(plans)} servers; what they say: {folder}/server-*.log", flush=True)
     try:
-        asyncio.run(_serve(Watch(plans, folder, settings.server_start_s, settings.server_silent_s), plans, host))
+        watch = Watch(plans, folder, settings.server_start_s, settings.server_silent_s, _warn)
+        asyncio.run(_serve(watch, plans, host))
     except GaveUp as error:
         raise RunError(str(error)) from error
+
+
+def _warn(fault: str) -> None:
+    print(f"warning: {fault}", file=sys.stderr, flush=True)
 
 
 async def _serve(watch: Watch, plans: list[ServerPlan], host: str) -> None:
