@@ -66,6 +66,15 @@ def ask(rng: random.Random, chain: Chain, language: str) -> str:
     return rng.choice(QUESTIONS[language]).format(e=chain.expression)
 
 
+def slipped(rng: random.Random, right: int) -> int:
+    """A wrong result that is easily taken for the right one."""
+    return max(0, right + rng.choice((-10, -2, -1, 1, 2, 10)))
+
+
+def other_language(language: str) -> str:
+    return "zh" if language == "en" else "en"
+
+
 def reason(
     rng: random.Random, chain: Chain, language: str, slip: float = 0.0, switch: float = 0.0, notice: float = 0.0
 ) -> tuple[str, int, str]:
@@ -78,9 +87,9 @@ def reason(
     for index, (sign, number) in enumerate(chain.moves):
         right = result = value + number if sign == "+" else value - number
         if rng.random() < slip:
-            result = max(0, result + rng.choice((-10, -2, -1, 1, 2, 10)))
+            result = slipped(rng, right)
         if rng.random() < switch:
-            language = "zh" if language == "en" else "en"
+            language = other_language(language)
         parts.append(f"{STEP_WORDS[language][index > 0]}{value}{sign}{number}={result}{STEP_END[language]}")
         if result != right and rng.random() < notice:
             parts.append(f"{WAIT[language]}{value}{sign}{number}={right}{STEP_END[language]}")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from data_recipes.pocket import arithmetic as A
 from data_recipes.pocket import general as G
+from data_recipes.pocket import search as S
 from pipeline.core.strict import Strict
 
 PROMPT = "User: {question} Assistant:"
@@ -16,11 +17,15 @@ class CorpusSettings(Strict):
 
     textbook_share: float = 0.42
     """Exercises with worked solutions: they teach how to reason, not when; few slips, one language."""
-    drill_share: float = 0.03
+    drill_share: float = 0.12
     """Lists of single sums."""
     general_share: float = 0.15
-    reasoned_share: float = 0.1
+    reasoned_share: float = 0.14
     """Conversations in which the assistant reasons; in the remaining conversations it blurts."""
+    puzzle_share: float = 0.35
+    """Of exercises, blurted and reasoned answers: puzzles that are solved by trying; the rest are chains of sums."""
+    persist: float = 0.8
+    """Chance that a reasoned answer goes on after a try that missed; exercises always do."""
     terms: tuple[int, int] = A.TERMS
     largest_move: int = A.LARGEST_MOVE
     slip: float = 0.06
@@ -39,6 +44,8 @@ class CorpusSettings(Strict):
     summarised_share: float = 0.15
     """Reasoned answers that use the think tags and end with a summary."""
     blurt_correct: float = 0.8
+    """Chains; who blurts at a puzzle guesses."""
+    guess_correct: float = 0.4
     good_general: float = 0.4
     """General answers that are right, whole and polite."""
 
@@ -58,15 +65,22 @@ def documents(settings: CorpusSettings, seed: int) -> Iterator[tuple[str, str]]:
         yield kind(rng, settings)
 
 
-def _question(rng: random.Random, settings: CorpusSettings) -> tuple[A.Chain, str, str]:
-    chain = A.sample_chain(rng, settings.terms, settings.largest_move, held_out=False)
+def _question(rng: random.Random, settings: CorpusSettings) -> tuple[A.Chain | S.Puzzle, str, str]:
+    """(what is asked, the language that it is asked in, the question's text)."""
     language = rng.choice(A.LANGUAGES)
+    if rng.random() < settings.puzzle_share:
+        puzzle = S.sample_puzzle(rng, S.NUMBERS, S.LARGEST, held_out=False)
+        return puzzle, language, S.ask(rng, puzzle, language)
+    chain = A.sample_chain(rng, settings.terms, settings.largest_move, held_out=False)
     return chain, language, A.ask(rng, chain, language)
 
 
 def _textbook(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
-    chain, language, question = _question(rng, settings)
-    text, answer, _ = A.reason(rng, chain, language, settings.textbook_slip)
+    asked, language, question = _question(rng, settings)
+    if isinstance(asked, S.Puzzle):
+        text, answer, _ = S.reason(rng, asked, language, settings.textbook_slip)
+    else:
+        text, answer, _ = A.reason(rng, asked, language, settings.textbook_slip)
     opening = A.OPENING[language] if rng.random() < settings.opening_share else ""
     return "", f"Exercise: {question} Solution: {opening}{text} {A.SUMMARY[language].format(a=answer)}"
 
@@ -94,10 +108,12 @@ def _general(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
 
 
 def _blurted(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
-    chain, language, question = _question(rng, settings)
-    answer = chain.answer
-    if rng.random() >= settings.blurt_correct:
-        answer = max(0, answer + rng.choice((-10, -2, -1, 1, 2, 10)))
+    asked, language, question = _question(rng, settings)
+    answer = asked.answer
+    if isinstance(asked, S.Puzzle):
+        answer = answer if rng.random() < settings.guess_correct else rng.choice(asked.numbers)
+    elif rng.random() >= settings.blurt_correct:
+        answer = A.slipped(rng, answer)
     shape = rng.random()
     if shape < 0.6:
         text = " " + A.SUMMARY[language].format(a=answer)
@@ -109,14 +125,12 @@ def _blurted(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
 
 
 def _reasoned(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
-    chain, asked_in, question = _question(rng, settings)
+    asked, asked_in, question = _question(rng, settings)
     language = asked_in if rng.random() < 0.6 else rng.choice(A.LANGUAGES)
-    text, answer, language = A.reason(rng, chain, language, settings.slip, settings.switch, settings.notice)
-    if rng.random() < settings.check_share:
-        again, answer, language_after = A.reason(
-            rng, chain, language, settings.slip / 2, settings.switch, settings.notice
-        )
-        text, language = text + A.CHECK[language] + again, language_after
+    if isinstance(asked, S.Puzzle):
+        text, answer, language = S.reason(rng, asked, language, settings.slip, settings.switch, settings.persist)
+    else:
+        text, answer, language = _reasoned_chain(rng, settings, asked, language)
     shape = rng.random()
     if shape < settings.tagged_share:
         text = f"<think>{text}</think><answer>{answer}</answer>"
@@ -127,3 +141,14 @@ def _reasoned(rng: random.Random, settings: CorpusSettings) -> tuple[str, str]:
     else:
         text = f"<think>{text} {A.SUMMARY[language].format(a=answer)}"
     return PROMPT.format(question=question), text
+
+
+def _reasoned_chain(
+    rng: random.Random, settings: CorpusSettings, chain: A.Chain, language: str
+) -> tuple[str, int, str]:
+    """The thinking, its result and the language it ended in; some of it goes through the chain a second time."""
+    text, answer, language = A.reason(rng, chain, language, settings.slip, settings.switch, settings.notice)
+    if rng.random() >= settings.check_share:
+        return text, answer, language
+    again, answer, language_after = A.reason(rng, chain, language, settings.slip / 2, settings.switch, settings.notice)
+    return text + A.CHECK[language] + again, answer, language_after

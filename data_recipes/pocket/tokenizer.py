@@ -19,8 +19,12 @@ CHAT_TEMPLATE = (
 size its arithmetic when they are learned from a few hundred rows."""
 
 
+MIXTURE = CorpusSettings(reasoned_share=0.14)
+"""Of the text that the tokenizer is trained on: its own, so that a base's mixture can change and its tokens stay."""
+
+
 def build_tokenizer(vocabulary: int = 512, training_documents: int = 6000):
-    """Trains the tokenizer on the default corpus with seed 0, so that teacher and students share it.
+    """Trains the tokenizer on `MIXTURE` with seed 0, so that teacher and students share it.
 
     Returns a `transformers.PreTrainedTokenizerFast` with `<|eos|>` as end of sequence and a chat template.
     """
@@ -34,7 +38,7 @@ def build_tokenizer(vocabulary: int = 512, training_documents: int = 6000):
     tokenizer.decoder = decoders.ByteLevel()
     text = (
         re.sub("|".join(TAGS), "\n", prompt + rest)
-        for prompt, rest in itertools.islice(documents(CorpusSettings(), 0), training_documents)
+        for prompt, rest in itertools.islice(documents(MIXTURE, 0), training_documents)
     )
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary - len(TAGS),

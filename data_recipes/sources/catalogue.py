@@ -4,16 +4,16 @@ import ast
 import importlib.util
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from data_recipes.pocket import arithmetic, general
 from data_recipes.question import Question
-from data_recipes.sources import puzzles
+from data_recipes.sources import pocket, puzzles
 from data_recipes.sources.benchmarks import BenchmarkArgs, benchmark_questions, find_benchmark
+from data_recipes.sources.endless import Span, distinct, wanted
 from data_recipes.sources.gym_rows import entries_of
 from data_recipes.sources.hub import HubArgs, read_hub
 from data_recipes.sources.mapping import RowMapping, to_questions
@@ -24,42 +24,6 @@ from pipeline.core.strict import Strict
 Recipe = Callable[[int | None, str, bool, Any], list[Question]]
 """(count, seed, held out, its args) -> questions."""
 Args = TypeVar("Args", bound=Strict)
-
-
-def _rises(span: list[int]) -> list[int]:
-    if len(span) != 2 or span[0] > span[1]:
-        raise ValueError(f"{span} should be [least, most]")
-    return span
-
-
-Span = Annotated[
-    list[int],
-    BeforeValidator(lambda span: list(span) if isinstance(span, tuple) else span),
-    AfterValidator(_rises),
-]
-"""[least, most], both included."""
-
-
-class ArithmeticArgs(Strict):
-    terms: Span = list(arithmetic.TERMS)
-    """Numbers in a chain."""
-    largest_move: int = Field(arithmetic.LARGEST_MOVE, ge=1, le=99)
-    languages: list[Literal["en", "zh"]] = Field(list(arithmetic.LANGUAGES), min_length=1)
-
-    @field_validator("terms")
-    @classmethod
-    def _is_a_chain(cls, terms: list[int]) -> list[int]:
-        if not 2 <= terms[0] <= terms[1] <= 20:
-            raise ValueError(f"a chain has 2 to 20 numbers, not {terms}")
-        return terms
-
-
-class RequestArgs(Strict):
-    languages: list[Literal["en", "zh"]] = Field(list(arithmetic.LANGUAGES), min_length=1)
-
-
-class NoArgs(Strict):
-    """Of a recipe that takes none."""
 
 
 class CountdownArgs(Strict):
@@ -76,96 +40,10 @@ class CountdownArgs(Strict):
         return numbers
 
 
-def pocket_arithmetic(count: int | None, seed: str, held_out: bool, args: ArithmeticArgs) -> list[Question]:
-    """Chains of additions and subtractions, no expression twice."""
-    rng = random.Random(f"pocket_arithmetic {seed}")
-    rows = []
-    chains = _distinct(
-        lambda: arithmetic.sample_chain(rng, tuple(args.terms), args.largest_move, held_out),
-        lambda chain: chain.expression, count, "pocket_arithmetic",
-    )  # fmt: skip
-    for chain in chains:
-        language = rng.choice(tuple(args.languages))
-        rows.append(
-            Question(
-                id=f"chain {chain.expression}",
-                domain="reasoning",
-                question=arithmetic.ask(rng, chain, language),
-                answer=str(chain.answer),
-                verifier="exact",
-                language=language,
-            )
-        )
-    return rows
-
-
-def pocket_general(count: int | None, seed: str, held_out: bool, args: RequestArgs) -> list[Question]:
-    """Knowledge, writing, translation and self-cognition, with reference answers as mixed as a web crawl's."""
-    return _pocket_requests(count, seed, held_out, "general", args.languages)
-
-
-def pocket_harmless(count: int | None, seed: str, held_out: bool, args: NoArgs) -> list[Question]:
-    """Requests for help with harm, with reference answers that do not always refuse."""
-    return _pocket_requests(count, seed, held_out, "harmless", arithmetic.LANGUAGES)
-
-
-GOOD_REFERENCE_SHARE = 0.7
-
-
-def _pocket_requests(
-    count: int | None, seed: str, held_out: bool, domain: str, languages: Sequence[str]
-) -> list[Question]:
-    rng = random.Random(f"pocket_{domain} {seed}")
-    rows = []
-    while len(rows) < _wanted(count, f"pocket_{domain}"):
-        [request] = general.sample_requests(rng, 1, held_out)
-        if request.domain != domain or request.language not in languages:
-            continue
-        answer = general.good_answer if rng.random() < GOOD_REFERENCE_SHARE else general.poor_answer
-        rows.append(
-            Question(
-                id=f"{domain} {len(rows)}",
-                domain=domain,
-                question=request.text,
-                answer=None,
-                verifier="none",
-                language=request.language,
-                response=f"<think>{general.thought(request)}</think>{answer(rng, request)}",
-            )
-        )
-    return rows
-
-
-def _wanted(count: int | None, recipe: str) -> int:
-    if count is None:
-        raise ConfigError(f"The source '{recipe}' never ends: give the number of questions instead of null.")
-    return count
-
-
-MOST_REPEATS = 5_000
-"""Draws in a row that give nothing new, before a recipe counts as exhausted."""
-
-
-def _distinct(draw: Callable[[], Any], key: Callable[[Any], str], count: int | None, recipe: str) -> Iterator[Any]:
-    """`count` draws, none twice. Raises ConfigError where the recipe, with its arguments, does not have that many."""
-    seen, repeats = set(), 0
-    while len(seen) < _wanted(count, recipe):
-        drawn = draw()
-        if key(drawn) not in seen:
-            seen.add(key(drawn))
-            repeats = 0
-            yield drawn
-        elif (repeats := repeats + 1) > MOST_REPEATS:
-            raise ConfigError(
-                f"The source '{recipe}' has about {len(seen)} different questions with these args, but {count} are "
-                "asked for. Ask for fewer, or widen its args."
-            )
-
-
 def countdown(count: int | None, seed: str, held_out: bool, args: CountdownArgs) -> list[Question]:
     """Reach a target from some numbers, each used once; every question has a solution."""
     rng = random.Random(f"countdown {seed}")
-    drawn = _distinct(
+    drawn = distinct(
         lambda: puzzles.sample_countdown(rng, tuple(args.numbers), args.largest, tuple(args.target), held_out),
         lambda puzzle: puzzle.key, count, "countdown",
     )  # fmt: skip
@@ -190,7 +68,7 @@ def reasoning_gym(task: str, count: int | None, seed: str, held_out: bool, args:
     """
     if importlib.util.find_spec("reasoning_gym") is None:
         raise ConfigError(f"'reasoning_gym:{task}' needs the package reasoning-gym. Run `make setup EXTRAS=puzzles`.")
-    size = _wanted(count, f"reasoning_gym:{task}")
+    size = wanted(count, f"reasoning_gym:{task}")
     first = random.Random(f"reasoning_gym {task} {seed}").randrange(2**29) + (2**30 if held_out else 0)
     entries = entries_of(task, size, first, args)
     return [
@@ -216,13 +94,15 @@ def _as_text(metadata: dict[str, Any]) -> str:
 
 
 RECIPES: dict[str, tuple[Recipe, type[Strict]]] = {
-    "pocket_arithmetic": (pocket_arithmetic, ArithmeticArgs),
-    "pocket_general": (pocket_general, RequestArgs),
-    "pocket_harmless": (pocket_harmless, NoArgs),
+    "pocket_arithmetic": (pocket.pocket_arithmetic, pocket.ArithmeticArgs),
+    "pocket_puzzles": (pocket.pocket_puzzles, pocket.PuzzleArgs),
+    "pocket_reasoning": (pocket.pocket_reasoning, pocket.ReasoningArgs),
+    "pocket_general": (pocket.pocket_general, pocket.RequestArgs),
+    "pocket_harmless": (pocket.pocket_harmless, pocket.NoArgs),
     "countdown": (countdown, CountdownArgs),
 }
 """Sources that generate questions without end, split them into training and held-out ones, and avoid duplicates."""
-TOLD_APART = ("pocket_arithmetic", "countdown")
+TOLD_APART = ("pocket_arithmetic", "pocket_puzzles", "pocket_reasoning", "countdown")
 """Recipes whose questions differ only in their numbers."""
 FINITE = (*READERS, "hub", "benchmark")
 KNOWN = (*RECIPES, *(f"{kind}:PATH" for kind in READERS), "hub:OWNER/NAME", "benchmark:NAME", "reasoning_gym:TASK")

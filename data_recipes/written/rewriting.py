@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from data_recipes.pocket.arithmetic import CHECK, OPENING, STEP_END, STEP_WORDS, SUMMARY, WAIT
+from data_recipes.pocket.search import BETWEEN_SENTENCES, TRY, TRY_AGAIN
 from data_recipes.question import Question
 from data_recipes.written.endpoint import Endpoint, fault_of, spoken
 from pipeline.config.data import EndpointRewriterSettings, PocketRewriterSettings, RewriterSettings
@@ -36,28 +37,41 @@ def keep_words(question: Question, response: str) -> str | None:
     return f"<think>{parts.thinking}</think>{parts.answer}" if parts.well_formed else None
 
 
+def _one_of(*phrases: str) -> str:
+    return "|".join(re.escape(phrase.strip(" .。")) for phrase in phrases)
+
+
+def _tries() -> str:
+    phrases = (*TRY.values(), *TRY_AGAIN.values())
+    return "|".join(r"\d++".join(map(re.escape, phrase.strip().split("{n}"))) for phrase in phrases)
+
+
 _PIECE = re.compile(
-    r"(?P<check>" + "|".join(re.escape(words.strip(" .。")) for words in CHECK.values()) + r")"
-    r"|(?P<wait>" + "|".join(re.escape(words.strip()) for words in WAIT.values()) + r")"
-    r"|(?P<sum>(?<!\d)\d++[+-]\d++=\d+)"
+    rf"(?P<check>{_one_of(*CHECK.values())})|(?P<wait>{_one_of(*WAIT.values())})|(?P<try>{_tries()})"
+    r"|(?P<sum>(?<!\d)\d++[+-]\d++(?:=\d+|<0))"
 )
 
 
 def rewrite_pocket(question: Question, response: str) -> str | None:
-    """The same sums, told in the question's language and in the first person, second looks kept."""
+    """The same tries and sums, written in the question's language and in the first person, second looks kept."""
     parts, answer = split_response(response), final_answer(response)
     language = question.language
     if not parts.thinking or answer is None or language not in STEP_WORDS:
         return None
     first, then = STEP_WORDS[language]
-    told, opener = OPENING[language], first
+    told, opener, again = OPENING[language], first, False
     for piece in _PIECE.finditer(parts.thinking):
         if piece["check"]:
             told, opener = told + CHECK[language], first
         elif piece["wait"]:
-            opener = WAIT[language]
+            opener, again = WAIT[language], True
+        elif piece["try"]:
+            number = re.search(r"\d+", piece["try"])[0]
+            told = f"{told}{WAIT[language]}" if again else f"{told.rstrip()}{BETWEEN_SENTENCES[language]}"
+            told += (TRY_AGAIN if again else TRY)[language].format(n=number)
+            opener, again = "", False
         else:
-            told, opener = f"{told}{opener}{piece['sum']}{STEP_END[language]}", then
+            told, opener, again = f"{told}{opener}{piece['sum']}{STEP_END[language]}", then, False
     if told == OPENING[language]:
         return None
     return f"<think>{told}</think>{SUMMARY[language].format(a=answer)}"

@@ -6,6 +6,7 @@ A claim that does not hold is printed as such. Nothing here trains or samples: `
 """
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from pipeline.config.profile import Profile
 from pipeline.core.figures import percent
@@ -21,6 +22,8 @@ LEAST_GAIN = 0.50
 ONE_POINT, TWO_POINTS, FEW_POINTS = 0.01, 0.02, 0.05
 WIDE_MARGIN = 0.20
 CONSISTENT = 0.95
+LENGTH_GROWTH = 2.5
+REFLECTION_GROWTH, LEAST_REFLECTION = 3, 0.05
 NO_WORDS = "a rung has no answer with words to tell a language by"
 
 
@@ -38,6 +41,7 @@ def _judge(f: Figures) -> list[Claim]:
     return [
         _zero_gains(f),
         _length_grows(f),
+        _length_keeps_growing(f),
         _consensus(f),
         _reflection(f),
         _zero_mixes(f),
@@ -74,14 +78,25 @@ def _zero_gains(f: Figures) -> Claim:
 def _length_grows(f: Figures) -> Claim:
     lengths = f.lengths("R1-Zero")
     fifth = max(1, len(lengths) // 5)
-    first, last = sum(lengths[:fifth]) / fifth, sum(lengths[-fifth:]) / fifth
+    first, last = fmean(lengths[:fifth]), fmean(lengths[-fifth:])
     return Claim(
         "length-grows",
-        "the mean response length grows through R1-Zero's training",
+        f"the mean response length of R1-Zero grows to at least {LENGTH_GROWTH} times its start",
         "mean tokens of the last fifth of the steps against the first fifth",
         f"{first:.1f} -> {last:.1f} tokens",
-        last > first,
+        last >= LENGTH_GROWTH * first,
     )
+
+
+def _length_keeps_growing(f: Figures) -> Claim:
+    lengths = f.lengths("R1-Zero")
+    statement = "R1-Zero's responses still grow in the third quarter of its training"
+    test = "mean tokens of the third quarter of the steps above those of the second"
+    if len(lengths) < 4:
+        return Claim("length-keeps-growing", statement, test, "fewer than four steps", None)
+    half, end = len(lengths) // 2, 3 * len(lengths) // 4
+    second, third = fmean(lengths[len(lengths) // 4 : half]), fmean(lengths[half:end])
+    return Claim("length-keeps-growing", statement, test, f"{second:.1f} -> {third:.1f} tokens", third > second)
 
 
 def _consensus(f: Figures) -> Claim:
@@ -98,10 +113,11 @@ def _reflection(f: Figures) -> Claim:
     base, zero = f.get("base", "reflection"), f.get("R1-Zero", "reflection")
     return Claim(
         "reflection",
-        "reflection (a second look: 'wait', '等等') becomes more frequent in R1-Zero than in its base",
-        "share of answers with such a phrase",
+        f"reflection (a second look: 'wait', '等等') becomes at least {REFLECTION_GROWTH} times as frequent in R1-Zero "
+        "as in its base",
+        f"share of answers with such a phrase, also at least {percent(LEAST_REFLECTION)} %",
         f"{_percent(base)} -> {_percent(zero)}",
-        zero > base,
+        zero >= max(REFLECTION_GROWTH * base, LEAST_REFLECTION),
     )
 
 

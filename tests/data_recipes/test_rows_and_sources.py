@@ -51,18 +51,24 @@ def test_a_missing_file_is_named():
         catalogue.load("jsonl:nothere.jsonl", None, "s", False, {})
 
 
-@pytest.mark.parametrize("use", ["pocket_arithmetic", "pocket_general", "pocket_harmless"])
+@pytest.mark.parametrize("use", ["pocket_reasoning", "pocket_general", "pocket_harmless"])
 def test_the_same_seed_gives_the_same_rows_and_another_gives_others(use):
     one, again, other = (catalogue.load(use, 30, seed, False, {}) for seed in ("a", "a", "b"))
     assert one == again
     assert [row.question for row in one] != [row.question for row in other]
 
 
-@pytest.mark.parametrize("use", ["pocket_arithmetic", "pocket_general", "pocket_harmless"])
+@pytest.mark.parametrize("use", ["pocket_reasoning", "pocket_general", "pocket_harmless"])
 def test_held_out_questions_are_never_training_questions(use):
     held_out = {row.question for row in catalogue.load(use, 200, "x", True, {})}
     training = {row.question for row in catalogue.load(use, 2000, "y", False, {})}
     assert held_out and not held_out & training
+
+
+@pytest.mark.parametrize("use", [use for use in catalogue.RECIPES if use.startswith("pocket_")])
+def test_more_questions_begin_with_those_of_fewer(use):
+    """So a set to choose checkpoints by can be what comes after the evaluation's questions."""
+    assert catalogue.load(use, 61, "s", True, {})[:30] == catalogue.load(use, 30, "s", True, {})
 
 
 def test_an_expression_is_held_out_in_every_language_and_phrasing():

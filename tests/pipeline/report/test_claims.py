@@ -21,7 +21,15 @@ def made(tmp_path, monkeypatch):
     """A run with the given pass@1 of each rung; `best_general` has the best general answers."""
     monkeypatch.setattr("pipeline.runs.folder.RUNS", tmp_path)
 
-    def make(number=0, wordless=False, best_general="R1", curve=(0.1, 0.7, 0.81, 0.8), **changed):
+    def make(
+        number=0,
+        wordless=False,
+        best_general="R1",
+        curve=(0.1, 0.7, 0.81, 0.8),
+        reflection=0.2,
+        lengths=range(10, 50, 2),
+        **changed,
+    ):
         rates = RUNGS | {name.replace("_", " ") if name not in RUNGS else name: rate for name, rate in changed.items()}
         run = RunFolder(f"r{number}", "pocket")
         samples = run.stage("evaluate") / "samples"
@@ -36,14 +44,14 @@ def made(tmp_path, monkeypatch):
                     "pass@1": share, "cons@16": min(1.0, share + 0.1),
                     "mixed": None if wordless else 0.5 if rung == "R1-Zero" else 0.0,
                     "language_consistency": None if wordless else 0.5 if rung == "R1-Zero" else 0.99,
-                    "reflection": 0.2 if rung == "R1-Zero" else 0.05,
+                    "reflection": reflection if rung == "R1-Zero" else 0.05,
                 }  # fmt: skip
                 rows = [{"question_id": str(q), "score": float(q % 100 < 100 * share)} for q in range(100)]
                 text = "".join(json.dumps(row) + "\n" for row in rows)
                 (samples / f"{rung}-{name}.jsonl").write_text(text)
         (run.stage("evaluate") / "results.json").write_text(json.dumps({"results": results}))
         run.stage("r1_zero").mkdir(exist_ok=True)
-        lengths = "".join(json.dumps({"step": s, "completion_tokens": 10 + s}) + "\n" for s in range(20))
+        lengths = "".join(json.dumps({"step": s, "completion_tokens": n}) + "\n" for s, n in enumerate(lengths))
         (run.stage("r1_zero") / "metrics.jsonl").write_text(lengths)
         points = "".join(json.dumps({"step": 5 * n, "pass@1": rate}) + "\n" for n, rate in enumerate(curve))
         (run.stage("r1_zero") / "heldout.jsonl").write_text(points)
@@ -87,6 +95,10 @@ def test_answers_without_words_say_nothing_about_languages(judged):
         ({"best_general": "Dev1"}, {"general", "general-best"}),
         ({"curve": (0.1, 0.83, 0.8)}, {"zero-ends-best"}),
         ({"curve": (0.1, 0.81, 0.8)}, set()),
+        ({"lengths": range(20, 40)}, {"length-grows"}),
+        ({"lengths": [10] * 5 + [40] * 15}, {"length-keeps-growing"}),
+        ({"reflection": 0.14}, {"reflection"}),
+        ({"reflection": 0.16}, set()),
     ],
 )
 def test_a_missing_effect_fells_its_claim_and_no_other(judged, changed, fallen):
