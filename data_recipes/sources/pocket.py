@@ -42,6 +42,8 @@ class PuzzleArgs(Strict):
 
 
 class ReasoningArgs(Strict):
+    chains: ArithmeticArgs = ArithmeticArgs()
+    puzzles: PuzzleArgs = PuzzleArgs()
     puzzle_share: float = Field(0.5, ge=0, le=1)
     """The rest are chains."""
 
@@ -103,8 +105,8 @@ def pocket_puzzles(count: int | None, seed: str, held_out: bool, args: PuzzleArg
 def pocket_reasoning(count: int | None, seed: str, held_out: bool, args: ReasoningArgs) -> list[Question]:
     """Chains and puzzles in turn, by their shares, as `pocket_arithmetic` and `pocket_puzzles` draw them."""
     puzzles_up_to = [int(number * args.puzzle_share) for number in range(wanted(count, "pocket_reasoning") + 1)]
-    puzzles = iter(pocket_puzzles(puzzles_up_to[-1], seed, held_out, PuzzleArgs()))
-    chains = iter(pocket_arithmetic(count - puzzles_up_to[-1], seed, held_out, ArithmeticArgs()))
+    puzzles = iter(pocket_puzzles(puzzles_up_to[-1], seed, held_out, args.puzzles))
+    chains = iter(pocket_arithmetic(count - puzzles_up_to[-1], seed, held_out, args.chains))
     return [next(puzzles if after > before else chains) for before, after in pairwise(puzzles_up_to)]
 
 

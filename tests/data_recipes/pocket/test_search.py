@@ -93,6 +93,13 @@ def test_reasoning_questions_are_chains_and_puzzles_in_the_asked_share(share, pu
     assert sum(row.id.startswith("puzzle ") for row in rows) == puzzles
 
 
+def test_reasoning_questions_are_as_hard_as_asked():
+    args = {"chains": {"terms": [7, 7], "languages": ["en"]}, "puzzles": {"numbers": [4, 4], "languages": ["zh"]}}
+    for row in catalogue.load("pocket_reasoning", 40, "s", False, args):
+        assert len(re.findall(r"\d+", row.id.split(" ")[1])) == (4 if row.id.startswith("puzzle ") else 7)
+        assert row.language == ("zh" if row.id.startswith("puzzle ") else "en")
+
+
 def test_puzzles_too_long_to_try_are_refused():
     with pytest.raises(ConfigError, match="3 or 4 numbers"):
         catalogue.load("pocket_puzzles", 3, "s", False, {"numbers": [3, 6]})
