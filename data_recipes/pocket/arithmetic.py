@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 LANGUAGES = ("en", "zh")
 LARGEST = 99
-TERMS = (3, 6)
-LARGEST_MOVE = 19
+TERMS = (3, 8)
+LARGEST_MOVE = 29
 QUESTIONS = {
     "en": ("What is {e}?", "Compute {e}."),
     "zh": ("{e}等于多少？", "计算{e}。"),

@@ -19,7 +19,7 @@ CHAT_TEMPLATE = (
 size its arithmetic when they are learned from a few hundred rows."""
 
 
-MIXTURE = CorpusSettings(reasoned_share=0.14)
+MIXTURE = CorpusSettings(reasoned_share=0.14, terms=(3, 6), largest_move=19)
 """Of the text that the tokenizer is trained on: its own, so that a base's mixture can change and its tokens stay."""
 
 
