@@ -20,7 +20,7 @@ class CorpusSettings(Strict):
     drill_share: float = 0.12
     """Lists of single sums."""
     general_share: float = 0.15
-    reasoned_share: float = 0.12
+    reasoned_share: float = 0.09
     """Conversations in which the assistant reasons; in the remaining conversations it blurts."""
     puzzle_share: float = 0.35
     """Of exercises, blurted and reasoned answers: puzzles that are solved by trying; the rest are chains of sums."""

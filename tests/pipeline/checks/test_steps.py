@@ -5,11 +5,11 @@ import pytest
 from pipeline.checks.steps import step_notes
 from pipeline.config.loading import PROFILE_FOLDER, load_profile
 
-END = "stages.general_rl.grpo.max_steps=60"
+END = ("stages.general_rl.grpo.max_steps=60", "stages.general_rl.heldout.best_from=50")
 
 
 def notes(*overrides: str) -> list[str]:
-    return [note for note in step_notes(load_profile("pocket", [END, *overrides]).profile) if "general_rl" in note]
+    return [note for note in step_notes(load_profile("pocket", [*END, *overrides]).profile) if "general_rl" in note]
 
 
 @pytest.mark.parametrize(
