@@ -116,14 +116,15 @@ def take_away(merged: Any, below: Any, above: Any, annotation: Any) -> Any:
     profile chooses (students, question groups, evaluation sets).
 
     A null stays where it is a valid value of such an entry, and where `below` has no entry of that name: validation
-    then refuses it, so that a misspelt name is found.
+    then refuses it, so that a misspelt name is found. What `merged` has lost already, to a later override of the whole
+    mapping, is passed over.
     """
     if not all(isinstance(each, dict) for each in (merged, below, above)):
         return merged
     mappings = [kind for kind in _alternatives(annotation) if get_origin(kind) is dict]
     removable = any(not _takes_null(get_args(kind)[1]) for kind in mappings)
     kept = dict(merged)
-    for key in below.keys() & above.keys():
+    for key in below.keys() & above.keys() & merged.keys():
         if above[key] is None and removable:
             del kept[key]
         else:

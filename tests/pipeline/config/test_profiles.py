@@ -38,6 +38,13 @@ def test_scientific_notation_without_a_dot_is_a_number():
     assert profile.stages.r1_zero.grpo.learning_rate == 1e-6
 
 
+@pytest.mark.parametrize("earlier", ["best_from=50", "keep_best=true", "set=general"])
+def test_an_override_of_a_mapping_replaces_earlier_ones_within_it(earlier):
+    whole = "stages.general_rl.heldout={set: reasoning, every: 20}"
+    profile = load_profile("pocket", [f"stages.general_rl.heldout.{earlier}", whole]).profile
+    assert profile == load_profile("pocket", [whole]).profile
+
+
 def test_an_item_of_a_list_can_be_overridden():
     profile = load_profile("pocket", ["stages.r1_zero.rewards.1.weight=0.5"]).profile
     assert [reward.weight for reward in profile.stages.r1_zero.rewards] == [1.0, 0.5]
