@@ -13,7 +13,7 @@ from pipeline.config.stages import RLStage
 from pipeline.core.errors import ConfigError, told_with
 from pipeline.core.packable import batch_rotation, not_packed
 from pipeline.core.tokens import token_difference
-from pipeline.ladder import StageDefinition, of_kind
+from pipeline.ladder import STAGES, StageDefinition, of_kind
 from pipeline.models.chat_format import answer_end, strips_reasoning, writes_the_date
 from pipeline.models.memory import (
     TRAINED_BYTES,
@@ -55,6 +55,7 @@ def check_models(profile: Profile) -> None:
             _check_rotation(profile, source)
             tokenizers[role] = _tokenizer(profile, role)
     _check_taught(profile, tokenizers)
+    _check_replay(profile)
     for key, lora in adapters_of(profile):
         if lacking := lora.lacks():
             raise ConfigError(f"{key}: {lacking}.")
@@ -83,6 +84,26 @@ def _check_taught(profile: Profile, tokenizers: Mapping[str, Any]) -> None:
                 raise ConfigError(
                     f"stages.{name} distils '{student}' on-policy, but {why}. The teacher has to give the probability "
                     "of each token that the student writes: use method: sft, or a student base with its tokenizer."
+                )
+
+
+def _check_replay(profile: Profile) -> None:
+    """Raises ConfigError where experts are to be replayed that the engine does not tell, or a model does not have. What
+    a model has whose layers are not known is found out when the stage begins."""
+    for name, section in profile.stages.policies.items():
+        if not section.grpo.routing_replay:
+            continue
+        key = f"stages.{name}.grpo.routing_replay"
+        if untold := profile.engine.experts_untold:
+            raise ConfigError(f"{key} is on, but {untold}, or {key}: false.")
+        for role in _trained(profile, STAGES[name.partition(".")[0]]):
+            source = model_sources(profile)[role]
+            if (shape := shape_of(source)) and not shape.experts:
+                raise ConfigError(f"{key} is on, but {source} has no experts. Set it to false, or take another base.")
+            if other := _not_packed(source):
+                raise ConfigError(
+                    f"{key} is on, but {source} has {', '.join(other)}, which a packed forward pass does not compute, "
+                    "and experts are replayed in packed passes alone. Set it to false, or take another base."
                 )
 
 

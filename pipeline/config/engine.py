@@ -52,6 +52,11 @@ class EngineSettings(OneOfKinds):
     max_sequences: int = Field(default=256, gt=0)
     """Sequences written at once."""
 
+    @property
+    def experts_untold(self) -> str:
+        """Why it cannot tell which experts a model's routers choose, and what to set; '' where it can."""
+        return f"the engine {self.kind!r} does not tell which experts its model chose; set engine.kind: transformers"
+
     @classmethod
     def replaced(cls, below: dict, above: dict) -> dict[str, str]:
         """Besides keys of another kind: servers to start take the place of servers that stand, and the reverse."""
@@ -162,6 +167,11 @@ class TransformersSettings(EngineSettings):
     mtp_drafts: Literal[0, 1] = 0
     """Tokens that a model's multi-token prediction module drafts at a time, where it has one (DeepSeek-V3). What is
     written is distributed as without, by rejection sampling."""
+
+    @property
+    def experts_untold(self) -> str:
+        drafts = "an engine that writes with drafts does not tell which experts its model chose; set mtp_drafts: 0"
+        return drafts if self.mtp_drafts else ""
 
     def memory(self, weights: float, token: float, device: str, size: float) -> float:
         slots = self.max_model_len * (1 + self.mtp_drafts)  # a draft that is rejected leaves its slot empty

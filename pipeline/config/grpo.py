@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.engine import EngineSettings, Temperature
 from pipeline.config.experts import BalanceSettings, check_trains_whole
+from pipeline.config.grpo_recipes import RECIPES
 from pipeline.config.lora import LoRASettings, TakesAdapters
 from pipeline.core.own_code import own_code
 from pipeline.core.strict import Strict
@@ -55,27 +56,12 @@ class SpeedUps(Strict):
     """With LoRA on vLLM: hand over the adapters. Off: merge them and hand over every weight."""
 
 
-RECIPES: dict[str, dict[str, Any]] = {
-    "grpo": {},
-    "dr_grpo": {"loss_type": "dr_grpo", "scale_rewards": "none", "beta": 0.0},  # arXiv 2503.20783
-    "dapo": {  # arXiv 2503.14476
-        "loss_type": "dapo",
-        "epsilon_high": 0.28,
-        "dynamic_sampling": 2,
-        "overlong_share": 0.2,
-        "beta": 0.0,
-    },
-    "gspo": {"importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4, "beta": 0.0},  # 2507.18071
-    "cispo": {"loss_type": "cispo", "epsilon_high": 5.0, "beta": 0.0},  # arXiv 2506.13585
-}
-"""What each recipe sets where a profile does not: the figures of its paper. DAPO shapes the last 4,096 of 20,480
-tokens, a fifth, and samples until enough groups have a spread; here that is bounded."""
-
-
 class GRPOSettings(TakesAdapters):
     """Group relative policy optimization (arXiv 2402.03300), on TRL's loss definitions."""
 
-    LATER = frozenset({"balance", "loss", "sampled_prompts", "online_difficulty", "fp8_rollouts", "mtp_weight"})
+    LATER = frozenset(
+        {"balance", "loss", "sampled_prompts", "online_difficulty", "fp8_rollouts", "mtp_weight", "routing_replay"}
+    )
 
     recipe: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
     """A published variant: sets the keys of `RECIPES`, but those that are set beside it or more specifically (in a
@@ -161,6 +147,8 @@ class GRPOSettings(TakesAdapters):
     mtp_weight: float = Field(default=0.0, ge=0, le=1)
     """Weight of the loss of the token after the next, by which the model's multi-token prediction module follows the
     policy; no gradient of it reaches the policy (docs/deepseek-v3.md). 0: the module stays as it is."""
+    routing_replay: bool = False
+    """Of a mixture of experts: the trainer's passes use the experts that the engine chose (docs/deepseek-v3.md)."""
     lora: LoRASettings | None = None
     """Adapters instead of all weights; null trains all. The reference is then the base with the adapters as they were
     at its last refresh, which for the start is none."""
@@ -203,6 +191,11 @@ class GRPOSettings(TakesAdapters):
     def _values_agree(self):
         steps = self.rollout_steps
         check_trains_whole(self.balance, self.mtp_weight, self.lora)
+        if self.routing_replay and not self.speedups.packing:
+            raise ValueError(
+                "routing_replay replays experts in packed passes, and speedups.packing is false; set it to true, or "
+                "routing_replay: false"
+            )
         if self.steps_ahead > steps:
             raise ValueError(
                 f"steps_ahead={self.steps_ahead} is over the {steps} steps of a rollout (rollout_prompts / "

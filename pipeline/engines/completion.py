@@ -1,7 +1,7 @@
 """The output of a rollout engine."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(slots=True)
@@ -20,3 +20,6 @@ class Completion:
     spans: list[tuple[str | int, int, int]] | None = field(default=None, compare=False)
     """Which weights wrote which tokens: (`Engine.version`, first, end), every token once; in a rollout optimizer steps
     take the place of versions. None: not known."""
+    experts: Any = field(default=None, compare=False)
+    """A tensor (prompt and completion tokens but the last, layers, experts of a token): which experts the routers chose
+    when they read each token. None where it was not asked for."""

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.config.engine import EngineSettings, Sampling
 from pipeline.core.tokens import load_tokenizer, prompt_ids
@@ -44,6 +45,8 @@ class RawCompletion:
     logprobs: list[float] | None
     spans: list[tuple[str, int, int]] | None = None
     """`Completion.spans`, where the engine knows better than that its present weights wrote all of it."""
+    experts: Any = None
+    """`Completion.experts`, where they were asked for."""
 
 
 Finished = Callable[[int, list[RawCompletion]], None]
@@ -73,8 +76,14 @@ class Engine(ABC):
         self.end_ids = end_token_ids(self.tokenizer, self.model_path)
         self.stats = EngineStats()
         self._seeds = random.Random(seed)
+        self._tell_experts = False
         self.version = "0"
         """The name of the weights that it writes with: another one after each `sync_weights` and `load_weights`."""
+
+    @property
+    def experts_untold(self) -> str:
+        """Why it cannot tell which experts its model's routers choose, and what to set; '' where it can."""
+        return self.settings.experts_untold
 
     def generate(
         self,
@@ -83,22 +92,28 @@ class Engine(ABC):
         sampling: Sampling,
         on_progress: OnProgress | None = None,
         on_group: OnGroup | None = None,
+        tell_experts: bool = False,
     ) -> list[list[Completion]]:
         """Write `n` completions of each prompt: outer list in the order of the prompts, inner list of length `n`.
 
         Strings are encoded by `encode`.
         Long prompts start first, so that the last ones to finish are not the ones that also started last. `on_group`
-        gets each prompt's completions while others are still being written.
+        gets each prompt's completions while others are still being written. With `tell_experts` they say which experts
+        a mixture of experts chose for each token.
 
         Raises:
-            ValueError: `n` < 1, an empty prompt, or a prompt that with `sampling.max_tokens` passes `max_model_len`.
+            ValueError: `n` < 1, an empty prompt, or a prompt that with `sampling.max_tokens` passes `max_model_len`; or
+                experts that it cannot tell.
         """
         if n < 1:
             raise ValueError(f"generate was asked for n={n} completions a prompt; n must be at least 1")
+        if tell_experts and self.experts_untold:
+            raise ValueError(f"generate was asked which experts are chosen, but {self.experts_untold}")
         if not prompts:
             return []
         encoded = [self.encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
         self._check_lengths(encoded, sampling)
+        self._tell_experts = tell_experts
         started = time.perf_counter()
         order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
         if sampling.seed is None:
@@ -191,7 +206,7 @@ class Engine(ABC):
         return [
             Completion(
                 c.token_ids, text, c.logprobs, "stop" if stop else "length",
-                c.spans or [(self.version, 0, len(c.token_ids))],
+                c.spans or [(self.version, 0, len(c.token_ids))], c.experts,
             )
             for c, text, stop in zip(group, texts, stopped, strict=True)
         ]  # fmt: skip

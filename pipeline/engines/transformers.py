@@ -12,6 +12,7 @@ from pipeline.core.buffers import kept_tensors
 from pipeline.core.causal_lm import load_causal_lm, multi_token_modules
 from pipeline.core.console import LOGGER
 from pipeline.core.ranks import default_device
+from pipeline.core.routing import main_routers, recording
 from pipeline.core.watchdog import beat
 from pipeline.engines.decoder import DECODED, Decoder, not_decoded
 from pipeline.engines.drawing import drawn_from
@@ -35,6 +36,7 @@ class TransformersEngine(Engine):
         super().__init__(settings, model, tokenizer, seed, adapter_rank, device)
         self._device = torch.device(device or default_device())
         self._model = self._open(self.model_path)
+        self._routers = main_routers(self._model)
         self._decoder = None
         self._drafts = bool(settings.mtp_drafts and multi_token_modules(self._model))
         other = not_decoded(self._model)
@@ -98,25 +100,30 @@ class TransformersEngine(Engine):
         input_ids = torch.tensor([[pad] * (width - len(ids)) + ids for ids in rows], device=self._device)
         mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in rows], device=self._device)
         recorder = _SampledDistribution(sampling)
-        output = self._model.generate(
-            input_ids=input_ids,
-            attention_mask=mask,
-            logits_processor=LogitsProcessorList([recorder]),
-            generation_config=GenerationConfig(
-                max_new_tokens=sampling.max_tokens,
-                do_sample=sampling.temperature > 0,
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
-                eos_token_id=sorted(self.end_ids),
-                pad_token_id=pad,
-            ),
-        )
+        told = self._routers if self._tell_experts else []
+        with recording(told) as recorded:
+            output = self._model.generate(
+                input_ids=input_ids,
+                attention_mask=mask,
+                logits_processor=LogitsProcessorList([recorder]),
+                generation_config=GenerationConfig(
+                    max_new_tokens=sampling.max_tokens,
+                    do_sample=sampling.temperature > 0,
+                    temperature=1.0,
+                    top_k=0,
+                    top_p=1.0,
+                    eos_token_id=sorted(self.end_ids),
+                    pad_token_id=pad,
+                ),
+            )
         logprobs = recorder.finish(output)
+        experts = recorded.of(len(rows)) if told else None
         completions = []
-        for tokens, scores in zip(output[:, width:].tolist(), logprobs.tolist(), strict=True):
+        for row, (tokens, scores) in enumerate(zip(output[:, width:].tolist(), logprobs.tolist(), strict=True)):
             end = next((i + 1 for i, token in enumerate(tokens) if token in self.end_ids), len(tokens))
-            completions.append(RawCompletion(tokens[:end], scores[:end] if sampling.logprobs else None))
+            # The last token is never read; a copy, since a view would keep the batch.
+            chosen = None if experts is None else experts[row, width - len(rows[row]) : width + end - 1].clone()
+            completions.append(RawCompletion(tokens[:end], scores[:end] if sampling.logprobs else None, None, chosen))
         return completions
 
     @torch.no_grad()

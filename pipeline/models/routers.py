@@ -9,6 +9,7 @@ from torch import nn
 
 from pipeline.config.experts import BalanceSettings
 from pipeline.core.buffers import ROUTER_BIAS
+from pipeline.core.routing import is_router
 
 IDLE_SHARE = 0.1
 """An expert is idle where its tokens are fewer than this share of the mean of its layer."""
@@ -21,7 +22,7 @@ class Routers:
     """
 
     def __init__(self, model: nn.Module):
-        self._routers = [module for module in model.modules() if _is_router(module)]
+        self._routers = [module for module in model.modules() if is_router(module)]
         self._counts = [torch.zeros(router.num_experts, dtype=torch.long) for router in self._routers]
         self._real: torch.Tensor | None = None
         self._sequence_weight = 0.0
@@ -167,10 +168,3 @@ def check_balance(routers: Routers, balance: BalanceSettings, model: nn.Module) 
             f"balance.{key} is {wanted[key]:g}, but {type(model).__name__} has no routers with a balancing "
             f"bias ({ROUTER_BIAS}) to change; set it to 0, or take a model that has them, such as DeepSeek-V3"
         )
-
-
-def _is_router(module: nn.Module) -> bool:
-    """transformers' routers give (logits, weights, chosen experts), each a row a token."""
-    return type(module).__name__.lower().endswith("topkrouter") and isinstance(
-        getattr(module, "num_experts", None), int
-    )

@@ -75,6 +75,7 @@ def _charts(records, heldout):
     yield "Gradient norm", "norm", {"before clipping": _key("grad_norm")}, {}
     yield "Most loaded expert, above the mean", "share", {"worst layer": _key("max_violation")}, {}
     yield "Idle experts", "experts of all layers", {"under a tenth of the mean": _key("idle_experts")}, {}
+    yield "Routed otherwise than in the engine", "share", {"tokens and layers": _key("routed_otherwise_share")}, {}
     yield "Clipped ratios", "share of tokens", {"clipped": _key("clip_ratio/region_mean")}, {}
 
 

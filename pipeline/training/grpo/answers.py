@@ -59,6 +59,12 @@ class Written:
     """What the engine took."""
 
 
+def as_answers(prompts: list, completions: list[Completion]) -> list:
+    """The completions as TRL gives them to rewards: texts, or messages where prompts are messages."""
+    texts = [c.text for c in completions]
+    return texts if isinstance(prompts[0], str) else [[{"role": "assistant", "content": text}] for text in texts]
+
+
 def logged_by(rewards: Sequence[RunReward], count: int) -> list[dict[str, Any]]:
     """What rewards have said of each of `count` completions; a name that two of them use also names the reward."""
     names = Counter(name for reward in rewards for name in reward.logged)

@@ -94,6 +94,7 @@ class StepFigures(TrainerCallback):
     def take(self) -> dict:
         """All figures of the step."""
         taken = self.record | self._speeds() | self._acceptance()
+        taken |= self._trainer.routing.share(self._trainer.totals)
         self.seconds, self.record = dict.fromkeys(PHASES, 0.0), {}
         self.positions.zero_()
         return taken
@@ -134,6 +135,20 @@ class StepFigures(TrainerCallback):
         speeds["pad_share"] = 1 - tokens / max(1, positions)
         speeds["dropped_rows"] = record["rows"] - record["trained_rows"]
         return speeds
+
+
+class DescribesBatches:
+    """Mixin; list it before `GuardedTrainer`: what that writes of batches that are not finite."""
+
+    def describe_batch(self, batch: list[Row]) -> list[dict]:
+        """The rows' lines as `rollouts/` holds them: question, completion, rewards, advantage."""
+        _, _, rows, _ = self.rollouts.made
+        lines = {id(row): line for row, line in zip(rows, rollout_lines(*self.rollouts.made), strict=True)}
+        return [lines[id(row)] for row in batch]
+
+    def batch_summary(self) -> str:
+        rewards = ", ".join(f"{name} {value:g}" for name, value in self.rollouts.record["rewards"].items())
+        return f", of a rollout with mean rewards {rewards}"
 
 
 class RunRecords:

@@ -37,7 +37,7 @@ class Reference:
     @torch.no_grad()
     def logprobs(self, rows: list[Row]) -> torch.Tensor:
         """(rows, longest completion) log-probabilities of the rows' completion tokens."""
-        with self._adapter_in_place():
+        with self._adapter_in_place(), self._trainer.routing.uncompared():
             model = self._trainer.model if self.model is None else self.model
             return self._trainer.logprobs_and_entropies(model, rows, entropy=False)[0]
 

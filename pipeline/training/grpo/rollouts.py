@@ -11,7 +11,7 @@ from pipeline.core.watchdog import phase
 from pipeline.engines import Completion, Engine, OnGroup, Sampling
 from pipeline.engines.ahead import WritingAhead
 from pipeline.training.grpo.advantages import Advantages, group_advantages, most_varied
-from pipeline.training.grpo.answers import Answers, Group, Written, logged_by, raise_failures
+from pipeline.training.grpo.answers import Answers, Group, Written, as_answers, logged_by, raise_failures
 from pipeline.training.packed.packing import Row
 
 
@@ -152,7 +152,8 @@ class Rollouts:
         on_group = self._score_ahead(inputs) if trainer.settings.speedups.score_while_generating else None
         if self._ahead:
             on_group = self._ahead.until_closed(on_group)
-        groups = self._engine.generate(prompt_ids, self._size, sampling, on_group=on_group)
+        asked = {"tell_experts": True} if trainer.routing.told else {}
+        groups = self._engine.generate(prompt_ids, self._size, sampling, on_group=on_group, **asked)
         completions = [completion for group in groups for completion in group]
         for completion in completions:
             completion.spans = [
@@ -169,7 +170,7 @@ class Rollouts:
         )
         self.written_tokens += tokens
         self.written_seconds += written.seconds
-        texts = _as_answers(prompts, completions)
+        texts = as_answers(prompts, completions)
         with phase("scoring"):
             rewards = trainer._calculate_rewards(inputs, prompts, texts, [c.token_ids for c in completions])
             raise_failures(trainer.reward_funcs)
@@ -191,7 +192,7 @@ class Rollouts:
             for prefetch in able:
                 prefetch(
                     prompts=prompts,
-                    completions=_as_answers(prompts, group),
+                    completions=as_answers(prompts, group),
                     completion_ids=[c.token_ids for c in group],
                     trainer_state=trainer.state,
                     **{name: [row[name] for row in rows] for name in columns},
@@ -207,8 +208,7 @@ class Rollouts:
         """Of more groups than are trained those whose rewards vary most, each process an equal share."""
         accelerator, size = self._trainer.accelerator, self._size
         chosen = most_varied(result.rewards, size, self._trainer.settings.prompts_per_rollout)
-        local = len(answers.prompt_ids)
-        first = accelerator.process_index * local
+        local, first = len(answers.prompt_ids), accelerator.process_index * len(answers.prompt_ids)
         here = [(place, self._group(answers, place - first)) for place in chosen if first <= place < first + local]
         groups = dict(gather_object(here))
         share = len(chosen) // accelerator.num_processes
@@ -255,7 +255,7 @@ class Rollouts:
 
     def _unasked(self, order: list[int], asked: set[str], count: int) -> list[dict]:
         """Up to `count` rows whose prompts are not in `asked`; they are taken off `order`."""
-        fresh = []
+        fresh: list[dict] = []
         while order and len(fresh) < count:
             question = self._trainer.train_dataset[order.pop()]
             if str(question["prompt"]) not in asked:
@@ -289,6 +289,7 @@ class Rollouts:
     def _rows(self, answers: Answers, result: Advantages) -> list[Row]:
         masks = self._trainer.mask_truncated_completions
         advantages = result.advantages[self._mine(answers.completions)].tolist()
+        shared: dict[tuple[int, bytes], int] = {}
         return [
             Row(
                 prompt_ids=answers.prompt_ids[i // self._size],
@@ -296,11 +297,17 @@ class Rollouts:
                 advantage=advantage,
                 sampler_logprobs=c.logprobs,
                 truncated=c.finish_reason == "length",
-                group=i // self._size,
+                group=shared.setdefault(self._prefix(i // self._size, answers, c), len(shared)),
                 masked=masks and c.finish_reason == "length",
+                experts=c.experts,
             )
             for i, (c, advantage) in enumerate(zip(answers.completions, advantages, strict=True))
         ]
+
+    def _prefix(self, question: int, answers: Answers, completion: Completion) -> tuple[int, bytes]:
+        """What rows have in common that share a prompt; where experts are replayed its experts too."""
+        read = len(answers.prompt_ids[question]) - 1
+        return question, completion.experts[:read].numpy().tobytes() if self._trainer.routing.replay else b""
 
     def _mine(self, local: list) -> slice:
         """This process's part of what has been gathered."""
@@ -341,9 +348,3 @@ class Rollouts:
         self.record |= {name: sum(values) / len(values) for name, values in logged.items()}
         trainer._pending_metrics.clear()
         trainer._pending_extra_logs.clear()
-
-
-def _as_answers(prompts: list, completions: list[Completion]) -> list:
-    """The completions as TRL gives them to rewards: texts, or messages where prompts are messages."""
-    texts = [c.text for c in completions]
-    return texts if isinstance(prompts[0], str) else [[{"role": "assistant", "content": text}] for text in texts]

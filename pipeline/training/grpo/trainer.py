@@ -23,9 +23,10 @@ from pipeline.engines import Engine
 from pipeline.training.flops import ModelFlops
 from pipeline.training.fp8 import weights_in_fp8
 from pipeline.training.grpo.loss import BatchSize, LossInputs, policy_loss
-from pipeline.training.grpo.records import StepFigures, rollout_lines
+from pipeline.training.grpo.records import DescribesBatches, StepFigures
 from pipeline.training.grpo.reference import Reference, RefreshReference, remember_old_logprobs
 from pipeline.training.grpo.rollouts import Rollouts
+from pipeline.training.grpo.routing import RolloutRouting
 from pipeline.training.guarded import GuardedTrainer
 from pipeline.training.multi_token import FollowsPolicy
 from pipeline.training.own_loss import find_loss
@@ -56,7 +57,7 @@ TAKEN_FROM_TRL = {
 """Members of TRL's GRPOTrainer that are no public interface, and what each is used for. A test looks for them all."""
 
 
-class LadderGRPOTrainer(FallsByBudget, FollowsPolicy, GuardedTrainer, GRPOTrainer):
+class LadderGRPOTrainer(FallsByBudget, FollowsPolicy, DescribesBatches, GuardedTrainer, GRPOTrainer):
     """GRPO on one of our engines. Takes GRPOTrainer's arguments and the engine, the settings and a rollout writer.
 
     `args` must agree with `settings`; `pipeline.training.grpo.run.train_grpo` makes both.
@@ -99,8 +100,8 @@ class LadderGRPOTrainer(FallsByBudget, FollowsPolicy, GuardedTrainer, GRPOTraine
         self._on_step = on_step
         self.teacher = Teacher(self, teacher) if teacher else None
         models = [without_adapters(self, self.model), *([self.teacher.model] if self.teacher else [])]
-        self._packs = settings.speedups.packing and all(map(can_pack, models))
-        self.shares_prompts = self._packs and settings.speedups.share_prompts
+        self.packs = settings.speedups.packing and all(map(can_pack, models))
+        self.shares_prompts = self.packs and settings.speedups.share_prompts
         """Whether the forward pass computes a prompt once for all rows of its group."""
         self._synced_step: int | None = None
         self._term = find_loss(settings.loss) if settings.loss else None
@@ -108,9 +109,10 @@ class LadderGRPOTrainer(FallsByBudget, FollowsPolicy, GuardedTrainer, GRPOTraine
         self.questions = OnlineQuestions.needed(settings, len(questions), self.args.seed)
         self.figures = StepFigures(self, ModelFlops(without_adapters(self, self.model)))
         self.add_callback(self.figures)
-        if self._packs:
+        if self.packs:
             for model in filter(None, (self.model, self.ref_model, self.teacher and self.teacher.model)):
                 attach_packed_forward(without_adapters(self, model), self.temperature)
+        self.routing = RolloutRouting(self)
         self.reference = Reference(self)
         if self.beta != 0 and settings.reference_refresh_steps:
             self.add_callback(RefreshReference(self.reference, settings.reference_refresh_steps))
@@ -283,8 +285,9 @@ class LadderGRPOTrainer(FallsByBudget, FollowsPolicy, GuardedTrainer, GRPOTraine
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Log-probability of each completion token and entropy at its position, both (rows, longest completion)."""
         device = self.accelerator.device
-        if self._packs:
+        if self.packs:
             batch = pack(rows, self.shares_prompts, device)
+            self.routing.begins(rows[0].old_logprobs is None)
             self.figures.positions += torch.tensor([batch.tokens, len(batch.to_slots)])
             with self.accelerator.autocast():
                 logprobs, entropies = self.forward_packed(model, batch, entropy)
@@ -333,18 +336,6 @@ class LadderGRPOTrainer(FallsByBudget, FollowsPolicy, GuardedTrainer, GRPOTraine
             self.reference.load(Path(checkpoint))
             if self.questions:
                 self.questions.load(Path(checkpoint))
-
-    # ---- Batches that are not finite ------------------------------------------------------------------------------
-
-    def describe_batch(self, batch: list[Row]) -> list[dict]:
-        """The rows' lines as `rollouts/` holds them: question, completion, rewards, advantage."""
-        _, _, rows, _ = self.rollouts.made
-        lines = {id(row): line for row, line in zip(rows, rollout_lines(*self.rollouts.made), strict=True)}
-        return [lines[id(row)] for row in batch]
-
-    def batch_summary(self) -> str:
-        rewards = ", ".join(f"{name} {value:g}" for name, value in self.rollouts.record["rewards"].items())
-        return f", of a rollout with mean rewards {rewards}"
 
     def create_model_card(self, *args, **kwargs) -> None:
         """The manifest of the stage says where a checkpoint comes from."""

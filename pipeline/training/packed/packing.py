@@ -38,6 +38,8 @@ class Row:
     """Counts in the loss's normaliser and contributes nothing (a truncated completion under `mask_truncated`)."""
     old_logprobs: torch.Tensor | None = None
     """(completion,) log-probabilities under the policy at the time of the rollout; None where the step is on-policy."""
+    experts: torch.Tensor | None = None
+    """(prompt and completion tokens but the last, layers, experts of a token) that the engine's routers chose."""
 
     @property
     def loss_tokens(self) -> int:
@@ -83,6 +85,8 @@ class PackedBatch:
     """Tokens of each prefix."""
     prefix_of_row: list[int] = field(default_factory=list)
     """The number of each row's prefix."""
+    experts: torch.Tensor | None = None
+    """(N, layers, experts of a token) that the rollout engine's routers chose; None where a row does not have them."""
 
     @property
     def tokens(self) -> int:
@@ -117,6 +121,7 @@ def pack(rows: list[Row], share_prompts: bool, device: torch.device) -> PackedBa
     """Lay out `rows`. With `share_prompts` rows of one group hold their prompt's prefix in common."""
     owner: dict[int, int] = {}  # group (or row, when nothing is shared) -> number of its prefix
     prefixes: list[list[int]] = []
+    experts: list[torch.Tensor | None] = []
     prefix_of_row = []
     next_ids: list[int] = []
     for i, row in enumerate(rows):
@@ -125,6 +130,7 @@ def pack(rows: list[Row], share_prompts: bool, device: torch.device) -> PackedBa
             owner[key] = len(prefixes)
             prefixes.append(row.prompt_ids[:-1])
             next_ids += row.prompt_ids[1:]
+            experts.append(None if row.experts is None else row.experts[: len(row.prompt_ids) - 1])
         prefix_of_row.append(owner[key])
 
     ids = [token for prefix in prefixes for token in prefix]
@@ -134,6 +140,7 @@ def pack(rows: list[Row], share_prompts: bool, device: torch.device) -> PackedBa
         ids.append(row.prompt_ids[-1])
         ids += row.completion_ids[:-1]
         next_ids += row.completion_ids
+        experts.append(None if row.experts is None else row.experts[len(row.prompt_ids) - 1 :])
         positions += range(len(row.prompt_ids) - 1, len(row.prompt_ids) - 1 + len(row.completion_ids))
 
     prefix_starts = _starts([len(p) for p in prefixes], 0)
@@ -168,6 +175,7 @@ def pack(rows: list[Row], share_prompts: bool, device: torch.device) -> PackedBa
         lengths=[len(row.completion_ids) for row in rows],
         prefix_lengths=[len(prefix) for prefix in prefixes],
         prefix_of_row=prefix_of_row,
+        experts=None if any(each is None for each in experts) else torch.cat(experts).to(device),
     )
 
 

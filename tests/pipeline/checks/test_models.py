@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data_recipes.pocket.bases import base_folder
-from pipeline.checks.models import _check_heads, check_models, memory_table, model_notes
+from pipeline.checks.models import _check_heads, _check_replay, check_models, memory_table, model_notes
 from pipeline.checks.profile import rule_mistakes
 from pipeline.config.loading import load_profile
 from pipeline.config.lora import LoRASettings
@@ -187,6 +187,19 @@ def test_a_shape_of_experts_gives_what_is_stored_and_what_a_pass_computes(tmp_pa
     matrices = shape.active_parameters - sum(p.numel() for p in kept_tensors(model).values() if p.ndim == 1)
     assert flops.body == 2 * (matrices - 2 * shape.embedding_parameters)
     assert flops.attention == 2 * shape.attention_numbers
+
+
+def test_experts_are_replayed_where_the_engine_tells_them_and_the_base_has_some(tmp_path):
+    def checked(*changes):
+        chosen = ["stages.base_model.contexts.teacher=512", "stages.r1_zero.grpo.routing_replay=true", *changes]
+        _check_replay(load_profile("pocket", chosen).profile)
+
+    experts = f"stages.base_model.teacher=folder:{tiny_checkpoint(tmp_path, 'qwen3_moe')}"
+    with pytest.raises(ConfigError, match=r"r1_zero.grpo.routing_replay is on, but the engine 'vllm'.*transformers"):
+        checked(experts)
+    with pytest.raises(ConfigError, match=r"routing_replay is on, but pocket:\S+ has no experts"):
+        checked("engine.kind=transformers")
+    checked(experts, "engine.kind=transformers")
 
 
 def test_latents_that_the_cpu_has_no_kernel_for_are_refused_with_the_mend(tmp_path):

@@ -8,6 +8,7 @@ from transformers import (
     AutoModelForCausalLM,
     DeepseekV3Config,
     LlamaConfig,
+    OlmoeConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
@@ -67,6 +68,7 @@ def tiny_checkpoint(folder: Path, architecture: str, seed: int = 0, **changes) -
             num_experts_per_tok=2,
             moe_intermediate_size=64,
         ),
+        "olmoe": lambda: OlmoeConfig(**shape, tie_word_embeddings=False, num_experts=4, num_experts_per_tok=2),
         "deepseek_v3": lambda: DeepseekV3Config(
             **{"num_mtp_layers": 0, "first_k_dense_replace": 1} | shape | {"num_key_value_heads": 2},
             **DEEPSEEK,
