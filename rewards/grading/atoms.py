@@ -3,6 +3,7 @@
 from fractions import Fraction
 from typing import Any
 
+from rewards.grading.ornaments import BASES
 from rewards.grading.tokens import END, FUNCTIONS, Token
 from rewards.grading.units import CURRENCIES, Unreadable
 
@@ -66,7 +67,7 @@ class Atoms:
         token = self.next
         self.position += 1
         if token.kind == "number":
-            return self.based(token.value) or ("num", token.number, token.decimals)
+            return self.based(token) or ("num", token.number, token.decimals)
         if token.kind == "based":
             return ("based", *token.value.split("_"))
         if token.kind == "letter":
@@ -84,11 +85,13 @@ class Atoms:
             return ("var", words) if len(words) == 1 and words.isalpha() and words.isascii() else ("words", words)
         raise Unreadable(f"{token.value!r}")
 
-    def based(self, digits: str) -> Node | None:
-        """A number with its base written below it."""
+    def based(self, number: Token) -> Node | None:
+        """A number with its base written below it; one in base ten is itself."""
         if not self.take("sign", "_"):
             return None
-        return ("based", digits, self.below())
+        base = self.below().removeprefix("base").strip()
+        base = BASES.get(base.lower(), base)
+        return ("num", number.number, number.decimals) if base == "10" else ("based", number.value, base)
 
     def below(self) -> str:
         """What stands in a subscript, as text."""

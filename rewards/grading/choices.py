@@ -38,6 +38,15 @@ TAKES_BACK = re.compile(
 GOES_ON = re.compile(
     r"\s*(?:$|[-–—:]|because\b|since\b|as\b|is (?:the )?(?:correct|right|answer)|因为|\(|是|选?项)", re.IGNORECASE
 )
+GAP = r"(?:\s|~|\\[ ,;:!]|\\q?quad(?![A-Za-z]))"
+LABELLED = re.compile(
+    r"\s*+\$?\s*+(?:\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*+\{\s*+\(\s*+(?P<text>[A-J])\s*+\)(?:~|:|\\ |\s)*+\}"
+    rf"(?:{GAP}|:)*+(?P<value>\S.*)?"
+    rf"|\(\s*+(?P<round>[A-J])\s*+\)(?:{GAP}++(?P<plain>[0-9A-Za-z$\\.].*))?"
+    r"|(?P<bare>[A-J]))\$?\s*+",
+    re.DOTALL,
+)
+JOINED = re.compile(r"\W*+(?:text\s*+\{\s*+)?(?:and|or|nor|not)\b")
 LABEL = re.compile(r"^\s*[(\[]?(?P<letter>[A-Z])[)\].:、．]\s*(?=\S)")
 
 
@@ -63,6 +72,20 @@ def choice_letter(text: str, options: Sequence[str] = ()) -> str | None:
     if OTHER_CHOICE.search(rest) or TAKES_BACK.search(rest):
         return letter if not options and only_words(rest) else None
     return letter
+
+
+def labelled(text: str) -> tuple[str, str]:
+    """The letter of a choice and the value behind it, in an answer to mathematics: `\\textbf{(C)}\\ 12`, `(C) 12`, `C`.
+
+    Either is empty where it does not stand there; both are where another choice stands behind it.
+    """
+    match = LABELLED.fullmatch(text[:MAX_TEXT])
+    if match is None:
+        return "", ""
+    value = (match["value"] or match["plain"] or "").strip()
+    if OTHER_CHOICE.search(value) or JOINED.match(value):
+        return "", ""
+    return match["text"] or match["round"] or match["bare"], value
 
 
 def only_words(rest: str) -> bool:

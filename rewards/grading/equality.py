@@ -14,8 +14,8 @@ from typing import Any
 from rewards.grading.atoms import Node
 from rewards.grading.equations import same_equation, same_inequality
 from rewards.grading.matrices import rows_of, vector
-from rewards.grading.names import Named, chain, is_name, named, same_name, spelled
-from rewards.grading.quantities import Quantity, quantity
+from rewards.grading.names import Named, chain, is_domain, is_member, is_name, named, same_name, spelled
+from rewards.grading.quantities import Quantity, in_several_units, quantity
 from rewards.grading.readings import both_signs
 from rewards.grading.real_sets import NoSet, holds, holds_where, real_set
 from rewards.grading.scalars import same_scalar, variables, walk
@@ -38,7 +38,10 @@ class Comparison:
         gold, answer = prepared(gold), prepared(answer)
         if gold == answer:
             return True
-        left, right = chain(gold), chain(answer)
+        measures = [in_several_units(node[1]) if node[0] == "list" else None for node in (gold, answer)]
+        if any(measures) and self.tried(measures[0] or gold, measures[1] or answer):
+            return True
+        left, right = chain(gold), chain(answer, of_answer=True)
         if left is not None or right is not None:
             return self.same_chains(gold, answer, left, right)
         return self.same_kind(gold, answer)
@@ -313,6 +316,8 @@ def prepared(node: Node) -> Node:
         return prepared(node[1][0])
     if node[0] == "list":
         return prepared_list(node)
+    if is_member(node):
+        return prepared(node[1][1])
     if node[0] in ("set", "group"):
         members = [form for part in node[1] for form in both_signs(part)]
         return (node[0], members, *node[2:])
@@ -341,7 +346,3 @@ def prepared_list(node: Node) -> Node:
 def with_label(part: Node) -> Node:
     """`Minimum: 1` as a value with a name."""
     return ("rel", part[1], ["="]) if part[0] == "ratio" and len(part[1]) == 2 and part[1][0][0] == "words" else part
-
-
-def is_domain(part: Node) -> bool:
-    return part[0] == "rel" and part[2] == ["in"] and part[1][1][0] == "domain" and part[1][0][0] == "var"

@@ -3,6 +3,8 @@
 import re
 
 MAX_BARE_BOX = 80
+MAX_BOX = 500
+"""Characters of a box in which words are looked for."""
 BOX_OR_BRACE = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{|\\(?:boxed|fbox)[ ]+(?=[^\s{])|\\[{}]|[{}]")
 DELIMITED = re.compile(
     r"\$\$([^$]{1,500})\$\$|(?<!\\)\$([^$\n]{1,500})(?<!\\)\$|\\\(([^\n]{1,500}?)\\\)|\\\[(.{1,500}?)\\\]", re.DOTALL
@@ -35,6 +37,12 @@ def boxed(speech: str) -> list[str]:
             if is_box and "\\boxed" not in content and "\\fbox" not in content:
                 found.append(unwrap(content))
     return [answer for answer in found if not BLANK.fullmatch(answer)]
+
+
+def is_in_box(speech: str, place: int) -> bool:
+    """Whether a place of the text lies inside a box."""
+    start = max(speech.rfind(command, max(0, place - MAX_BOX), place) for command in ("\\boxed{", "\\fbox{"))
+    return start >= 0 and speech.count("{", start, place) > speech.count("}", start, place)
 
 
 def unboxed(speech: str) -> str:

@@ -18,6 +18,7 @@ from rewards.grading.equality import Comparison, prepared
 from rewards.grading.formulas import Apart, read_formula
 from rewards.grading.notation import INVISIBLE, formula, squeeze, tidy
 from rewards.grading.number_words import in_digits, read_number, same_number
+from rewards.grading.ornaments import without_modulus
 from rewards.grading.readings import readings
 from rewards.grading.repairs import as_list, repaired
 from rewards.grading.scalars import walk
@@ -68,7 +69,7 @@ def compare_plain(gold: str, answer: str, percent_asked: bool = True) -> Verdict
     time = same_time(tidy(gold), tidy(answer))
     if time is not None:
         return Verdict.CORRECT if time else Verdict.WRONG
-    ours, theirs = decimal_comma(formula(gold, gold=True), formula(answer))
+    ours, theirs = decimal_comma(*without_modulus(formula(gold, gold=True), formula(answer)))
     if without_braces(ours) == without_braces(theirs) and not adjacent(answer):
         return Verdict.CORRECT
     if is_prose(tidy(gold)) and is_prose(tidy(ours)):

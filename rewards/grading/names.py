@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rewards.grading.atoms import Node
-from rewards.grading.scalars import variables
+from rewards.grading.scalars import variables, walk
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,19 @@ class Named:
     """`=` or `approx` between neighbours of `all`."""
 
 
-def chain(node: Node) -> Named | None:
-    """A tree as a value with a name or with several forms; None if it is an equation, or no relation at all."""
+def chain(node: Node, of_answer: bool = False) -> Named | None:
+    """A tree as a value with a name or with several forms; None if it is an equation, or no relation at all.
+
+    An answer may call its value by an expression of letters alone (`a + b = 10`): of a gold answer that is an equation.
+    """
     if node[0] != "rel" or any(sign not in ("=", "approx") for sign in node[2]):
         return None
     operands, signs = list(node[1]), list(node[2])
     name = None
-    if is_name(operands[0]) and not mentions(operands[1:], operands[0]):
+    called = is_name(operands[0]) and not mentions(operands[1:], operands[0])
+    if of_answer and not called:
+        called = is_of_letters(operands[0]) and not any(variables(part) for part in operands[1:])
+    if called:
         name, operands, signs = operands[0], operands[1:], signs[1:]
     elif len(operands) == 2 and is_name(operands[1]) and not variables(operands[0]):
         name, operands, signs = operands[1], operands[:1], []
@@ -55,6 +61,20 @@ def is_name(node: Node) -> bool:
     if node[0] == "div":  # dy/dx; AB/CD
         return all(capitals(part) or (part[0] == "mul" and part[1] == ("var", "d")) for part in node[1:])
     return False
+
+
+def is_of_letters(node: Node) -> bool:
+    """Whether a tree is a sum or a product of several variables or of powers of them, and has no number: `m + n`."""
+    return len(variables(node)) > 1 and all(
+        part[0] in ("add", "mul", "neg", "pow", "var") for part in walk(without_powers(node))
+    )
+
+
+def without_powers(node: Node) -> Node:
+    """The tree with the base of each power by a whole number in the power's place."""
+    if node[0] == "pow" and node[2][0] == "num":
+        return without_powers(node[1])
+    return (node[0], *(without_powers(part) if isinstance(part, tuple) else part for part in node[1:]))
 
 
 def is_call_of_name(node: Node) -> bool:
@@ -105,3 +125,12 @@ def named(parts: Sequence[Node]) -> dict[str, Node] | None:
             return None
         found[str(part[1][0])] = part[1][1]
     return found if len(found) == len(parts) else None
+
+
+def is_member(node: Node) -> bool:
+    """`x \\in \\{1, 3\\}`: what a name may be, which is the set."""
+    return node[0] == "rel" and node[2] == ["in"] and node[1][0][0] == "var" and node[1][1][0] == "set"
+
+
+def is_domain(part: Node) -> bool:
+    return part[0] == "rel" and part[2] == ["in"] and part[1][1][0] == "domain" and part[1][0][0] == "var"

@@ -30,7 +30,7 @@ SIGNS = {
     "］": "]", "｛": r"\{", "｝": r"\}", "，": ", ", "、": ", ", "；": "; ", "：": ":", "％": "%", "．": ".", "｜": "|",
     "或": r"\text{ or }", "和": r"\text{ and }", "且": r"\text{ and }", "′": "'", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
     "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": r"\langle ", "⟩": r"\rangle ", "¥": r"\yuan ",
-    "￥": r"\yuan ", "€": r"\euro ", "£": r"\sterling ", "₹": r"\rupee ",
+    "￥": r"\yuan ", "¢": r"\text{ cents}", "€": r"\euro ", "£": r"\sterling ", "₹": r"\rupee ",
     "∶": ":", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "∀": r"\forall ", "∃": r"\exists ",
     "Ω": r"\Omega ", "∠": r"\angle ", "△": r"\triangle ", "≡": r"\equiv ", "“": "", "”": "", "**": "^",
 }  # fmt: skip
@@ -59,7 +59,7 @@ NAMES = {
     "prime": "'", "lor": "text{ or }", "vee": "text{ or }", "land": "text{ and }", "wedge": "text{ and }",
     "dot": "dot", "slash": "/", "lang": "langle", "rang": "rangle", "varphi": "phi", "vartheta": "theta",
     "varepsilon": "epsilon", "omicron": "o", "hbar": "hbar", "gets": "to", "arctg": "arctan", "tg": "tan",
-    "oslash": "emptyset", "textcirc": "circ", "cupdot": "cup", "sqcup": "cup", "uplus": "cup",
+    "cent": "text{ cents}", "oslash": "emptyset", "textcirc": "circ", "cupdot": "cup", "sqcup": "cup", "uplus": "cup",
     "ctg": "cot", "cosec": "csc", "sh": "sinh", "ch": "cosh", "asin": "arcsin", "acos": "arccos", "atan": "arctan",
 }  # fmt: skip
 COMMAND = re.compile(r"\\([A-Za-z]+)")

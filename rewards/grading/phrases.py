@@ -8,7 +8,7 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
-from rewards.grading.marks import DELIMITED, unwrap
+from rewards.grading.marks import DELIMITED, is_in_box, unwrap
 
 MAX_PHRASED = 500
 """Characters of an answer after an answer phrase."""
@@ -17,7 +17,7 @@ MAX_PHRASES = 40
 
 PHRASE = re.compile(
     r"(?P<label>^[ \t>#*_`✅]*(?:(?:(?:the[ ]|my[ ]|our[ ])?(?:final[ ]|correct[ ])?answers?|(?:最终)?答案|答)"
-    r"[ \t*_`]*(?:[:：][ \t*_`]*|\n+(?=[ \t]*\S))|ans[*_`]*[.:：][ \t*_`:：]*"
+    r"[ \t*_`]*(?:(?:[:：→⇒]|[-=]>)[ \t*_`]*|\n+(?=[ \t]*\S))|ans[*_`]*[.:：][ \t*_`:：]*"
     r"|(?P<slight>(?:final[ ])?(?:result|solution)|结果|A)[*_`]*[:：][ \t*_`]*))"
     r"|(?P<said>\banswers?\b[*_`]*(?:\s*\([^()\n]{0,40}\)|\s*,[^,\n.]{0,40},)?(?:[ \t]+[A-Za-z']+){0,6}?\s*"
     r"(?:\b(?:is|are|be|equals|was)\b\s*[:：]?|[:：=])|\b(?:correct|right|best)\s+(?:option|choice|response|statement|one)"
@@ -90,6 +90,8 @@ def phrases(speech: str, gold: str = "") -> list[Phrase]:
     found = []
     for match in deque(PHRASE.finditer(speech), MAX_PHRASES):
         rest = speech[match.end() : match.end() + MAX_PHRASED]
+        if is_in_box(speech, match.start()):
+            continue
         if match["said"] and denied(speech, match, rest, gold):
             continue
         if match["chinese"] and REFUSED.search(speech[max(0, match.start() - 8) : match.start()]):

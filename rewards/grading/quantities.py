@@ -1,5 +1,8 @@
 """A scalar taken apart: its value, the unit behind it, percent, degrees."""
 
+import functools
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -56,6 +59,19 @@ def quantity(node: Node) -> Quantity:
             return Quantity(total, replace(left.unit, factor=Fraction(1)), figure=total, angle=left.angle)
         return Quantity(("words",))
     return Quantity(node, figure=node)
+
+
+def in_several_units(parts: Sequence[Node]) -> Node | None:
+    """`8 hours and 30 minutes` as a sum: a list of measures of one dimension, each less than one of the unit before."""
+    if not all(part[0] == "unit" and part[1][0] == "num" for part in parts):
+        return None
+    measures = [quantity(part) for part in parts]
+    if not measures[0].unit.dimension or any(each.unit.dimension != measures[0].unit.dimension for each in measures):
+        return None
+    for larger, smaller in itertools.pairwise(measures):
+        if smaller.value[1] * smaller.unit.factor >= larger.unit.factor:
+            return None
+    return functools.reduce(lambda total, part: ("add", total, part), parts)
 
 
 def has_unit(node: Node) -> bool:

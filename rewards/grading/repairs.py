@@ -7,6 +7,7 @@ knows no `\quadx`.
 
 import re
 
+from rewards.grading.ornaments import without_ornaments
 from rewards.grading.units import UNITS
 
 ESCAPES = {"\x07": "a", "\x08": "b", "\x0b": "v", "\x0c": "f"}
@@ -43,7 +44,7 @@ STRAY_POINT = re.compile(r"(?<=[})\]0-9a-z])\.(?=\s*[)\]]\s*$)")
 
 
 def repaired(text: str) -> str:
-    """The text as it was before it was damaged; any other text as it is."""
+    """The text as it was before it was damaged, without ornaments; any other text as it is."""
     for control, letter in ESCAPES.items():
         if control in text:
             text = re.sub(f"{control}(?=[a-z])", lambda _, letter=letter: "\\" + letter, text)
@@ -54,6 +55,7 @@ def repaired(text: str) -> str:
         text = SIGN_IN_TEXT.sub(r"\1", text)
         text = RUN_ON.sub(lambda found: found.group() if found.group()[1:] in KNOWN else
                           f"\\{found['name']} {found['letter']}", text)  # fmt: skip
+    text = without_ornaments(text)
     text = BUILDER.sub(r"\1\\{\2\\}\3", CUBE_ROOT.sub(r"\\sqrt[3]{\1}", TIMES_AS_X.sub(r" \\times ", text)))
     text = FRACTION_OF_NOUN.sub(r"\\frac{\1}{\2}", text)
     text = NOUN_IN_BRACKETS.sub(in_text, text)

@@ -14,9 +14,9 @@ from fractions import Fraction
 from typing import Any
 
 from rewards.grading.answers import MAX_ANSWERS, Stated, stated_answers
-from rewards.grading.choices import by_text, choice_letter, names_choices, plain
+from rewards.grading.choices import by_text, choice_letter, labelled, names_choices, plain
 from rewards.grading.marks import boxed
-from rewards.grading.mathematics import compare_plain, in_brackets_of, members
+from rewards.grading.mathematics import compare_plain, in_brackets_of, is_prose, members
 from rewards.grading.notation import tidy
 from rewards.grading.number_words import read_number
 from rewards.grading.remarks import is_value, last_clause, lone_formula, unquantified, without_remark
@@ -118,26 +118,33 @@ def math(text: str, row: dict[str, Any]) -> Judged:
 
 
 def same_mathematics(answer: Stated, row: dict[str, Any]) -> Verdict | Job:
-    gold, asked = math_gold(row), percent_asked(row)
-    text = answer.text
+    gold, text, asked = math_gold(row), answer.text, percent_asked(row)
+    letter, value = labelled(gold)
+    chosen, said = labelled(text)
+    if letter and chosen and (letter != chosen or not value or not said):
+        return Verdict.CORRECT if letter == chosen else Verdict.WRONG
+    gold, text = value or gold, said or text
     settled = compare_plain(gold, text, asked)
     if settled not in (Verdict.WRONG, None):
         return settled
     readings = [text] if settled is None else []
-    for reading in other_readings(text):
-        said = compare_plain(gold, reading, asked)
-        if said is Verdict.CORRECT:
-            return said
-        readings += [reading] if said is None else []
+    for reading in other_readings(text, is_prose(gold)):
+        judged = compare_plain(gold, reading, asked)
+        if judged is Verdict.CORRECT:
+            return judged
+        readings += [reading] if judged is None else []
     return mathematics_job(gold, readings[0], asked, readings[1:]) if readings else Verdict.WRONG
 
 
-def other_readings(text: str) -> list[str]:
-    """What an answer says without the words around it; nothing more of one that is longer than words around a value."""
+def other_readings(text: str, in_words: bool = False) -> list[str]:
+    """What an answer says without the words around it; nothing more of one that is longer than words around a value.
+
+    `in_words` says that words are a value here.
+    """
     if len(text) > MAX_WORDY:
         return []
     short = last_clause(without_remark(text))
-    found = [short] if is_value(short) else []
+    found = [short] if in_words or is_value(short) else []
     found += [lone_formula(text), unquantified(text)]
     return [reading for reading in dict.fromkeys(found) if reading and reading != text]
 
